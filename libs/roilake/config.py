@@ -1,0 +1,196 @@
+"""What a night does, as one frozen, validated tree read from YAML. An unknown or ill-typed key is an error.
+
+Mapped columns are Spark SQL expressions over the columns of the source, so pointing at new data takes no code:
+``time: timestamp_seconds(timestamp)`` or ``user: "`user_id:token`"`` (backticks quote odd names).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from roilake.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+EdgeType = Literal[
+    "user_query", "query_user", "user_item", "item_user", "query_item", "item_query",
+    "item_item", "item_item_similar", "query_item_similar", "item_query_similar",
+]  # fmt: skip
+Hops = tuple[dict[EdgeType, Positive], ...]
+
+
+class Strict(BaseModel):
+    """Base of every config section: frozen, and no key it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileSource(Strict):
+    """Files that Spark reads. ``path`` may be local, ``s3a://...``, ``package://PACKAGE/FILE`` (shipped inside an
+    installed Python package) or ``shared://FILE`` (below ``$ROILAKE_DATA``)."""
+
+    path: str
+    format: Literal["csv", "json", "parquet"]
+    options: dict[str, str] = {}
+
+
+class EventColumns(Strict):
+    """SQL expressions that make an event of a source row; a null user, item or time sends the row to quarantine."""
+
+    user: str
+    item: str
+    time: str
+    query: str | None = None
+    event_id: str | None = None  # default: a hash of the whole row
+    event_type: str = "'interaction'"
+    value: str = "1.0"
+    session: str | None = None  # default: a gap of ``session_gap_minutes`` starts a new one
+
+
+class EventSource(FileSource):
+    columns: EventColumns
+
+
+class AttributeSource(FileSource):
+    """Attributes of one node type: ``key`` is the node's key; ``fields`` are categories; ``terms`` is a text."""
+
+    key: str
+    fields: dict[str, str] = {}
+    terms: str | None = None
+
+
+class SourceConfig(Strict):
+    events: EventSource
+    users: AttributeSource | None = None
+    items: AttributeSource | None = None
+    queries: AttributeSource | None = None
+    query_of_item: str | None = None
+    """An SQL expression over the *items* source that gives an array of strings (e.g. a movie's genres). An event
+    without a query then takes one of its item's entries, drawn by a keyed hash of the event id."""
+    session_gap_minutes: Positive = 30
+    quarantine_budget: Fraction = 0.01
+
+
+class WindowsConfig(Strict):
+    """Time is cut into windows of equal length that end with the night: the last ``test`` ones are judged, the
+    ``validation`` ones before select the epoch, the ``train`` ones before those are learnt from. The graph, the ROI
+    and the interest vectors of a window are those of its start (``as_of``)."""
+
+    length: Annotated[str, Field(pattern=r"^[1-9]\d*(d|mo)$")] = "7d"
+    train: Positive = 12
+    validation: Positive = 1
+    test: Positive = 1
+
+
+class SimilarityConfig(Strict):
+    """MinHash-estimated Jaccard similarity over terms (our defaults; the paper's are not known)."""
+
+    edge_types: tuple[Literal["item_item_similar", "query_item_similar"], ...] = ("item_item_similar",)
+    min_jaccard: Fraction = 0.3
+    top: Positive = 10
+    hash_tables: Positive = 5
+
+
+class GraphConfig(Strict):
+    half_life_days: Annotated[float, Field(gt=0)] = 180.0
+    max_neighbours: Positive = 50
+    similarity: SimilarityConfig | None = SimilarityConfig()
+
+
+class InterestConfig(Strict):
+    dim: Positive = 32
+    degree_exponent: Fraction = 0.25
+
+
+class RoiConfig(Strict):
+    """``request_hops[h]`` and ``item_hops[h]`` give the fan-out of each edge type at hop h + 1."""
+
+    sampler: Literal["roi", "weighted", "uniform"] = "roi"
+    plan: Literal["auto", "local", "shuffled"] = "auto"
+    request_hops: Hops = ({"user_query": 5, "user_item": 5, "query_item": 5, "query_user": 5},)
+    item_hops: Hops = ({"item_user": 5, "item_query": 5},)
+    shards: Positive = 2
+
+
+class ModelConfig(Strict):
+    """``kind`` names a file of ``roilake.models``; ``options`` are validated by that file's ``Options``."""
+
+    kind: str
+    options: dict[str, Any] = {}
+
+
+class TrainingConfig(Strict):
+    workers: Positive = 2
+    epochs: Positive = 3
+    warm_epochs: Positive = 1
+    batch_size: Positive = 512
+    positives: Positive = 4
+    candidates: Positive = 2048
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-3
+    logq: Fraction = 0.5
+    checkpoint_every: Positive = 200
+
+
+class ScoringConfig(Strict):
+    top_k: Positive = 200
+    lookback_days: Positive = 1
+    drop_seen: bool = False
+
+
+class EvaluationConfig(Strict):
+    negatives: Positive = 50
+    hit_rate_at: tuple[Positive, ...] = (50, 100, 200)
+    ndcg_at: tuple[Positive, ...] = (20,)
+    max_requests: Positive | None = None
+    bootstrap: Positive = 200
+
+
+class NightConfig(Strict):
+    """All that one night needs beside its ``ds`` and its lake."""
+
+    name: str
+    default_model: str = "zoomer"
+    seed: int = 0
+    source: SourceConfig
+    windows: WindowsConfig = WindowsConfig()
+    graph: GraphConfig = GraphConfig()
+    interest: InterestConfig = InterestConfig()
+    roi: RoiConfig = RoiConfig()
+    models: dict[str, ModelConfig]
+    training: TrainingConfig = TrainingConfig()
+    scoring: ScoringConfig = ScoringConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def digest(self) -> str:
+        """Hash of the whole config, the same for the same content."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def load_config(path: str | Path) -> NightConfig:
+    """Read and validate a night's YAML. Raises ConfigError with file, key and what to do."""
+    try:
+        tree = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: holds no mapping; start from conf/nights/movielens.yaml")
+    try:
+        return NightConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_problem(error)}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    first, rest = error.errors()[0], error.error_count() - 1
+    key = ".".join(str(part) for part in first["loc"])
+    hint = "remove it or correct its spelling" if first["type"] == "extra_forbidden" else first["msg"]
+    more = f" (and {rest} more)" if rest else ""
+    problem = "unknown key" if first["type"] == "extra_forbidden" else "bad value"
+    return f"{problem} {key!r}: {hint}{more}"

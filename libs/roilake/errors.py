@@ -1,0 +1,21 @@
+"""Errors that a person can mend: one line that names file, row or key, and what to do. Commands print them bare."""
+
+
+class RoilakeError(Exception):
+    """Base of all errors whose message is meant for the person who runs a job."""
+
+
+class ConfigError(RoilakeError):
+    """A config file is missing, malformed, or holds an unknown or ill-typed key."""
+
+
+class SourceError(RoilakeError):
+    """Raw data is missing or lacks a mapped column."""
+
+
+class LakeError(RoilakeError):
+    """The lake is no lake, of another layout version, or lacks what was asked of it."""
+
+
+class AuditError(RoilakeError):
+    """A night's tables failed a check, so nothing is published."""
