@@ -19,3 +19,7 @@ class LakeError(RoilakeError):
 
 class AuditError(RoilakeError):
     """A night's tables failed a check, so nothing is published."""
+
+
+class MetricError(RoilakeError):
+    """Scores, labels or ranks on which no metric is defined: NaN, a label that is not 0 or 1, a duplicate."""

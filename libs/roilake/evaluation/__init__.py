@@ -1,0 +1,24 @@
+"""Exact metrics with n and a 95 % interval, and the measures of a night."""
+
+from roilake.evaluation.intervals import (
+    Estimate,
+    auc_difference,
+    auc_estimate,
+    mean_difference,
+    mean_estimate,
+)
+from roilake.evaluation.metrics import auc, grouped_auc
+from roilake.evaluation.ranking import NEVER, Ranks, ranks_among_negatives
+
+__all__ = [
+    "NEVER",
+    "Estimate",
+    "Ranks",
+    "auc",
+    "auc_difference",
+    "auc_estimate",
+    "grouped_auc",
+    "mean_difference",
+    "mean_estimate",
+    "ranks_among_negatives",
+]
