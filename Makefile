@@ -1,0 +1,60 @@
+# Every target builds the environment first, which takes a fraction of a second when it is there.
+DS   ?= 1998-04-10
+CONF ?= conf/nights/movielens.yaml
+LAKE ?= ./lake
+
+BIN := .venv/bin
+# Spark starts its Python workers with this one, not with whatever `python3` is on the PATH.
+export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
+SYSTEM_PYTHON := $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: help env night test lint format bench-roi bench-zoom lock bundle doctor clean
+
+help:
+	@echo "make night       run one night: DS=$(DS) CONF=$(CONF) LAKE=$(LAKE)"
+	@echo "make test        run the tests"
+	@echo "make doctor      print what was found of each part"
+	@echo "make lint        check style and types            make format     set the style"
+	@echo "make bench-roi   speed of building ROIs           make bench-zoom quality against training time"
+	@echo "make bundle      dist/roilake-code.tar.gz for spark-submit --archives"
+	@echo "make lock        pin requirements.in anew         make clean      delete .venv and what checks leave"
+	@echo "make env         only build the environment (every target does so first)"
+
+env:
+	@test -n "$(SYSTEM_PYTHON)" || { echo "roilake env: Python 3.11 not found:" \
+		"apt-get install python3.11 python3.11-venv" >&2; exit 2; }
+	@$(SYSTEM_PYTHON) conf/environment/build.py
+
+night: env
+	@$(BIN)/roilake night --ds $(DS) --conf $(CONF) --lake $(LAKE)
+
+test: env
+	@$(BIN)/python -m pytest -q --durations=15
+
+doctor: env
+	@$(BIN)/roilake doctor
+
+lint: env
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: env
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench-roi bench-zoom: env
+	@$(BIN)/python -m tests.benchmarks.$(subst -,_,$@)
+
+lock: env
+	@cd conf/environment && ../../$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url requirements.in --output-file requirements.txt
+
+# The code alone: each node has the Python environment at the same path, from one image or a shared disk.
+bundle: env
+	@mkdir -p dist
+	@tar --exclude=__pycache__ -czf dist/roilake-code.tar.gz -C libs roilake -C .. jobs
+	@echo dist/roilake-code.tar.gz
+
+clean:
+	@rm -rf .venv .env-log dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info libs/*.egg-info
