@@ -35,7 +35,7 @@ class Slot:
 @dataclass(frozen=True)
 class RoiLayout:
     """All slots in order: hop by hop, inside a hop by parent (roots in order, then slots in order), inside a
-    parent by the config's order of edge types. A row of a ROI has ``size`` entries, -1 where a list is short."""
+    parent by the config's order of edge types. A ROI has ``size`` entries, -1 where a list is short."""
 
     roots: tuple[str, ...]
     slots: tuple[Slot, ...]
@@ -47,7 +47,7 @@ class RoiLayout:
         hop before, for it would silently add nothing."""
         slots: list[Slot] = []
         for number, fanouts in enumerate(hops, start=1):
-            slots += _hop(number, dict(fanouts), roots, slots)
+            slots += _hop(number, {str(k): n for k, n in fanouts.items()}, roots, slots)
         return cls(roots=roots, slots=tuple(slots), size=sum(slot.size for slot in slots))
 
     def children(self, parent: int) -> tuple[int, ...]:
@@ -82,8 +82,8 @@ def _hop(number: int, fanouts: dict[str, int], roots: tuple[str, ...], slots: li
     unused = [edge_type for edge_type in fanouts if edge_type not in {slot.edge_type for slot in added}]
     if unused:
         raise ConfigError(
-            f"roi: hop {number} of the tree of {'+'.join(roots)} names {unused[0]!r}, but no node before it is a "
-            f"{node_types(unused[0])[0]}: remove it or add an edge type that leads there"
+            f"roi: hop {number} of the tree of {'+'.join(roots)} names {unused[0]!r}, but no node before it "
+            f"is a {node_types(unused[0])[0]}: remove it or add an edge type that leads there"
         )
     return added
 
