@@ -1,0 +1,183 @@
+"""What every job shares: its result, its row in ``runs``, and its command line."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+
+from roilake import __version__
+from roilake.config import NightConfig, load_config
+from roilake.errors import AuditError, ConfigError, RoilakeError
+from roilake.lake import TABLES, Lake, Run, check_folder, spark_session
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job did. ``inputs`` and ``outputs`` map tables to the versions read and written."""
+
+    job: str
+    ds: date
+    run_id: str
+    inputs: dict[str, int]
+    outputs: dict[str, int]
+    rows_in: int
+    rows_out: int
+    rows_quarantined: int
+    seconds: float
+    bytes: int
+    details: dict[str, Any]
+
+    def to_json(self) -> str:
+        return json.dumps({**asdict(self), "ds": str(self.ds)}, sort_keys=True)
+
+
+@dataclass
+class Recorder:
+    """Collects a job's account while it runs. A job reads and writes through it, sets ``rows_in`` (and
+    ``rows_quarantined``), adds to ``details``, and after the ``with`` block returns ``record.result``."""
+
+    lake: Lake
+    run: Run
+    started: float
+    outputs: dict[str, int] = field(default_factory=dict)
+    rows_in: int = 0
+    rows_out: int = 0
+    rows_quarantined: int = 0
+    bytes: int = 0
+    details: dict[str, Any] = field(default_factory=dict)
+    _result: JobResult | None = None
+
+    def pin(self, table: str) -> int:
+        """The latest version of a table, noted as an input."""
+        return self.run.inputs.setdefault(table, self.lake.version(table))
+
+    def read(self, table: str) -> DataFrame:
+        """The table at the version that this run is pinned to."""
+        return self.lake.read(table, version=self.pin(table))
+
+    def write(self, table: str, rows: DataFrame | pa.Table, **where: object) -> int:
+        """``lake.write`` of this night's rows (``where`` narrows them), counted; returns the version."""
+        began = time.monotonic()
+        version = self.lake.write(table, rows, where={"ds": self.run.ds, **where}, run=self.run)
+        count, size = self.lake.written(table, version)
+        self.outputs[table] = version
+        if table != "quarantine":
+            self.rows_out += count
+            self.bytes += size
+        self.progress(f"wrote {table} version {version}", rows=count, seconds=time.monotonic() - began)
+        return version
+
+    def progress(self, text: str, *, rows: int | None = None, seconds: float | None = None) -> None:
+        """One line on stderr."""
+        rate = (
+            f": {rows:,} rows in {seconds:.1f} s ({rows / max(seconds, 1e-3):,.0f}/s)"
+            if rows is not None and seconds is not None
+            else ""
+        )
+        print(
+            f"{time.monotonic() - self.started:6.1f} s  {self.run.job}  {text}{rate}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    @property
+    def result(self) -> JobResult:
+        if self._result is None:
+            raise RuntimeError("the job has not ended yet")
+        return self._result
+
+    def close(self, status: str) -> None:
+        """Write the row in ``runs``."""
+        self._result = JobResult(
+            job=self.run.job,
+            ds=self.run.ds,
+            run_id=self.run.run_id,
+            inputs=dict(self.run.inputs),
+            outputs=dict(self.outputs),
+            rows_in=self.rows_in,
+            rows_out=self.rows_out,
+            rows_quarantined=self.rows_quarantined,
+            seconds=round(time.monotonic() - self.started, 3),
+            bytes=self.bytes,
+            details=self.details,
+        )
+        row = {**asdict(self._result), "status": status, "config_hash": self.run.config_hash}
+        row |= {name: json.dumps(row[name], sort_keys=True) for name in ("inputs", "outputs", "details")}
+        rows = pa.Table.from_pylist([row], schema=TABLES["runs"].arrow_schema)
+        self.lake.write("runs", rows, where={"ds": self.run.ds, "job": self.run.job}, run=self.run)
+
+
+@contextmanager
+def recorded(lake: Lake, config: NightConfig, ds: date, job: str) -> Iterator[Recorder]:
+    """Measure a job and write its row in ``runs``: status ``succeeded``, or ``failed`` when an audit fails.
+    Any other error leaves no row, so that bad input writes nothing."""
+    record = Recorder(lake, make_run(config, ds, job), time.monotonic())
+    record.progress(f"starts, ds {ds}")
+    try:
+        yield record
+    except AuditError:
+        record.close("failed")
+        raise
+    record.close("succeeded")
+    record.progress(f"done: {record.rows_in:,} rows in, {record.rows_out:,} out")
+
+
+def make_run(config: NightConfig, ds: date, job: str) -> Run:
+    """The identity of a run: the same for the same config, night and code."""
+    revision = code_revision()
+    run_id = hashlib.sha256(f"{config.digest()} {ds} {revision}".encode()).hexdigest()[:12]
+    return Run(run_id, ds, job, config.digest(), revision)
+
+
+@cache
+def code_revision() -> str:
+    """The commit of the checkout that runs, or the package version where there is no checkout."""
+    here = Path(__file__).parent
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return f"v{__version__}"
+    return asked.stdout.strip()
+
+
+def parse_ds(text: str) -> date:
+    """A night's logical date. Raises ConfigError."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"--ds {text!r}: is no date; write YYYY-MM-DD") from error
+
+
+def main(run: Callable[[Lake, NightConfig, date], JobResult]) -> None:
+    """Command line of a job: ``--ds --conf --lake [--profile]``. The last stdout line is the result as JSON;
+    exit code 2, and one line on stderr, for what a person can mend."""
+    parser = argparse.ArgumentParser(description=sys.modules[run.__module__].__doc__)
+    parser.add_argument("--ds", required=True, help="the night's logical date, YYYY-MM-DD")
+    parser.add_argument("--conf", required=True, type=Path, help="the night's YAML")
+    parser.add_argument("--lake", required=True, type=Path, help="folder of the lake")
+    parser.add_argument("--profile", type=Path, help="Spark settings in spark-defaults form (see conf/spark)")
+    args = parser.parse_args()
+    try:
+        ds, config = parse_ds(args.ds), load_config(args.conf)
+        folder = check_folder(args.lake, create=True)
+        spark = spark_session(run.__module__, profile=args.profile)
+        print(run(Lake.open(spark, folder, create=True), config, ds).to_json(), flush=True)
+    except RoilakeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,21 @@
+"""The lake: Spark session, table definitions, versioned reads and writes, publications.
+
+The only room that knows Delta.
+"""
+
+from roilake.lake.lake import DataFile, Lake, Publication, Run, check_folder
+from roilake.lake.session import read_profile, spark_session
+from roilake.lake.tables import TABLES, Column, Table
+
+__all__ = [
+    "TABLES",
+    "Column",
+    "DataFile",
+    "Lake",
+    "Publication",
+    "Run",
+    "Table",
+    "check_folder",
+    "read_profile",
+    "spark_session",
+]

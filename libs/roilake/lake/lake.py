@@ -1,0 +1,302 @@
+"""A lake: one folder of Delta tables, written by night and read by pinned version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Field, Schema, write_deltalake
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from roilake.errors import LakeError
+from roilake.lake.tables import TABLES, Table
+
+LAYOUT = 1
+MARKER = "_roilake.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Who writes: recorded with every commit."""
+
+    run_id: str
+    ds: date
+    job: str
+    config_hash: str
+    code_revision: str
+    inputs: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One active parquet file of a table version. ``partition`` values are strings, as Delta keeps them."""
+
+    path: str
+    partition: dict[str, str]
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A published night: the versions of all tables that belong together."""
+
+    ds: date
+    run_id: str
+    versions: dict[str, int]
+    config: str
+    code_revision: str
+
+
+def check_folder(path: str | Path, *, create: bool) -> Path:
+    """Check that ``path`` is a lake of this layout, or may become one; touches nothing. Raises LakeError."""
+    folder = Path(path).absolute()
+    marker = folder / MARKER
+    if marker.exists():
+        return _check_layout(marker)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise LakeError(f"{folder}: is no lake (no {MARKER} in it); name an empty or a new folder")
+    if not create:
+        raise LakeError(f"{folder}: no lake here; run ingest_events first, or correct --lake")
+    return folder
+
+
+def _check_layout(marker: Path) -> Path:
+    try:
+        layout = json.loads(marker.read_text())["layout"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LakeError(
+            f"{marker}: is damaged; restore it as {{'layout': {LAYOUT}}} or use a new lake"
+        ) from error
+    if layout != LAYOUT:
+        raise LakeError(f"{marker}: layout {layout}, but this version reads layout {LAYOUT}; use a new lake")
+    return marker.parent
+
+
+class Lake:
+    """Tables are those of ``roilake.lake.tables``. Names passed to methods are table names."""
+
+    def __init__(self, spark: SparkSession, folder: Path) -> None:
+        self.spark = spark
+        self.folder = folder
+
+    @classmethod
+    def open(cls, spark: SparkSession, path: str | Path, *, create: bool) -> Lake:
+        """Open the lake at ``path``, making a new one in an empty or missing folder if ``create``. Raises
+        LakeError when there is none, when it has another layout, or when the folder holds something else."""
+        folder = check_folder(path, create=create)
+        if not (folder / MARKER).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / MARKER).write_text(json.dumps({"layout": LAYOUT}) + "\n")
+        return cls(spark, folder)
+
+    @property
+    def path(self) -> str:
+        return str(self.folder)
+
+    def table_path(self, table: str) -> str:
+        return str(self.folder / TABLES[table].name)
+
+    def scratch(self, name: str) -> Path:
+        """A folder for what can be made again (checkpoints, caches); made if missing."""
+        folder = self.folder / "_work" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    # Reading
+
+    def exists(self, table: str) -> bool:
+        return DeltaTable.is_deltatable(self.table_path(table))
+
+    def version(self, table: str) -> int:
+        """The latest version. Raises LakeError if the table does not exist yet."""
+        return self._delta(table).version()
+
+    def read(self, table: str, *, version: int | None = None) -> DataFrame:
+        """The table as of ``version`` (default: the latest). Raises LakeError if there is none."""
+        pinned = self._delta(table, version).version()
+        return self.spark.read.format("delta").option("versionAsOf", pinned).load(self.table_path(table))
+
+    def active_files(self, table: str, version: int) -> list[DataFile]:
+        """The parquet files that make up a version, sorted by path. Asks the log only, no JVM."""
+        delta = self._delta(table, version)
+        adds = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
+        keys = TABLES[table].partitions
+        return sorted(
+            (
+                DataFile(
+                    path=f"{self.table_path(table)}/{add['path']}",
+                    partition={key: str(add[f"partition.{key}"]) for key in keys},
+                    rows=add["num_records"],
+                    bytes=add["size_bytes"],
+                )
+                for add in adds
+            ),
+            key=lambda file: file.path,
+        )
+
+    def to_arrow(
+        self,
+        table: str,
+        version: int,
+        *,
+        filters: dict[str, object] | None = None,
+        columns: Collection[str] | None = None,
+    ) -> pa.Table:
+        """Rows of a version on this machine, without a Spark job: for what fits in memory. ``filters`` maps
+        columns to a value or to several. Row order is that of the files: sort where it matters."""
+        definition = TABLES[table]
+        wanted = list(columns or definition.names)
+        needed = list(dict.fromkeys([*wanted, *(filters or {})]))
+        files = [f for f in self.active_files(table, version) if _in_partitions(f, filters or {})]
+        parts = [_read_file(file, definition, needed) for file in files]
+        empty = definition.arrow_schema.empty_table().select(needed)
+        rows = pa.concat_tables([empty, *parts])
+        for name, value in (filters or {}).items():
+            rows = rows.filter(_matches(rows[name], definition.column(name).arrow_type, value))
+        return rows.select(wanted)
+
+    # Writing
+
+    def write(self, table: str, rows: DataFrame | pa.Table, *, where: dict[str, object], run: Run) -> int:
+        """Replace the rows that match ``where`` (must name ``ds``) by ``rows``; return the committed version.
+
+        ``rows`` may be a Spark DataFrame or, for what already lies on the driver, an Arrow table, written
+        without a Spark job. Columns are cast to the definition; a missing one raises LakeError. Running it
+        twice leaves the same table. Rows outside ``where`` are refused.
+        """
+        definition = TABLES[table]
+        _check_write(definition, rows, where)
+        if not self.exists(table):
+            self._create(definition)
+        metadata = json.dumps({**asdict(run), "ds": str(run.ds)}, sort_keys=True)
+        if isinstance(rows, pa.Table):
+            self._write_arrow(definition, rows, where, metadata)
+        else:
+            self._write_spark(definition, rows, where, metadata)
+        return self.version(table)
+
+    def _create(self, table: Table) -> None:
+        stored = Schema.from_arrow(table.arrow_schema).fields
+        meanings = [{"comment": column.meaning} for column in table.columns]
+        fields = [Field(f.name, f.type, metadata=m) for f, m in zip(stored, meanings, strict=True)]
+        keys = list(table.partitions)
+        DeltaTable.create(
+            self.table_path(table.name), Schema(fields), partition_by=keys, description=table.meaning
+        )
+
+    def _write_spark(self, table: Table, rows: DataFrame, where: dict[str, object], metadata: str) -> None:
+        typed = rows.select(*(F.col(column.name).cast(column.spark_type) for column in table.columns))
+        writer = typed.write.format("delta").mode("overwrite").option("userMetadata", metadata)
+        writer.option("replaceWhere", _predicate(where)).save(self.table_path(table.name))
+
+    def _write_arrow(self, table: Table, rows: pa.Table, where: dict[str, object], metadata: str) -> None:
+        outside = [name for name, value in where.items() if not _all_equal(rows[name], value)]
+        if outside:
+            raise LakeError(f"{table.name}: rows to write lie outside {where} in {outside[0]}")
+        write_deltalake(
+            self.table_path(table.name),
+            rows.select(list(table.names)).cast(table.arrow_schema),
+            mode="overwrite",
+            predicate=_predicate(where),
+            commit_properties=CommitProperties(custom_metadata={"userMetadata": metadata}),
+        )
+
+    def written(self, table: str, version: int) -> tuple[int, int]:
+        """Rows and bytes that the commit of ``version`` added."""
+        log = self.folder / table / "_delta_log" / f"{version:020d}.json"
+        actions = (json.loads(line) for line in log.read_text().splitlines())
+        adds = [action["add"] for action in actions if "add" in action]
+        return sum(json.loads(add["stats"])["numRecords"] for add in adds), sum(add["size"] for add in adds)
+
+    # Publishing
+
+    def publish(self, ds: date, versions: dict[str, int], run: Run, config_json: str) -> None:
+        """Make a night visible, as one commit: the versions of its tables that belong together."""
+        row = {
+            "ds": ds,
+            "run_id": run.run_id,
+            "versions": sorted(versions.items()),
+            "config": config_json,
+            "code_revision": run.code_revision,
+        }
+        rows = pa.Table.from_pylist([row], schema=TABLES["publications"].arrow_schema)
+        self.write("publications", rows, where={"ds": ds}, run=run)
+
+    def publication(self, *, ds: date | None = None, before: date | None = None) -> Publication | None:
+        """The publication of night ``ds``, the latest one before ``before``, or the latest of all, if any."""
+        if not self.exists("publications"):
+            return None
+        rows = self.to_arrow("publications", self.version("publications")).to_pylist()
+        fitting = [r for r in rows if (ds is None or r["ds"] == ds) and (before is None or r["ds"] < before)]
+        if not fitting:
+            return None
+        last = max(fitting, key=lambda row: row["ds"])
+        return Publication(**{**last, "versions": dict(last["versions"])})
+
+    def _delta(self, table: str, version: int | None = None) -> DeltaTable:
+        if not self.exists(table):
+            raise LakeError(f"{self.path}: has no table {table!r} yet; run the job that writes it first")
+        try:
+            return DeltaTable(self.table_path(table), version=version)
+        except Exception as error:
+            raise LakeError(f"{self.path}: table {table!r} has no readable version {version}") from error
+
+
+def _check_write(table: Table, rows: DataFrame | pa.Table, where: dict[str, object]) -> None:
+    names = rows.column_names if isinstance(rows, pa.Table) else rows.columns
+    missing = [name for name in table.names if name not in names]
+    if missing:
+        raise LakeError(f"{table.name}: rows to write lack the columns {', '.join(missing)}")
+    unknown = [name for name in where if name not in table.names]
+    if unknown or "ds" not in where:
+        raise LakeError(f"{table.name}: 'where' must name ds and known columns, not {where}")
+
+
+def _predicate(where: dict[str, object]) -> str:
+    return " AND ".join(f"{name} = {_literal(value)}" for name, value in where.items())
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, int):
+        return str(value)
+    quoted = "'" + str(value).replace("'", "''") + "'"
+    return f"DATE {quoted}" if isinstance(value, date) else quoted
+
+
+def _values(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+
+
+def _in_partitions(file: DataFile, filters: dict[str, object]) -> bool:
+    known = {name: value for name, value in filters.items() if name in file.partition}
+    return all(file.partition[name] in {str(v) for v in _values(value)} for name, value in known.items())
+
+
+def _read_file(file: DataFile, table: Table, columns: Iterable[str]) -> pa.Table:
+    stored = [name for name in columns if name not in file.partition]
+    rows = pq.read_table(file.path, columns=stored, partitioning=None)
+    arrays = {name: rows[name] for name in stored}
+    for name in columns:
+        if name in file.partition:
+            arrays[name] = (
+                pa.array([file.partition[name]])
+                .cast(table.column(name).arrow_type)
+                .take(pa.array([0] * file.rows, pa.int32()))
+            )
+    return pa.table({name: arrays[name].cast(table.column(name).arrow_type) for name in columns})
+
+
+def _matches(column: pa.ChunkedArray, kind: pa.DataType, value: object) -> pa.ChunkedArray:
+    return pc.is_in(column, value_set=pa.array(_values(value), kind))
+
+
+def _all_equal(column: pa.ChunkedArray, value: object) -> bool:
+    return len(column) == 0 or pc.all(pc.equal(column, pa.scalar(value, column.type))).as_py() is True

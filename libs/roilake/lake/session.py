@@ -1,0 +1,79 @@
+"""The Spark session of a night, with the settings that small machines need and clusters may override."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pyspark import SparkConf, SparkContext
+from pyspark.sql import SparkSession
+
+from roilake.errors import ConfigError
+
+ALWAYS = {
+    "spark.sql.session.timeZone": "UTC",
+    # A value that cannot be cast is null (and its row goes to quarantine), not the end of the night.
+    "spark.sql.ansi.enabled": "false",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # pyarrow reads INT96 as zone-less
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+
+DEFAULTS = {
+    "spark.master": "local[2]",
+    "spark.driver.memory": "3g",
+    "spark.driver.host": "localhost",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.shuffle.partitions": "4",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # The defaults (50 and 10,000) make every tiny commit and VACUUM cost seconds.
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
+}
+
+
+def spark_session(
+    app: str, *, profile: Path | None = None, overrides: Mapping[str, str] | None = None
+) -> SparkSession:
+    """Start (or get) the session. Settings come, later ones winning, from the defaults above, the profile (a
+    file in spark-defaults form), what ``spark-submit`` was told, and ``overrides``; ``ALWAYS`` stays.
+
+    The Delta JARs are expected among Spark's own (``make env`` puts them there). Raises ConfigError for a bad
+    profile.
+    """
+    submitted = _submitted()
+    defaults = {} if "spark.master" in submitted else DEFAULTS
+    settings = {**defaults, **read_profile(profile), **submitted, **(overrides or {}), **ALWAYS}
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(app)
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def read_profile(path: Path | None) -> dict[str, str]:
+    """Settings of a file in spark-defaults form: ``key value`` lines, ``#`` comments. Raises ConfigError."""
+    if path is None:
+        return {}
+    try:
+        lines = [line.strip() for line in Path(path).read_text().splitlines()]
+    except OSError as error:
+        raise ConfigError(f"{path}: no such Spark profile; see conf/spark for examples") from error
+    pairs = [line.split(None, 1) for line in lines if line and not line.startswith("#")]
+    bad = next((pair for pair in pairs if len(pair) != 2), None)
+    if bad:
+        raise ConfigError(f"{path}: {bad[0]!r} has no value; write 'key value'")
+    return dict(pairs)
+
+
+def _submitted() -> dict[str, str]:
+    """What spark-submit was told: it starts this process with a gateway to its JVM already open."""
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        return {}
+    SparkContext._ensure_initialized()  # type: ignore[attr-defined]  # loads the JVM's settings
+    return dict(SparkConf().getAll())
