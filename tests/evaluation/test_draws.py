@@ -1,4 +1,5 @@
-"""Negatives by keyed hash: of no positive, in proportion to the weights, the same whatever stands beside them."""
+"""Negatives by keyed hash: of no positive, in proportion to the weights, the same whatever stands beside
+them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Classification metrics against scikit-learn, scipy and torchmetrics; bad input is refused, never averaged."""
+"""Classification metrics against scikit-learn, scipy and torchmetrics; bad input is refused, never
+averaged."""
 
 from __future__ import annotations
 

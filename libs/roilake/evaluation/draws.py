@@ -37,9 +37,9 @@ def draw_negatives(
     weight_I: NDArray[np.float64],
     count: int,
 ) -> NDArray[np.int64]:
-    """``count`` items per request [B, N], drawn with replacement with probability proportional to ``weight_I``, the
-    request's positives (-1 padded) excluded by drawing again. A place that hits a positive in all of its 64 attempts
-    stays -1: nothing (or next to nothing) but positives carries weight."""
+    """``count`` items per request [B, N], drawn with replacement with probability proportional to
+    ``weight_I``, the request's positives (-1 padded) excluded by drawing again. A place that hits a positive
+    in all of its 64 attempts stays -1: nothing (or next to nothing) but positives carries weight."""
     bounds_I = np.cumsum(weight_I)
     if not len(bounds_I) or bounds_I[-1] <= 0:
         return np.full((len(request_B), count), -1, np.int64)

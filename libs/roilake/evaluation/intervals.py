@@ -1,6 +1,8 @@
-"""95 % intervals that repeat exactly: DeLong for AUC (by clusters), Poisson bootstrap by keyed hash for means.
+"""95 % intervals that repeat exactly: DeLong for AUC (by clusters), Poisson bootstrap by keyed hash for
+means.
 
-A cluster is what is drawn independently, here a user: their requests hang together, so rows are not independent.
+A cluster is what is drawn independently, here a user: their requests hang together, so rows are not
+independent.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval and the number n of rows it rests on. NaN marks what is undefined: the value
-    when there is nothing to measure, the bounds when there are fewer than two clusters."""
+    """A value with its 95 % interval and the number n of rows it rests on. NaN marks what is undefined: the
+    value when there is nothing to measure, the bounds when there are fewer than two clusters."""
 
     value: float
     low: float
@@ -33,9 +35,9 @@ UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"), 0)
 
 
 def auc_estimate(labels: ArrayLike, scores: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
-    """AUC and its interval by DeLong et al. (1988), with correlated rows within a cluster by Obuchowski (1997,
-    Biometrics 53:567). Without ``clusters`` each row is its own, which is plain DeLong. n counts the positives.
-    A perfect AUC has variance 0 by this method, so its interval has no width."""
+    """AUC and its interval by DeLong et al. (1988), with correlated rows within a cluster by Obuchowski
+    (1997, Biometrics 53:567). Without ``clusters`` each row is its own, which is plain DeLong. n counts the
+    positives. A perfect AUC has variance 0 by this method, so its interval has no width."""
     data = checked(labels, scores)
     if not data.both_classes:
         return Estimate(float("nan"), float("nan"), float("nan"), int(data.labels.sum()))
@@ -47,7 +49,8 @@ def auc_estimate(labels: ArrayLike, scores: ArrayLike, clusters: ArrayLike | Non
 def auc_difference(
     labels: ArrayLike, scores: ArrayLike, others: ArrayLike, clusters: ArrayLike | None = None
 ) -> Estimate:
-    """AUC of ``scores`` minus that of ``others`` on the same rows, with the interval of the *paired* difference."""
+    """AUC of ``scores`` minus that of ``others`` on the same rows, with the interval of the *paired*
+    difference."""
     ours, theirs = checked(labels, scores), checked(labels, others)
     if not ours.both_classes:
         return UNDEFINED
@@ -57,8 +60,8 @@ def auc_difference(
 
 
 def _components(data: Labelled) -> Floats:
-    """Structural components: for a positive the share of negatives it beats, for a negative the share of positives
-    that beat it (ties a half)."""
+    """Structural components: for a positive the share of negatives it beats, for a negative the share of
+    positives that beat it (ties a half)."""
     result = np.empty_like(data.scores)
     positive, negative = data.scores[data.labels == 1], data.scores[data.labels == 0]
     result[data.labels == 1] = _beaten(negative, positive)
@@ -97,9 +100,10 @@ def _normal(value: float, variance: float, n: int) -> Estimate:
 
 
 def mean_estimate(values: ArrayLike, clusters: ArrayLike, *, draws: int, seed: int) -> Estimate:
-    """Mean of the values that are not NaN, and the 2.5 % and 97.5 % quantiles of a Poisson bootstrap over clusters
-    (Hanley and MacGibbon 2006): each cluster enters a draw Poisson(1) times, by a hash of (seed, cluster, draw). So
-    the interval repeats, and two models see the same draws. ``clusters`` are integers. n counts the values."""
+    """Mean of the values that are not NaN, and the 2.5 % and 97.5 % quantiles of a Poisson bootstrap over
+    clusters (Hanley and MacGibbon 2006): each cluster enters a draw Poisson(1) times, by a hash of (seed,
+    cluster, draw). So the interval repeats, and two models see the same draws. ``clusters`` are integers. n
+    counts the values."""
     v, keys = np.asarray(values, np.float64), np.asarray(clusters, np.int64)
     if v.shape != keys.shape or v.ndim != 1:
         raise MetricError(f"values {v.shape} and clusters {keys.shape} must be equally long lists")
@@ -109,7 +113,7 @@ def mean_estimate(values: ArrayLike, clusters: ArrayLike, *, draws: int, seed: i
     if not len(v):
         return UNDEFINED
     names, index = np.unique(keys, return_inverse=True)
-    sums, counts = np.bincount(index, v), np.bincount(index).astype(np.float64)
+    sums, counts = (np.bincount(index, each).astype(np.float64) for each in (v, np.ones_like(v)))
     low, high = _quantiles(names, sums, counts, draws, seed)
     return Estimate(float(v.mean()), low, high, len(v))
 

@@ -1,8 +1,10 @@
-"""Exact classification metrics: sorted, never binned; a tie counts a half; float64 throughout; weights optional.
+"""Exact classification metrics: sorted, never binned; a tie counts a half; float64 throughout; weights
+optional.
 
-Shapes: labels, scores and weights are [N] arrays or CPU tensors. ``labels`` are 0 or 1, ``scores`` any finite number
-(a probability in [0, 1] where the name says so). Bad input raises MetricError; a value that the data leaves undefined
-(one class only, nothing at all) is NaN. Checked against scikit-learn, scipy and torchmetrics in the tests.
+Shapes: labels, scores and weights are [N] arrays or CPU tensors. ``labels`` are 0 or 1, ``scores`` any finite
+number (a probability in [0, 1] where the name says so). Bad input raises MetricError; a value that the data
+leaves undefined (one class only, nothing at all) is NaN. Checked against scikit-learn, scipy and torchmetrics
+in the tests.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ class Labelled:
 
 
 def checked(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> Labelled:
-    """The three as float64 arrays of one length. MetricError for NaN or infinite scores, labels other than 0 and 1,
-    negative or non-finite weights, or unequal lengths."""
+    """The three as float64 arrays of one length. MetricError for NaN or infinite scores, labels other than 0
+    and 1, negative or non-finite weights, or unequal lengths."""
     y, s = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
     w = np.ones_like(y) if weights is None else np.asarray(weights, np.float64)
     if not (y.ndim == 1 and y.shape == s.shape == w.shape):
@@ -70,7 +72,8 @@ def _by_threshold(data: Labelled) -> tuple[Floats, Floats]:
 
 
 def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Area under the ROC curve = P(s_pos > s_neg) + P(s_pos = s_neg) / 2 (Mann-Whitney). NaN with one class only."""
+    """Area under the ROC curve = P(s_pos > s_neg) + P(s_pos = s_neg) / 2 (Mann-Whitney). NaN with one class
+    only."""
     data = checked(labels, scores, weights)
     if not data.both_classes:
         return float("nan")
@@ -82,8 +85,8 @@ def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) 
 def grouped_auc(
     labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, weights: ArrayLike | None = None
 ) -> float:
-    """GAUC: mean of the AUC within each group, weighted by the group's summed weight. Groups of one class are left
-    out (their AUC is undefined); NaN if none is left."""
+    """GAUC: mean of the AUC within each group, weighted by the group's summed weight. Groups of one class are
+    left out (their AUC is undefined); NaN if none is left."""
     data, keys = checked(labels, scores, weights), np.asarray(groups)
     if keys.shape != data.labels.shape:
         raise MetricError(f"groups {keys.shape} must be as long as labels {data.labels.shape}")
@@ -99,7 +102,8 @@ def grouped_auc(
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """PR-AUC as the step sum of (R_t - R_{t-1}) P_t over thresholds (as scikit-learn). NaN without positives."""
+    """PR-AUC as the step sum of (R_t - R_{t-1}) P_t over thresholds (as scikit-learn). NaN without
+    positives."""
     data = checked(labels, scores, weights)
     positive, negative = (side[::-1] for side in _by_threshold(data))
     if not positive.sum() > 0:
@@ -110,7 +114,8 @@ def average_precision(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike |
 
 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Mean of -(y ln p + (1 - y) ln(1 - p)) in nats; p clipped to [eps, 1 - eps] of float64. NaN when empty."""
+    """Mean of -(y ln p + (1 - y) ln(1 - p)) in nats; p clipped to [eps, 1 - eps] of float64. NaN when
+    empty."""
     data = checked_probabilities(labels, probabilities, weights)
     eps = np.finfo(np.float64).eps
     p = np.clip(data.scores, eps, 1 - eps)
@@ -120,7 +125,8 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | N
 def normalised_entropy(
     labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None
 ) -> float:
-    """Log-loss over that of the base rate (He et al. 2014, ADKDD); 1 = no better than the mean. NaN with one class."""
+    """Log-loss over that of the base rate (He et al. 2014, ADKDD); 1 = no better than the mean. NaN with one
+    class."""
     data = checked_probabilities(labels, probabilities, weights)
     if not data.both_classes:
         return float("nan")
@@ -155,7 +161,8 @@ def calibration_ratio(labels: ArrayLike, probabilities: ArrayLike, weights: Arra
 def calibration_error(
     labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None, bins: int = 15
 ) -> float:
-    """ECE over ``bins`` equal-width bins [lo, hi), the last one closed: sum of (W_b / W) |mean p - mean y|."""
+    """ECE over ``bins`` equal-width bins [lo, hi), the last one closed: sum of (W_b / W) |mean p - mean
+    y|."""
     data = checked_probabilities(labels, probabilities, weights)
     index = np.clip(np.digitize(data.scores, np.linspace(0, 1, bins + 1)) - 1, 0, bins - 1)
     gap = np.bincount(index, data.weights * (data.scores - data.labels), bins)

@@ -1,9 +1,9 @@
 """Ranking metrics from the ranks of the relevant items of each request; one value per request, float64 [R].
 
-Input: ``ranks_P`` (1 = best; ``NEVER`` for an item that is never shown), ``request_P`` (index of
-the request of each relevant item, 0..R-1) and ``num_requests`` R. Relevance is binary. A request without a relevant
-item has no value: NaN, left out of means. A rank below 1, a request index outside 0..R-1, or one rank taken twice in a
-request (a duplicated candidate) raises MetricError.
+Input: ``ranks_P`` (1 = best; ``NEVER`` for an item that is never shown), ``request_P`` (index of the request
+of each relevant item, 0..R-1) and ``num_requests`` R. Relevance is binary. A request without a relevant item
+has no value: NaN, left out of means. A rank below 1, a request index outside 0..R-1, or one rank taken twice
+in a request (a duplicated candidate) raises MetricError.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Ranks:
         if twice.any():
             row = int(np.argmax(twice))
             raise MetricError(f"request {request[row]} has rank {rank[row]} twice: a candidate is duplicated")
-        relevant = np.bincount(request, minlength=num_requests)
+        relevant = np.bincount(request, minlength=num_requests).astype(np.int64)
         first = np.cumsum(relevant) - relevant
         return cls(rank, request, np.arange(len(rank)) - first[request] + 1, relevant)
 
     def _sum(self, values_P: Floats) -> Floats:
-        return np.bincount(self.request_P, values_P, len(self.relevant_R))
+        return np.bincount(self.request_P, values_P, len(self.relevant_R)).astype(np.float64)
 
     def _where_relevant(self, values_R: Floats) -> Floats:
         return np.where(self.relevant_R > 0, values_R, np.nan)
@@ -91,6 +91,7 @@ class Ranks:
 
 
 def ranks_among_negatives(ranks: Ranks) -> NDArray[np.int64]:
-    """Rank of each relevant item [P] when the other relevant ones of its request are taken out of the list (order of
-    ``ranks.rank_P``): with it, hit rate at k is a mean over relevant items, as in leave-one-out protocols."""
+    """Rank of each relevant item [P] when the other relevant ones of its request are taken out of the list
+    (order of ``ranks.rank_P``): with it, hit rate at k is a mean over relevant items, as in leave-one-out
+    protocols."""
     return np.where(ranks.rank_P == NEVER, NEVER, ranks.rank_P - (ranks.place_P - 1))
