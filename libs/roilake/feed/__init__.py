@@ -1,0 +1,19 @@
+"""A pinned version of the lake's tables as equal, seeded shards of tensors. The only room that knows petastorm."""
+
+from roilake.feed.features import FeatureStore, files_of, read_nodes
+from roilake.feed.prefetch import Prefetch
+from roilake.feed.requests import RequestFeed
+from roilake.feed.rows import RequestRows, read_items, read_requests
+from roilake.feed.vocabulary import Vocabulary
+
+__all__ = [
+    "FeatureStore",
+    "Prefetch",
+    "RequestFeed",
+    "RequestRows",
+    "Vocabulary",
+    "files_of",
+    "read_items",
+    "read_nodes",
+    "read_requests",
+]
