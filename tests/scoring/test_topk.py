@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from roilake.errors import MetricError
-from roilake.scoring.topk import NEVER, Seen, ranks, top_k
+from roilake.evaluation import NEVER
+from roilake.scoring.topk import Seen, ranks, top_k
 
 
 def case(seed: int, b: int, i: int, levels: int) -> tuple[Tensor, Tensor, np.ndarray]:

@@ -33,7 +33,7 @@ def uniform(*keys: ArrayLike) -> NDArray[np.float64]:
 def draw_negatives(
     seed: int,
     request_B: NDArray[np.int64],
-    positives_BP: NDArray[np.int64],
+    positives_BP: NDArray[np.int32],
     weight_I: NDArray[np.float64],
     count: int,
 ) -> NDArray[np.int64]:

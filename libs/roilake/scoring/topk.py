@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from roilake.errors import MetricError
+from roilake.evaluation.ranking import NEVER
 
 BLOCK = 1 << 16
 CHUNK = 256
-NEVER = torch.iinfo(torch.int64).max
-"""Rank of an item that is never shown."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,155 @@
+"""The measures of a night: what each model's outcomes come to, on all requests and on slices.
+
+Legend: R requests, P positives (flat, by request), E = P + all negatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from roilake.config import EvaluationConfig
+from roilake.evaluation.intervals import Estimate, auc_estimate, mean_estimate
+from roilake.evaluation.metrics import Floats
+from roilake.evaluation.ranking import Ranks, ranks_among_negatives
+
+SLICES = ("all", "cold_users", "warm_users", "head_items", "tail_items")
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What one model did on one split. ``negatives`` maps a kind to (scores, request of each)."""
+
+    user_R: NDArray[np.int64]
+    cold_R: NDArray[np.bool_]
+    request_P: NDArray[np.int64]
+    score_P: Floats
+    rank_P: NDArray[np.int64]
+    head_P: NDArray[np.bool_]
+    negatives: dict[str, tuple[Floats, NDArray[np.int64]]]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Outcomes:
+        """From rows as ``roilake.scoring.judge`` yields them."""
+        score_P, request_P = _flat(table["positives"])
+        return cls(
+            user_R=table["user"].to_numpy().astype(np.int64),
+            cold_R=table["cold"].to_numpy().astype(np.bool_),
+            request_P=request_P,
+            score_P=score_P.astype(np.float64),
+            rank_P=_flat(table["ranks"])[0],
+            head_P=_flat(table["head"])[0].astype(np.bool_),
+            negatives={
+                kind: (_flat(table[kind])[0].astype(np.float64), _flat(table[kind])[1])
+                for kind in ("uniform", "popular")
+            },
+        )
+
+    def slice(self, name: str) -> NDArray[np.bool_]:
+        """Which positives [P] belong to a slice: of users without (cold) or with events before the window, of
+        the fifth of the items with most events before it (head) or of the others."""
+        cold_P = self.cold_R[self.request_P]
+        choices = {
+            "cold_users": cold_P,
+            "warm_users": ~cold_P,
+            "head_items": self.head_P,
+            "tail_items": ~self.head_P,
+        }
+        return choices.get(name, np.ones(len(self.request_P), np.bool_))
+
+
+def measure(outcomes: pa.Table, config: EvaluationConfig, seed: int, ds: date, run: str) -> pa.Table:
+    """Rows of ``metrics``: every model, split, slice and metric. What is undefined (an empty slice) is null,
+    n = 0.
+
+    ``auc`` and ``auc_popular``: AUC of all positives, pooled, against the negatives drawn for their requests
+    (uniformly, or in proportion to the items' events); interval by DeLong with users as clusters; n
+    positives. ``hit_rate@K``: share of positives within the first K of all items, the request's other
+    positives left out; n positives. ``ndcg@K``: mean over requests, gains from the full ranking; n requests;
+    of a slice of items, with the slice's positives only, the others left out of the list. Their intervals are
+    bootstraps over users.
+    """
+    groups = (
+        outcomes.group_by(["model", "split"])
+        .aggregate([])
+        .sort_by([("model", "ascending"), ("split", "ascending")])
+    )
+    with ThreadPoolExecutor() as pool:  # sorting lets go of the interpreter lock
+        parts = pool.map(lambda group: _measure_group(outcomes, group, config, seed), groups.to_pylist())
+        rows = [row for part in parts for row in part]
+    return pa.Table.from_pylist([{"ds": ds, "run": run, **row} for row in rows], schema=_schema())
+
+
+def _schema() -> pa.Schema:
+    texts = [(name, pa.string()) for name in ("run", "model", "split", "slice", "metric")]
+    numbers = [(name, pa.float64()) for name in ("value", "low", "high")]
+    return pa.schema([("ds", pa.date32()), *texts, *numbers, ("n", pa.int64())])
+
+
+def _measure_group(table: pa.Table, group: dict, config: EvaluationConfig, seed: int) -> list[dict]:
+    mask = pc.and_(pc.equal(table["model"], group["model"]), pc.equal(table["split"], group["split"]))
+    outcomes = Outcomes.of(table.filter(mask))
+    return [
+        {**group, "slice": name, "metric": metric, "n": found.n, **_bounds(found)}
+        for name in SLICES
+        for metric, found in measures(outcomes, outcomes.slice(name), config, seed)
+    ]
+
+
+def _bounds(found: Estimate) -> dict[str, float | None]:
+    numbers = {"value": found.value, "low": found.low, "high": found.high}
+    return {name: None if np.isnan(number) else number for name, number in numbers.items()}
+
+
+def measures(
+    outcomes: Outcomes, chosen_P: NDArray[np.bool_], config: EvaluationConfig, seed: int
+) -> Iterator[tuple[str, Estimate]]:
+    """Every metric of the night on the chosen positives, by name."""
+    for name, kind in (("auc", "uniform"), ("auc_popular", "popular")):
+        yield name, _auc(outcomes, chosen_P, kind)
+    request_P = outcomes.request_P[chosen_P]
+    ranks = Ranks.of(_without(outcomes, chosen_P), request_P, len(outcomes.user_R))
+    alone_P, users_P = ranks_among_negatives(ranks), outcomes.user_R[ranks.request_P]
+    for k in config.hit_rate_at:
+        hits_P = (alone_P <= k).astype(np.float64)
+        yield f"hit_rate@{k}", mean_estimate(hits_P, users_P, draws=config.bootstrap, seed=seed)
+    for k in config.ndcg_at:
+        yield f"ndcg@{k}", mean_estimate(ranks.ndcg(k), outcomes.user_R, draws=config.bootstrap, seed=seed)
+
+
+def _auc(outcomes: Outcomes, chosen_P: NDArray[np.bool_], kind: str) -> Estimate:
+    scores, request = outcomes.negatives[kind]
+    of_slice = np.isin(request, outcomes.request_P[chosen_P])
+    positives = outcomes.score_P[chosen_P]
+    scores_E = np.concatenate([positives, scores[of_slice]])
+    labels_E = np.arange(len(scores_E)) < len(positives)
+    request_E = np.concatenate([outcomes.request_P[chosen_P], request[of_slice]])
+    return auc_estimate(labels_E, scores_E, outcomes.user_R[request_E])
+
+
+def _without(outcomes: Outcomes, chosen_P: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Ranks of the chosen positives with the requests' other positives taken out of the list."""
+    every = Ranks.of(outcomes.rank_P, outcomes.request_P, len(outcomes.user_R))
+    order = np.lexsort((outcomes.rank_P, outcomes.request_P))
+    other_P = ~chosen_P[order]
+    ahead_P = np.cumsum(other_P) - other_P
+    first_R = np.cumsum(every.relevant_R) - every.relevant_R
+    before_R = np.r_[ahead_P, 0][np.minimum(first_R, len(ahead_P))]
+    ahead_P = ahead_P - before_R[every.request_P]
+    shown = every.rank_P != np.iinfo(np.int64).max
+    result_P = np.empty_like(outcomes.rank_P)
+    result_P[order] = np.where(shown, every.rank_P - ahead_P, every.rank_P)
+    return result_P[chosen_P]
+
+
+def _flat(lists: pa.ChunkedArray) -> tuple[NDArray, NDArray[np.int64]]:
+    """All entries of a list column, and the row of each."""
+    row = np.repeat(np.arange(len(lists)), pc.list_value_length(lists).to_numpy())
+    return pc.list_flatten(lists).to_numpy(), row

@@ -1,0 +1,19 @@
+"""Inference with a night's models: exact top-K and ranks over all items, and how they did on past windows."""
+
+from roilake.scoring.night import map_shards, open_night
+from roilake.scoring.outcomes import judge
+from roilake.scoring.recommend import recommend, with_keys
+from roilake.scoring.topk import Seen, ranks, top_k
+from roilake.scoring.towers import write_index
+
+__all__ = [
+    "Seen",
+    "judge",
+    "map_shards",
+    "open_night",
+    "ranks",
+    "recommend",
+    "top_k",
+    "with_keys",
+    "write_index",
+]

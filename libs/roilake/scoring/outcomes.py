@@ -1,0 +1,140 @@
+"""What each model did with the requests of past windows: scores of positives and negatives, and full ranks.
+
+Legend: R requests, P positives (flat), N negatives per request, D dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from roilake.evaluation.draws import draw_negatives, keyed_hash, uniform
+from roilake.feed import RequestRows
+from roilake.scoring.recommend import seen_items
+from roilake.scoring.topk import Seen, ranks
+from roilake.scoring.towers import Shard, Tower, Worker, read_index, select
+
+SCHEMA = pa.schema(
+    [
+        ("model", pa.string()),
+        ("split", pa.string()),
+        ("user", pa.int32()),
+        ("cold", pa.bool_()),
+        ("head", pa.list_(pa.bool_())),
+        ("positives", pa.list_(pa.float32())),
+        ("ranks", pa.list_(pa.int64())),
+        ("uniform", pa.list_(pa.float32())),
+        ("popular", pa.list_(pa.float32())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The requests that are judged and what is drawn for them: the same for every model."""
+
+    rows: RequestRows
+    cold_R: NDArray[np.bool_]
+    row_P: Tensor
+    item_P: Tensor
+    head_P: NDArray[np.bool_]
+    uniform_RN: NDArray[np.int64]
+    popular_RN: NDArray[np.int64]
+    seen: Seen | None
+
+
+def judge(
+    negatives: int, seed: int, share: float, *, drop_seen: bool
+) -> Callable[[Worker, Shard], Iterator[pa.Table]]:
+    """Work for ``map_shards``: one row per request and tower. ``share`` of the requests is judged, chosen by
+    keyed hash of the request. Negatives are drawn with replacement from all items, the request's positives
+    excluded: ``uniform`` equally, ``popular`` in proportion to the item's events before the window. ``ranks``
+    are places among all items (already-seen ones left out, if asked for); ``head`` marks positives among the
+    20 % of known items with most events; ``cold`` marks users without an event before the window."""
+
+    def work(worker: Worker, shard: Shard) -> Iterator[pa.Table]:
+        judged = _judged(worker, shard, negatives, seed, share, drop_seen)
+        if len(judged.rows):
+            for tower in worker.night.towers:
+                yield _outcomes(worker, shard, tower, judged)
+
+    return work
+
+
+def _judged(worker: Worker, shard: Shard, negatives: int, seed: int, share: float, drop_seen: bool) -> Judged:
+    rows = worker.requests(shard, positives=True)
+    rows = select(rows, np.flatnonzero(uniform(seed, rows.root_R[: len(rows)]) < share))
+    count = len(rows)
+    user_R, root_R, positives_RP = rows.user_R[:count], rows.root_R[:count], rows.positives_RP[:count]
+    degree_I = worker.store().degrees("item", shard.as_of)
+    row_P, place_P = np.nonzero(positives_RP >= 0)
+    item_P = positives_RP[row_P, place_P].astype(np.int64)
+    kinds = {"uniform": np.ones(len(degree_I)), "popular": degree_I.astype(np.float64)}
+    drawn = [
+        draw_negatives(
+            int(keyed_hash(seed, number).view(np.int64)), root_R, positives_RP, weight_I, negatives
+        )
+        for number, weight_I in enumerate(kinds.values())
+    ]
+    return Judged(
+        rows=rows,
+        cold_R=worker.store().degrees("user", shard.as_of)[user_R] == 0,
+        row_P=torch.from_numpy(row_P),
+        item_P=torch.from_numpy(item_P),
+        head_P=head_items(degree_I)[item_P],
+        uniform_RN=drawn[0],
+        popular_RN=drawn[1],
+        seen=seen_items(worker.night, shard.as_of, user_R) if drop_seen else None,
+    )
+
+
+def head_items(degree_I: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Marks the fifth (rounded up) of the items with events that have most of them; ties by lower item."""
+    known = int(np.count_nonzero(degree_I))
+    order = np.argsort(-degree_I, kind="stable")
+    head_I = np.zeros(len(degree_I), np.bool_)
+    head_I[order[: -(-known // 5)]] = True
+    return head_I
+
+
+def _outcomes(worker: Worker, shard: Shard, tower: Tower, judged: Judged) -> pa.Table:
+    items_ID = read_index(worker.night, tower, shard.as_of)
+    vectors_RD = worker.embed(tower, shard.as_of, judged.rows)
+    count = len(judged.rows)
+    lengths = np.bincount(judged.row_P.numpy(), minlength=count)
+    positive_P = (vectors_RD[judged.row_P] * items_ID[judged.item_P]).sum(1).numpy()
+    rank_P = ranks(vectors_RD, items_ID, judged.row_P, judged.item_P, seen=judged.seen).numpy()
+    columns = [
+        pa.array([tower.name] * count),
+        pa.array([shard.split] * count),
+        pa.array(judged.rows.user_R[:count]),
+        pa.array(judged.cold_R),
+        _lists(judged.head_P, lengths),
+        _lists(positive_P, lengths),
+        _lists(rank_P, lengths),
+        *(_pair_scores(vectors_RD, items_ID, drawn) for drawn in (judged.uniform_RN, judged.popular_RN)),
+    ]
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _pair_scores(vectors_RD: Tensor, items_ID: Tensor, drawn_RN: NDArray[np.int64]) -> pa.ListArray:
+    """Scores of the drawn items by request; computed pair by pair as those of positives are, so that ties
+    stay ties."""
+    row, place = np.nonzero(drawn_RN >= 0)
+    scores = np.empty(len(row), np.float32)
+    for start in range(0, len(row), 1 << 16):
+        part = slice(start, start + (1 << 16))
+        items = torch.from_numpy(drawn_RN[row[part], place[part]])
+        scores[part] = (vectors_RD[torch.from_numpy(row[part])] * items_ID[items]).sum(1).numpy()
+    return _lists(scores, np.bincount(row, minlength=len(drawn_RN)))
+
+
+def _lists(values: NDArray, lengths_R: NDArray) -> pa.ListArray:
+    offsets = np.r_[0, np.cumsum(lengths_R)].astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
