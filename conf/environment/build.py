@@ -17,9 +17,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from prerequisites import MissingError, check_compilers, check_java, check_python
 from steps import PYTHON, ROOT, STEPS, VENV, Step
 from supplies import Run, wheel_folder
+
+from roilake.prerequisites import MissingError, find_headers, find_java, find_python, find_tool
 
 STAMP = VENV / "roilake-stamp.json"
 LOGS = ROOT / ".env-log"
@@ -32,12 +33,12 @@ class StepError(Exception):
 def main() -> int:
     """Check the machine, then do what is to be done. 0: all done, 1: a step failed, 2: something missing."""
     try:
-        check_python()
-        check_java()
+        find_python()
+        find_java()
         if not to_do():
             say("roilake env: up to date\n")
             return 0
-        check_compilers(builds_horovod())
+        find_compilers()
     except MissingError as missing:
         say(f"roilake env: {missing}\n")
         return 2
@@ -46,6 +47,14 @@ def main() -> int:
         if builds_horovod():
             say("roilake env: horovod will be built, once on this machine, in about 3 minutes on 2 cores\n")
         return build()
+
+
+def find_compilers() -> None:
+    """Raises MissingError unless the ROI kernel can be compiled, and horovod where it has to be."""
+    for command in ("gcc", "g++", "make"):
+        find_tool(command)
+    if builds_horovod():
+        find_headers()
 
 
 def builds_horovod() -> bool:

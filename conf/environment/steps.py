@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import supplies
-from supplies import HERE, Run
+from supplies import HERE, ROOT, Run
 
-ROOT = HERE.parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 SPARK_JARS = VENV / "lib" / "python3.11" / "site-packages" / "pyspark" / "jars"

@@ -13,9 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from prerequisites import java_command
-
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT / "libs"))  # nothing is installed yet
+
+from roilake.prerequisites import java_command  # noqa: E402
 
 # Gloo only: no MPI and no TensorFlow on any machine that this suite asks for.
 HOROVOD_FLAGS = {
