@@ -123,6 +123,8 @@ class ModelConfig(Strict):
 
     kind: str
     options: dict[str, Any] = {}
+    loss: Literal["softmax", "focal"] = "softmax"
+    learning_rate: Annotated[float, Field(gt=0)] | None = None  # default: that of ``training``
 
 
 class TrainingConfig(Strict):
