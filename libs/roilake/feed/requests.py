@@ -66,6 +66,11 @@ class RequestFeed:
         """The windows that hold rows, in time order."""
         return sorted(self._rows)
 
+    @property
+    def rows(self) -> int:
+        """Rows of an epoch, over all ranks."""
+        return sum(sum(shards.values()) for shards in self._rows.values())
+
     def steps_of(self, as_of: date) -> int:
         """Steps of one window: enough for its largest shard."""
         return -(-max(self._rows[as_of].values()) // self._rows_per_shard)

@@ -107,7 +107,7 @@ def _read_with_petastorm(paths: list[str], names: list[str], positives: int) -> 
         edit_fields=[("positives", np.int32, (positives,), False)],
     )
     parts: dict[str, list[NDArray]] = {name: [] for name in names}
-    with make_batch_reader(
+    reader = make_batch_reader(
         [f"file://{path}" for path in paths],
         schema_fields=[f"^{name}$" for name in names],
         transform_spec=transform if "positives" in names else None,
@@ -115,10 +115,14 @@ def _read_with_petastorm(paths: list[str], names: list[str], positives: int) -> 
         workers_count=2,
         shuffle_row_groups=False,
         num_epochs=1,
-    ) as reader:
+    )
+    try:
         for group in reader:
             for name in names:
                 parts[name].append(getattr(group, name))
+    finally:  # not its context manager: that prints on stdout
+        reader.stop()
+        reader.join()
     return {name: np.concatenate(groups) for name, groups in parts.items() if groups}
 
 

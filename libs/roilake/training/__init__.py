@@ -1,0 +1,23 @@
+"""Losses, loop, checkpoints, and launchers that run the same function in this process or under Horovod on Spark."""
+
+from roilake.training.checkpoint import Checkpoints
+from roilake.training.context import Context, LocalContext
+from roilake.training.inputs import Inputs, TrainingData
+from roilake.training.launchers import TrainingError, launch
+from roilake.training.loop import Progress, Recipe, fit
+from roilake.training.rank import ModelTask, Plan
+
+__all__ = [
+    "Checkpoints",
+    "Context",
+    "Inputs",
+    "LocalContext",
+    "ModelTask",
+    "Plan",
+    "Progress",
+    "Recipe",
+    "TrainingData",
+    "TrainingError",
+    "fit",
+    "launch",
+]

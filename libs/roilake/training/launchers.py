@@ -1,0 +1,87 @@
+"""Run one function on one or many ranks: in this process, or under Horovod on Spark."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from roilake.errors import ConfigError, RoilakeError
+from roilake.training.context import Context, HorovodContext, LocalContext, deterministic_torch
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+T = TypeVar("T")
+
+
+class TrainingError(RoilakeError):
+    """A rank failed; the message is that of the rank that failed first."""
+
+
+def launch(train: Callable[[Context], T], workers: int, spark: SparkSession | None = None) -> T:
+    """Call ``train(context)`` on ``workers`` ranks at a time and return what rank 0 returned.
+
+    One worker runs in this process. More run as Horovod processes, one in each of as many Spark tasks, and talk by
+    Gloo; ``train`` then travels there by cloudpickle and must not hold a Spark session. If any rank fails, all are
+    ended and TrainingError tells its error.
+    """
+    if workers == 1:
+        with deterministic_torch(1):
+            return train(LocalContext())
+    slots = spark.sparkContext.defaultParallelism if spark else 0
+    if slots < workers:
+        raise ConfigError(
+            f"training.workers: {workers} ranks need as many Spark task slots, but there are {slots}: give the master "
+            f"more cores (e.g. local[{workers}]) or lower training.workers"
+        )
+    return _launch_horovod(train, workers)
+
+
+def _launch_horovod(train: Callable[[Context], T], workers: int) -> T:
+    import horovod.spark
+
+    try:
+        # Output is not captured: Horovod would hold it back until the end.
+        outcomes = horovod.spark.run(_rank_main, args=(train,), num_proc=workers, use_gloo=True, verbose=0)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"one of {workers} ranks was ended from outside (killed, out of memory?): {error}"
+        ) from error
+    failures = [outcome for outcome in outcomes if isinstance(outcome, _Failure)]
+    if failures:
+        first = min(failures, key=lambda failure: (failure.is_echo, failure.rank))
+        print(first.trace, file=sys.stderr)
+        raise TrainingError(f"rank {first.rank} of {workers} failed: {first.message}")
+    return outcomes[0]
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A rank's error. ``is_echo``: it only failed because another rank had left."""
+
+    rank: int
+    message: str
+    trace: str
+    is_echo: bool
+
+
+def _rank_main(train: Callable[[Context], T]) -> T | _Failure | None:
+    """Runs in each Horovod process; only rank 0's result travels back. A rank that fails shuts Horovod down, which
+    makes the others' next collective fail, so that every rank ends and the account of the first reaches the driver."""
+    import horovod.torch as hvd
+    from horovod.common.exceptions import HorovodInternalError
+
+    hvd.init()
+    rank = hvd.rank()
+    try:
+        with deterministic_torch(hvd.size()):
+            result = train(HorovodContext())
+        return result if rank == 0 else None
+    except Exception as error:
+        message = str(error) if isinstance(error, RoilakeError) else f"{type(error).__name__}: {error}"
+        return _Failure(rank, message, traceback.format_exc(), isinstance(error, HorovodInternalError))
+    finally:
+        hvd.shutdown()

@@ -1,0 +1,175 @@
+"""The training loop, the same on one rank and on many: read it top to bottom."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from roilake.evaluation.draws import keyed_hash
+from roilake.feed import Prefetch
+from roilake.training.checkpoint import Checkpoints
+from roilake.training.flat import FlatParameters
+from roilake.training.inputs import Inputs, Step
+from roilake.training.losses import focal_cross_entropy, sampled_softmax
+from roilake.training.validation import HITS_AT, validate
+
+CURVE_POINTS = 200
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is trained."""
+
+    name: str
+    loss: Literal["softmax", "focal"]
+    epochs: int
+    learning_rate: float
+    checkpoint_every: int
+
+
+@dataclass
+class Progress:
+    """What a run has seen so far; part of its checkpoint."""
+
+    steps: int = 0
+    best_epoch: int = -1
+    best_score: float = float("-inf")
+    curve: list[dict[str, float]] = field(default_factory=list)
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    @property
+    def wait_fraction(self) -> float:
+        """Part of the time of the training steps that was spent waiting for input."""
+        return self.waited / self.seconds if self.seconds else 0.0
+
+
+def fit(model: nn.Module, inputs: Inputs, recipe: Recipe, checkpoints: Checkpoints) -> Progress:
+    """Train ``model`` in place by Adam on the train windows and leave it with the weights of its best epoch, by the sum
+    of validation AUC and HitRate@50 (the last epoch where there is nothing to validate on).
+
+    Goes on from the last checkpoint, if there is one, with the same result as a run that was never cut off.
+    """
+    context, total = inputs.context, recipe.epochs * inputs.train.steps
+    flat = FlatParameters(model.to(context.device).train())
+    context.broadcast(flat.data.data)
+    optimizer = torch.optim.Adam([flat.data], lr=recipe.learning_rate, fused=True)
+    best: dict[str, Tensor] = {}
+    progress = restore(checkpoints, model, flat, optimizer, best)
+
+    with Prefetch(inputs.steps(recipe.epochs, progress.steps)) as steps:
+        started, waited = time.perf_counter(), 0.0
+        for step in steps:
+            flat.zero_grad()
+            torch.manual_seed(int(keyed_hash(inputs.data.seed, step.epoch, step.number, context.rank)))
+            loss_B = loss_of(model, step, recipe.loss)
+            loss_sum = (loss_B * step.requests.weight_B).sum()
+            loss_sum.backward()
+            loss = flat.reduce(context, loss_sum, step.requests.weight_B.sum())
+            optimizer.step()
+
+            progress.steps += 1
+            progress.seconds += time.perf_counter() - started
+            progress.waited += steps.waited - waited
+            if progress.steps % max(1, total // CURVE_POINTS) == 0 or step.ends_epoch:
+                point = {"step": progress.steps, "loss": loss, "seconds": progress.seconds}
+                progress.curve.append(point)
+            if step.ends_epoch:
+                end_epoch(model, flat, inputs, step.epoch, recipe.name, progress, best)
+            if progress.steps % recipe.checkpoint_every == 0 and context.rank == 0:
+                save(checkpoints, model, flat, optimizer, best, progress)
+            started, waited = time.perf_counter(), steps.waited
+
+    load(model, flat, best)
+    return progress
+
+
+def loss_of(model: nn.Module, step: Step, loss: str) -> Tensor:
+    """[B] loss of each request of a step."""
+    requests_BD = model.embed_requests(step.requests, step.features)
+    score_BI = requests_BD @ model.embed_items(step.items, step.features).T
+    if loss == "focal":
+        return focal_cross_entropy(score_BI, step.positive_BP, step.candidate_offset_I)
+    return sampled_softmax(score_BI, step.positive_BP, step.positive_offset_I, step.candidate_offset_I)
+
+
+def end_epoch(
+    model: nn.Module,
+    flat: FlatParameters,
+    inputs: Inputs,
+    epoch: int,
+    name: str,
+    progress: Progress,
+    best: dict[str, Tensor],
+) -> None:
+    """Validate, and remember the weights if they are the best so far."""
+    metrics = validate(model, inputs)
+    progress.epochs.append({"epoch": epoch, "step": progress.steps, **metrics})
+    score = metrics["auc"] + metrics[f"hit_rate@{HITS_AT}"] if metrics else progress.best_score
+    if score > progress.best_score or not metrics:
+        progress.best_epoch, progress.best_score = epoch, score
+        best.clear()
+        best.update({key: tensor.clone() for key, tensor in weights(model, flat).items()})
+    if inputs.context.rank == 0:
+        shown = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
+        loss, seconds = progress.curve[-1]["loss"], progress.seconds
+        waiting = f"waiting {100 * progress.wait_fraction:.1f} %"
+        line = f"epoch {epoch + 1}  step {progress.steps}  loss {loss:.4f}  {shown}  {seconds:.1f} s  {waiting}"
+        print(f"train_models  {name}  {line}", file=sys.stderr, flush=True)
+
+
+def weights(model: nn.Module, flat: FlatParameters) -> dict[str, Tensor]:
+    """All that makes up the model: the flat parameters and the buffers."""
+    return {"parameters": flat.data.data, **{f"buffer.{key}": value for key, value in model.named_buffers()}}
+
+
+def load(model: nn.Module, flat: FlatParameters, saved: dict[str, Tensor]) -> None:
+    """Put saved ``weights`` back; nothing if there are none."""
+    for key, tensor in weights(model, flat).items():
+        if key in saved:
+            tensor.copy_(saved[key])
+
+
+def save(
+    checkpoints: Checkpoints,
+    model: nn.Module,
+    flat: FlatParameters,
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+    progress: Progress,
+) -> None:
+    """Write where the run stands."""
+    tensors = {f"now.{key}": tensor for key, tensor in weights(model, flat).items()}
+    tensors |= {f"best.{key}": tensor for key, tensor in best.items()}
+    tensors |= {f"adam.{key}": tensor for key, tensor in optimizer.state[flat.data].items()}
+    checkpoints.save(progress.steps, tensors, vars(progress))
+
+
+def restore(
+    checkpoints: Checkpoints,
+    model: nn.Module,
+    flat: FlatParameters,
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+) -> Progress:
+    """Put the last checkpoint back, or start anew."""
+    found = checkpoints.latest()
+    if found is None:
+        return Progress()
+    step, tensors, state = found
+
+    def part(prefix: str) -> dict[str, Any]:
+        chosen = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+        return {key: tensor.to(flat.data.device) for key, tensor in chosen.items()}
+
+    load(model, flat, part("now."))
+    best.update(part("best."))
+    optimizer.state[flat.data] = part("adam.")
+    print(f"train_models  goes on from the checkpoint at step {step}", file=sys.stderr, flush=True)
+    return Progress(**state)
