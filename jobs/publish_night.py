@@ -1,0 +1,36 @@
+"""Audit the night, write its report, and publish its tables as one commit, the last one."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from roilake.config import NightConfig
+from roilake.errors import AuditError
+from roilake.evaluation.gates import audit
+from roilake.job import JobResult, main, recorded
+from roilake.lake import Lake
+from roilake.report import gather, report_path, table_versions, write_page
+
+
+def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
+    """Publish ``ds``. A failed check is named in the report and raised as AuditError, and nothing is
+    published: readers keep the night before. The row in ``publications`` is written after all else that a
+    reader could see."""
+    with recorded(lake, config, ds, "publish_night") as record:
+        versions = {table: record.pin(table) for table in table_versions(lake)}
+        problems = audit(lake, config, ds, versions)
+        record.progress(f"audit: {len(problems)} failed checks")
+        identity = (record.run.run_id, record.run.code_revision)
+        path = report_path(lake, ds)
+        write_page(gather(lake, config, ds, identity, versions, tuple(problems)), path)
+        record.details |= {"report": str(path.relative_to(lake.folder)), "problems": problems}
+        record.progress(f"wrote the report {path}")
+        if problems:
+            raise AuditError(f"night {ds} is not published: {'; '.join(problems)} (report: {path})")
+        lake.publish(ds, versions, record.run, config.model_dump_json())
+        record.outputs["publications"] = lake.version("publications")
+    return record.result
+
+
+if __name__ == "__main__":
+    main(run)

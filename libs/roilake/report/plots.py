@@ -1,0 +1,128 @@
+"""Small plots as inline SVG, each as wide as a phone: text stays text, so that they read well when scaled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from io import StringIO
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+INK, MUTED, FAINT, ACCENT = "#1c2430", "#667085", "#d8dde5", "#0f766e"
+COLOURS = (ACCENT, "#b45309", "#6d28d9", "#64748b", "#be185d", "#1d4ed8")
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "roilake",  # the same picture has the same bytes
+    "font.family": "sans-serif",
+    "font.sans-serif": ["system-ui", "Segoe UI", "Helvetica", "Arial", "DejaVu Sans"],
+    "font.size": 9,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": INK,
+    "text.color": INK,
+}
+
+
+def _draw(paint: Callable[[Axes], None], height: float) -> str:
+    """An SVG of what ``paint`` puts on a pair of axes, 3.5 inches wide."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3.5, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(length=0)
+        paint(axes)
+        text = StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    svg = text.getvalue()
+    return re.sub(
+        r'(<svg[^>]*?) width="[^"]*"',
+        r"\1",
+        re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg[svg.index("<svg") :]),
+    )
+
+
+def intervals(values: Mapping[str, Mapping[str, Any]], highlight: str) -> str:
+    """A dot and its 95 % interval for each model, the best on top."""
+    known = {name: m for name, m in values.items() if m["value"] is not None}
+    order = sorted(known, key=lambda name: (known[name]["value"], name))
+
+    def paint(axes: Axes) -> None:
+        for row, name in enumerate(order):
+            measure, colour = known[name], ACCENT if name == highlight else MUTED
+            if measure["low"] is not None:
+                axes.plot(
+                    [measure["low"], measure["high"]],
+                    [row, row],
+                    color=colour,
+                    lw=5,
+                    alpha=0.28,
+                    solid_capstyle="round",
+                )
+            axes.plot(measure["value"], row, "o", color=colour, ms=5.5)
+            axes.annotate(
+                f"{measure['value']:.3f}", (1, row), (0, 0), xycoords=("axes fraction", "data"),
+                textcoords="offset points", ha="left", va="center", color=colour,
+                fontweight="bold" if name == highlight else "normal",
+            )  # fmt: skip
+        axes.set_yticks(range(len(order)), order)
+        for label in axes.get_yticklabels():
+            label.set_fontweight("bold" if label.get_text() == highlight else "normal")
+        axes.set_ylim(-0.6, len(order) - 0.4)
+        axes.grid(axis="x", color=FAINT, lw=0.7)
+        axes.margins(x=0.08)
+        axes.locator_params(axis="x", nbins=4)
+
+    return _draw(paint, 0.5 + 0.25 * max(len(order), 1))
+
+
+def lines(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    x: str,
+    y: str,
+    highlight: str,
+    log_x: bool = False,
+    dots: bool = False,
+) -> str:
+    """One line per name, named at its end, the default model in front."""
+    names = sorted(series, key=lambda name: (name != highlight, name))
+
+    def paint(axes: Axes) -> None:
+        for place, name in enumerate(names):
+            colour = COLOURS[place % len(COLOURS)]
+            xs, ys = series[name]
+            axes.plot(
+                xs,
+                ys,
+                color=colour,
+                lw=2 if name == highlight else 1.3,
+                marker="o" if dots else "",
+                ms=3.5,
+                label=name,
+                zorder=9 - place,
+            )
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(axis="y", color=FAINT, lw=0.7)
+        if log_x:
+            axes.set_xscale("log")
+        axes.locator_params(axis="y", nbins=5)
+        if dots and not log_x:
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.legend(
+            frameon=False,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1),
+            ncols=3,
+            handlelength=1.2,
+            columnspacing=1.2,
+        )
+
+    return _draw(paint, 2.4)

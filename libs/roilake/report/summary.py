@@ -1,0 +1,86 @@
+"""What a night prints when it ends: a readable table, and the same as one JSON object for machines."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from roilake.lake import TABLES, Lake
+from roilake.report.contents import Measure, read_metrics
+from roilake.report.page import label, number
+
+
+def night_summary(lake: Lake, ds: date, *, run_id: str, seconds: float, published: bool) -> dict[str, Any]:
+    """The final JSON object of a night: ``ds, published, run_id, seconds, report, tables, metrics``.
+
+    ``tables`` maps names to the published versions (the latest ones if the night is not published);
+    ``metrics`` maps model to metric to value, on the test windows, all requests (null where undefined)."""
+    publication = lake.publication(ds=ds) if published else None
+    tables = publication.versions if publication else table_versions(lake)
+    return {
+        "ds": str(ds),
+        "published": published,
+        "run_id": run_id,
+        "seconds": round(seconds, 1),
+        "report": str(report_path(lake, ds)),
+        "tables": dict(sorted(tables.items())),
+        "metrics": {
+            model: {name: measure["value"] for name, measure in found.items()}
+            for model, found in _test(lake, tables, ds).items()
+        },
+    }
+
+
+def table_versions(lake: Lake) -> dict[str, int]:
+    """The latest version of every table that the lake holds, but for ``publications``."""
+    return {name: lake.version(name) for name in TABLES if name != "publications" and lake.exists(name)}
+
+
+def report_path(lake: Lake, ds: date) -> Path:
+    """Where the report of a night lies."""
+    return lake.folder / "reports" / f"{ds}.html"
+
+
+def _test(lake: Lake, tables: dict[str, int], ds: date) -> dict[str, dict[str, Measure]]:
+    return read_metrics(lake, tables.get("metrics"), ds).get(("test", "all"), {})
+
+
+def print_summary(lake: Lake, summary: dict[str, Any], default_model: str, console: Console) -> None:
+    """Print the table that a person reads: each model's test metrics with half-widths of their intervals."""
+    found = _test(lake, summary["tables"], date.fromisoformat(summary["ds"]))
+    state = "published" if summary["published"] else "NOT published"
+    console.print(f"\nNight of {summary['ds']}: [bold]{state}[/bold] in {summary['seconds']:.0f} s")
+    console.print(metrics_table(found, default_model))
+    console.print(f"Report: {summary['report']}", soft_wrap=True)
+
+
+def metrics_table(found: dict[str, dict[str, Measure]], default_model: str) -> Table:
+    """Models by metrics, the default model first."""
+    table = Table(title="Test windows, all requests: value ± half the 95 % interval", box=box.SIMPLE_HEAD)
+    table.add_column("model")
+    names = list(dict.fromkeys(name for measures in found.values() for name in measures))
+    for name in names:
+        table.add_column(label(name), justify="right")
+    order = sorted(found, key=lambda m: (m != default_model, -(found[m].get("auc", {}).get("value") or 0), m))
+    for model in order:
+        cells = [_cell(found[model].get(name)) for name in names]
+        table.add_row(model, *cells, style="bold" if model == default_model else None)
+    return table
+
+
+def _cell(measure: Measure | None) -> str:
+    if measure is None or measure["value"] is None:
+        return "–"
+    half = "" if measure["low"] is None else f" ±{(measure['high'] - measure['low']) / 2:.3f}"
+    return f"{number(measure['value'])}{half}"
+
+
+def to_json(summary: dict[str, Any]) -> str:
+    """One line of JSON."""
+    return json.dumps(summary, sort_keys=False, allow_nan=False)
