@@ -24,8 +24,8 @@ ALWAYS = {
 DEFAULTS = {
     "spark.master": "local[2]",
     "spark.driver.memory": "3g",
-    # A night on small data is over before the optimising compiler pays: half the CPU time without it. Override
-    # it with "" where Spark itself is measured or data is large (conf/spark has profiles).
+    # A night on small data is over before the optimising compiler pays: half the CPU time without it. Set
+    # it to "" where Spark itself is measured or data is large (conf/spark has profiles).
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
     "spark.driver.host": "localhost",
     "spark.ui.enabled": "false",

@@ -1,0 +1,38 @@
+"""Events of the night's windows -> ``requests``."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pyspark.sql import functions as F
+
+from roilake.config import NightConfig
+from roilake.graph import indexed, night_windows
+from roilake.graph.requests import labelled_requests, serve_requests
+from roilake.job import JobResult, main, recorded
+from roilake.lake import Lake
+
+JOB = "build_requests"
+
+
+def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
+    """Past windows get one row per event, the serve split one per (user, query) of the last
+    ``scoring.lookback_days`` days."""
+    with recorded(lake, config, ds, JOB) as record:
+        windows = night_windows(lake, config, ds)
+        earliest = min(window.as_of for window in windows)
+        night = F.col("ds") <= F.lit(ds)
+        events = record.read("events").where(
+            night & (F.col("time") >= F.lit(str(earliest)).cast("timestamp"))
+        )
+        by_id = indexed(events, F.broadcast(record.read("node_ids").where(night))).persist()
+        record.rows_in = by_id.count()
+        past = labelled_requests(by_id, windows, config.seed)
+        serve = serve_requests(by_id, ds, config.scoring.lookback_days, config.seed)
+        record.write("requests", past.unionByName(serve).withColumn("ds", F.lit(ds)).coalesce(1))
+        by_id.unpersist()
+    return record.result
+
+
+if __name__ == "__main__":
+    main(run)
