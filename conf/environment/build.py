@@ -45,7 +45,7 @@ def main() -> int:
     with Path(__file__).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second make waits here, and then finds the steps done
         if builds_horovod():
-            say("roilake env: horovod will be built, once on this machine, in about 3 minutes on 2 cores\n")
+            say("roilake env: horovod will be built, once on this machine, in about 2 minutes on 2 cores\n")
         return build()
 
 

@@ -27,8 +27,9 @@ HOROVOD_FLAGS = {
     "HOROVOD_WITHOUT_MPI": "1",
     "HOROVOD_WITH_GLOO": "1",
 }
-# horovod 0.28's CMake files force C++14 and torch's headers ask for C++20. The last -std on the line wins.
-CXX_WRAPPER = '#!/bin/sh\nexec g++ "$@" -std=gnu++20 -include cstdint\n'
+# horovod 0.28's CMake files force C++14 and torch's headers ask for C++20: the last -std on the line wins.
+# They ask for debug symbols too, which only cost time.
+CXX_WRAPPER = '#!/bin/sh\nexec g++ "$@" -std=gnu++20 -include cstdint -g0\n'
 
 
 class Run(Protocol):
@@ -73,11 +74,19 @@ def _build_horovod(python: Path, run: Run, scratch: Path) -> list[Path]:
     wrapper.write_text(CXX_WRAPPER)
     wrapper.chmod(0o755)
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"  # cmake is one of the packages installed there
-    build = ["wheel", "--no-deps", "--no-build-isolation", "--require-hashes", "--no-binary", "horovod"]
-    run(
-        [python, "-m", "pip", *build, "-r", HERE / "horovod.txt", "-w", scratch],
-        {**HOROVOD_FLAGS, "CXX": str(wrapper), "PATH": path},
-    )
+    # The flags of the make that called us are not for this build: they would set its CONF too, for one.
+    makeflags = f"-j{len(os.sched_getaffinity(0))}"
+    environment = {**HOROVOD_FLAGS, "CXX": str(wrapper), "PATH": path, "MAKEFLAGS": makeflags}
+    # Pip's own cache would hand out a wheel that was built for another torch.
+    options = [
+        "--no-cache-dir",
+        "--no-deps",
+        "--no-build-isolation",
+        "--require-hashes",
+        "--no-binary",
+        "horovod",
+    ]
+    run([python, "-m", "pip", "wheel", *options, "-r", HERE / "horovod.txt", "-w", scratch], environment)
     return list(scratch.glob("*.whl"))
 
 
