@@ -122,6 +122,7 @@ class FeatureStore:
             terms_NT, fields_NF = self._static[node_type]
             features[node_type] = TypeFeatures(
                 interest_ND=torch.from_numpy(_scatter(ids, _matrix(rows["vector"], table), size)).to(self._device),
+                events_N=torch.from_numpy(degrees[node_type]).to(self._device),
                 degree_N=torch.from_numpy(_bucket(degrees[node_type])).to(self._device),
                 terms_NT=terms_NT,
                 fields_NF=fields_NF,

@@ -38,7 +38,8 @@ class TypeFeatures:
     """Features of all nodes of one type as of one window."""
 
     interest_ND: Tensor  # float32; zero for a node that the graph of the window does not hold
-    degree_N: Tensor  # int64 bucket: floor(log2(1 + number of events before the window))
+    events_N: Tensor  # int64 number of events before the window
+    degree_N: Tensor  # int64 bucket: floor(log2(1 + events_N))
     terms_NT: Tensor  # int64 term ids, 0 padded
     fields_NF: Tensor  # int64 category ids, 0 = unknown
 
