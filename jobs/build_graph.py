@@ -11,8 +11,16 @@ from pyspark.sql import functions as F
 from roilake.config import NightConfig
 from roilake.errors import SourceError
 from roilake.events import node_attributes
-from roilake.graph import adjacency, assign_ids, indexed, interaction_edges, night_windows, similarity_edges
-from roilake.graph.ids import first_seen
+from roilake.graph import (
+    EdgeRules,
+    assign_ids,
+    first_seen,
+    indexed,
+    interaction_moments,
+    night_windows,
+    similar_pairs,
+    similarity_moments,
+)
 from roilake.graph.nodes import describe_nodes
 from roilake.job import JobResult, Recorder, main, recorded
 from roilake.lake import TABLES, Lake
@@ -61,22 +69,22 @@ def _write_nodes(record: Recorder, ids: DataFrame, config: NightConfig, ds: date
 
 
 def _write_edges(record: Recorder, events: DataFrame, ids: DataFrame, config: NightConfig, ds: date) -> None:
-    windows = night_windows(record.lake, config, ds)
-    instants = sorted({window.as_of for window in windows})
-    by_id = indexed(events, F.broadcast(ids))
-    edges = interaction_edges(by_id, instants, config.graph.half_life_days)
-    if config.graph.similarity:
+    moments = interaction_moments(indexed(events, F.broadcast(ids)))
+    similarity = config.graph.similarity
+    if similarity:
         nodes = record.lake.read("nodes", version=record.outputs["nodes"]).where(F.col("ds") == F.lit(ds))
-        similar = similarity_edges(
-            nodes, first_seen(events, ids), instants, config.graph.similarity, config.seed
-        )
-        edges = edges.unionByName(similar) if similar is not None else edges
-    edges = edges.withColumn("ds", F.lit(ds)).repartition("as_of")
-    version = record.write("edges", edges)
-    written = record.lake.read("edges", version=version).where(F.col("ds") == F.lit(ds))
-    lists = adjacency(written, config.graph.max_neighbours).withColumn("ds", F.lit(ds))
-    record.write("adjacency", lists)
-    record.details["windows"] = len(windows)
+        similar = similar_pairs(nodes, first_seen(events, ids), similarity, config.seed)
+        moments = moments.unionByName(similarity_moments(similar)) if similar is not None else moments
+    instants = sorted({window.as_of for window in night_windows(record.lake, config, ds)})
+    rules = EdgeRules(
+        ds=ds,
+        instants=tuple(instants),
+        half_life_days=config.graph.half_life_days,
+        top_similar=similarity.top if similarity else 0,
+        max_neighbours=config.graph.max_neighbours,
+    )
+    record.details["windows"] = len(instants)
+    record.write_from_tasks(("edges", "adjacency"), moments.repartition("edge_type", "src"), rules.tables)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def _fitted(
 def _carried(record: Recorder, last: LastModel, instants: list[date], starts: list[int]) -> Iterator[Array]:
     known_ND = _known_vectors(last, starts)
     for instant in instants:
-        where = {"ds": record.run.ds, "as_of": instant}
+        where: dict[str, object] = {"ds": record.run.ds, "as_of": instant}
         lists = record.lake.to_arrow("adjacency", record.pin("adjacency"), filters=where)
         sizes = pc.list_value_length(lists["neighbours"]).to_numpy()
         flat = pa.table(

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -22,7 +22,7 @@ from pyspark.sql import DataFrame
 from roilake import __version__
 from roilake.config import NightConfig, load_config
 from roilake.errors import AuditError, ConfigError, RoilakeError
-from roilake.lake import TABLES, Lake, Run, check_folder, spark_session
+from roilake.lake import TABLES, Lake, Make, Run, check_folder, spark_session
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,24 @@ class Recorder:
         """``lake.write`` of this night's rows (``where`` narrows them), counted; returns the version."""
         began = time.monotonic()
         version = self.lake.write(table, rows, where={"ds": self.run.ds, **where}, run=self.run)
+        self._count(table, version, began)
+        return version
+
+    def write_from_tasks(self, tables: Sequence[str], parts: DataFrame, make: Make, **where: object) -> None:
+        """``lake.write_from_tasks`` of this night's rows, counted."""
+        began = time.monotonic()
+        narrowed: dict[str, object] = {"ds": self.run.ds, **where}
+        versions = self.lake.write_from_tasks(tables, parts, make, where=narrowed, run=self.run)
+        for table, version in versions.items():
+            self._count(table, version, began)
+
+    def _count(self, table: str, version: int, began: float) -> None:
         count, size = self.lake.written(table, version)
         self.outputs[table] = version
         if table != "quarantine":
             self.rows_out += count
             self.bytes += size
         self.progress(f"wrote {table} version {version}", rows=count, seconds=time.monotonic() - began)
-        return version
 
     def progress(self, text: str, *, rows: int | None = None, seconds: float | None = None) -> None:
         """One line on stderr."""

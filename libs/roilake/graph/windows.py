@@ -46,9 +46,10 @@ def plan_windows(config: WindowsConfig, ds: date, trained_until: date | None) ->
     model warm-starts on requests it has not seen; there are none when nothing new lies between.
     """
     end = ds + timedelta(days=1)
-    splits: list[Split] = ["test"] * config.test + ["validation"] * config.validation
+    counts: dict[Split, int] = {"test": config.test, "validation": config.validation}
     if trained_until is None:
-        splits += ["train"] * config.train
+        counts["train"] = config.train
+    splits = [split for split, count in counts.items() for _ in range(count)]
     windows = [Window(end, end, "serve")]
     for index, split in enumerate(splits):
         windows.append(_window(end, config.length, index, split))

@@ -6,12 +6,14 @@ The only room that knows Delta.
 from roilake.lake.lake import DataFile, Lake, Publication, Run, check_folder
 from roilake.lake.session import read_profile, spark_session
 from roilake.lake.tables import TABLES, Column, Table
+from roilake.lake.tasks import Make
 
 __all__ = [
     "TABLES",
     "Column",
     "DataFile",
     "Lake",
+    "Make",
     "Publication",
     "Run",
     "Table",

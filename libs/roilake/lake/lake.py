@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from roilake.errors import LakeError
 from roilake.lake.tables import TABLES, Table
+from roilake.lake.tasks import Make, run_tasks
 
 LAYOUT = 1
 MARKER = "_roilake.json"
@@ -147,7 +148,7 @@ class Lake:
         table: str,
         version: int,
         *,
-        filters: dict[str, object] | None = None,
+        filters: Mapping[str, object] | None = None,
         columns: Collection[str] | None = None,
     ) -> pa.Table:
         """Rows of a version on this machine, without a Spark job: for what fits in memory. ``filters`` maps
@@ -176,12 +177,36 @@ class Lake:
         _check_write(definition, rows, where)
         if not self.exists(table):
             self._create(definition)
-        metadata = json.dumps({**asdict(run), "ds": str(run.ds)}, sort_keys=True)
+        metadata = _metadata(run)
         if isinstance(rows, pa.Table):
             self._write_arrow(definition, rows, where, metadata)
         else:
             self._write_spark(definition, rows, where, metadata)
         return self.version(table)
+
+    def write_from_tasks(
+        self, tables: Sequence[str], parts: DataFrame, make: Make, *, where: dict[str, object], run: Run
+    ) -> dict[str, int]:
+        """Replace the rows of ``tables`` that match ``where`` by what ``make`` gives for each partition of
+        ``parts``, written by the tasks themselves (see ``roilake.lake.tasks``). ``where`` may name
+        partition columns only. Returns the committed versions; each table is one commit."""
+        for table in tables:
+            if not set(where) <= set(TABLES[table].partitions):
+                raise LakeError(f"{table}: 'where' may name {TABLES[table].partitions} only, not {where}")
+            if not self.exists(table):
+                self._create(TABLES[table])
+        actions = run_tasks(parts, make, self.folder)
+        for table in tables:
+            definition = TABLES[table]
+            DeltaTable(self.table_path(table)).create_write_transaction(
+                [*actions.get(table, [])],
+                mode="overwrite",
+                schema=Schema.from_arrow(definition.arrow_schema),
+                partition_by=list(definition.partitions),
+                partition_filters=[(name, "=", str(value)) for name, value in where.items()],
+                commit_properties=CommitProperties(custom_metadata={"userMetadata": _metadata(run)}),
+            )
+        return {table: self.version(table) for table in tables}
 
     def _create(self, table: Table) -> None:
         stored = Schema.from_arrow(table.arrow_schema).fields
@@ -260,6 +285,10 @@ def _check_write(table: Table, rows: DataFrame | pa.Table, where: dict[str, obje
         raise LakeError(f"{table.name}: 'where' must name ds and known columns, not {where}")
 
 
+def _metadata(run: Run) -> str:
+    return json.dumps({**asdict(run), "ds": str(run.ds)}, sort_keys=True)
+
+
 def _predicate(where: dict[str, object]) -> str:
     return " AND ".join(f"{name} = {_literal(value)}" for name, value in where.items())
 
@@ -275,7 +304,7 @@ def _values(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
 
 
-def _in_partitions(file: DataFile, filters: dict[str, object]) -> bool:
+def _in_partitions(file: DataFile, filters: Mapping[str, object]) -> bool:
     known = {name: value for name, value in filters.items() if name in file.partition}
     return all(file.partition[name] in {str(v) for v in _values(value)} for name, value in known.items())
 
