@@ -12,7 +12,7 @@ from roilake.config import TrainingConfig
 from roilake.feed import Vocabulary, read_nodes
 from roilake.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
 from roilake.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
-from roilake.training import Context, Inputs, TrainingData
+from roilake.training import Checkpoints, Context, Inputs, Recipe, TrainingData, fit
 from tests.feed.data import DIM, WINDOW, write_items, write_nodes, write_requests, write_vectors
 
 DAYS = [WINDOW + timedelta(days=7 * week) for week in range(3)]
@@ -73,3 +73,18 @@ def tiny(data: TrainingData, context: Context, dropout: float = 0.0) -> tuple[Ti
     inputs = Inputs(data, TRAINING, context)
     torch.manual_seed(1)
     return TinyTower(inputs.schema, dropout), inputs
+
+
+def train_tiny(data_folder: Path, checkpoints: Path, context: Context) -> dict[str, object]:
+    """Train the tiny tower; a module-level function, for ranks import what they are sent by name."""
+    model, inputs = tiny(training_data(data_folder), context)
+    recipe = Recipe(name="tiny", loss="softmax", epochs=2, learning_rate=0.02, checkpoint_every=100)
+    progress = fit(model, inputs, recipe, Checkpoints(checkpoints, "k"))
+    return {
+        "losses": [point["loss"] for point in progress.curve],
+        "epochs": progress.epochs,
+        "weights": {name: tensor.clone() for name, tensor in model.state_dict().items()},
+        "rows": len(next(inputs.train.batches(0))[1].user_B),
+        "workers": context.workers,
+        "threads": torch.get_num_threads(),
+    }

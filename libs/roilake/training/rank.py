@@ -5,20 +5,18 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from roilake.config import ModelConfig, TrainingConfig
 from roilake.errors import ConfigError
+from roilake.models import TwinTower, build
 from roilake.training.artifacts import Artifacts, warm_start
 from roilake.training.checkpoint import Checkpoints
 from roilake.training.context import Context
 from roilake.training.inputs import Inputs, TrainingData
 from roilake.training.loop import Progress, Recipe, fit
-
-if TYPE_CHECKING:
-    from roilake.models import TwinTower
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,6 @@ class Plan:
         return figures
 
     def _build(self, task: ModelTask, inputs: Inputs) -> TwinTower:
-        from roilake.models import build
-
         torch.manual_seed(self.data.seed)
         layouts = self.data.request_layout, self.data.item_layout
         model = build(task.config.kind, dict(task.config.options), inputs.schema, *layouts)
