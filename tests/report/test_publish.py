@@ -1,0 +1,170 @@
+"""A night is published whole or not at all: audits, crashes before the last commit, reruns, and the final
+summary."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from jobs import evaluate_models, publish_night, score_requests
+from roilake.config import NightConfig
+from roilake.errors import AuditError
+from roilake.evaluation import gates
+from roilake.lake import Lake, Run
+from roilake.report import night_summary, print_summary, report_path, to_json
+from tests.scoring.small_night import DS, USERS, small_config, write_run, write_small_night
+
+NEXT = DS + timedelta(days=1)
+Night = Callable[[date], NightConfig]
+
+
+@pytest.fixture
+def night(lake: Lake, make_run: Callable[..., Run]) -> Night:
+    """Does all of a night but its publication."""
+
+    def prepare(ds: date) -> NightConfig:
+        config = small_config()
+        write_small_night(lake, make_run, config, ds)
+        score_requests.run(lake, config, ds)
+        evaluate_models.run(lake, config, ds)
+        return config
+
+    return prepare
+
+
+def test_a_night_is_published_and_summed_up(lake: Lake, night: Night) -> None:
+    config = night(DS)
+    result = publish_night.run(lake, config, DS)
+    published = lake.publication()
+    assert published is not None
+    assert (published.ds, published.run_id) == (DS, result.run_id)
+    assert published.versions["recommendations"] == lake.version("recommendations")
+    assert NightConfig.model_validate_json(published.config) == config
+    page = report_path(lake, DS).read_text()
+    assert "Published" in page
+    assert "interest_dot" in page
+
+    summary = night_summary(lake, DS, run_id=result.run_id, seconds=3.21, published=True)
+    assert list(summary) == ["ds", "published", "run_id", "seconds", "report", "tables", "metrics"]
+    assert json.loads(to_json(summary))["metrics"]["popularity"].keys() == {
+        "auc", "auc_popular", "hit_rate@1", "hit_rate@5", "ndcg@5",
+    }  # fmt: skip
+    assert summary["tables"] == published.versions
+    console = Console(file=io.StringIO(), width=160)
+    print_summary(lake, summary, "interest_dot", console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Night of 2020-01-10: published in 3 s" in text
+    assert text.index("interest_dot") < text.index("popularity")
+
+
+@pytest.mark.parametrize("point", ["audit", "gather", "write_page", "publish"])
+def test_a_crash_leaves_the_night_before_and_the_rerun_completes(
+    lake: Lake, night: Night, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    publish_night.run(lake, night(DS), DS)
+    config = night(NEXT)
+
+    def crash(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt(point)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((Lake, "publish") if point == "publish" else (publish_night, point)), crash)
+        with pytest.raises(KeyboardInterrupt, match=point):
+            publish_night.run(lake, config, NEXT)
+    last = lake.publication()
+    assert last is not None
+    assert last.ds == DS
+    seen = lake.to_arrow("recommendations", last.versions["recommendations"])
+    assert set(seen["ds"].to_pylist()) == {DS}
+    publish_night.run(lake, config, NEXT)
+    now = lake.publication()
+    assert now is not None
+    assert now.ds == NEXT
+    assert "since 2020-01-10" in report_path(lake, NEXT).read_text()
+
+
+def test_a_failed_audit_publishes_nothing_and_says_why(
+    lake: Lake, night: Night, make_run: Callable[..., Run]
+) -> None:
+    config = night(DS)
+    metrics = lake.to_arrow("metrics", lake.version("metrics"))
+    leaky = pa.array([0.997] * metrics.num_rows)
+    where, run = {"ds": DS}, make_run(DS)
+    lake.write(
+        "metrics",
+        metrics.set_column(metrics.column_names.index("value"), "value", leaky),
+        where=where,
+        run=run,
+    )
+    best = lake.to_arrow("recommendations", lake.version("recommendations"))
+    lake.write("recommendations", best.filter(pa.compute.not_equal(best["rank"], 3)), where=where, run=run)
+    write_run(lake, make_run, DS, "build_rois", status="failed")
+    with pytest.raises(AuditError) as caught:
+        publish_night.run(lake, config, DS)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "test auc of popularity: 0.9970 is above 0.99, likely a leak" in message
+    assert f"recommendations: {USERS} requests with gaps or doubles in their ranks, must be 0" in message
+    assert f"{USERS} requests with fewer than 5 or more than 5 rows" in message
+    assert "build_rois: status is failed, must be succeeded" in message
+    assert lake.publication() is None
+    page = report_path(lake, DS).read_text()
+    assert "Not published" in page
+    assert "likely a leak" in page
+    runs = lake.to_arrow("runs", lake.version("runs"), filters={"job": "publish_night"}).to_pylist()
+    assert [row["status"] for row in runs] == ["failed"]
+    assert not night_summary(lake, DS, run_id="r", seconds=1, published=False)["published"]
+
+
+def test_recommendations_are_held_against_what_was_asked(lake: Lake) -> None:
+    asked = [("a", "q"), ("a", None), ("b", "q"), ("c", "q")]
+    rows = [
+        ("a", "q", 1, "x", 1.0), ("a", "q", 2, "y", 0.5),
+        ("a", None, 1, "x", 1.0), ("a", None, 3, "y", float("nan")),
+        ("b", "q", 1, "x", 1.0), ("b", "q", 2, "x", 1.0),
+        ("d", "q", 1, "x", 1.0), ("d", "q", 2, "y", 1.0),
+    ]  # fmt: skip
+    requested = lake.spark.createDataFrame(asked, "user string, query string")
+    found = lake.spark.createDataFrame(rows, "user string, query string, rank int, item string, score double")
+    assert gates.count_faults(requested, found, 2, 2) == {
+        "requests without a row": 1,
+        "lists that nobody asked for": 1,
+        "requests with fewer than 2 or more than 2 rows": 0,
+        "requests with gaps or doubles in their ranks": 1,
+        "requests with an item twice": 1,
+        "scores that are no number": 1,
+    }
+    assert not any(gates.count_faults(requested.limit(0), found.limit(0), 2, 2).values())
+
+
+def run_row(job: str, **changes: object) -> dict:
+    row = {"job": job, "status": "succeeded", "rows_in": 5, "rows_out": 4, "rows_quarantined": 1}
+    row |= {"inputs": {}, "outputs": {}} | changes
+    return row | {name: json.dumps(row[name]) for name in ("inputs", "outputs")}
+
+
+def test_jobs_must_have_read_what_was_written_last() -> None:
+    rows = {job: run_row(job) for job in gates.JOBS}
+    assert list(gates.check_runs(list(rows.values()))) == []
+    rows["build_graph"] = run_row("build_graph", outputs={"adjacency": 7})
+    rows["build_rois"] = run_row("build_rois", inputs={"adjacency": 6, "requests": 2})
+    rows["ingest_events"] = run_row("ingest_events", rows_in=6)
+    del rows["train_models"]
+    assert list(gates.check_runs(list(rows.values()))) == [
+        "build_rois: read adjacency version 6, not build_graph's 7; run build_rois again",
+        "train_models: status is missing, must be succeeded",
+        "ingest_events: 6 rows in, but 4 out and 1 quarantined; they must add up",
+    ]
+
+
+def test_every_model_must_have_been_judged() -> None:
+    row = {"split": "test", "slice": "all", "model": "a", "metric": "auc", "value": 0.9}
+    assert list(gates.check_metrics([row], ("a",))) == []
+    assert "metrics of b: 0 test metrics" in next(gates.check_metrics([row], ("a", "b")))
+    assert "metrics of a: 0 test metrics" in next(gates.check_metrics([{**row, "value": None}], ("a",)))

@@ -1,0 +1,182 @@
+"""Recommendations are the head of a full sort of every item, whatever the partitions; seen items can be left
+out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from jobs import evaluate_models, score_requests
+from roilake.config import NightConfig
+from roilake.errors import LakeError
+from roilake.evaluation.draws import draw_negatives, keyed_hash
+from roilake.job import recorded
+from roilake.lake import Lake, Run
+from roilake.scoring import open_night
+from roilake.scoring.outcomes import head_items
+from roilake.scoring.recommend import match_rows
+from roilake.scoring.towers import Night, Tower, Worker
+from tests.scoring.small_night import DS, ITEMS, USERS, WINDOWS, small_config, write_small_night
+
+SERVE = DS + timedelta(days=1)
+
+
+def night_of(lake: Lake, config: NightConfig) -> Night:
+    with recorded(lake, config, DS, "test") as record:
+        return open_night(record, config, tuple(config.models), WINDOWS)
+
+
+def full_scores(night: Night, tower: Tower, as_of: object) -> dict[int, np.ndarray]:
+    """Scores of every item by request id, from the model itself."""
+    worker, found = Worker(night), {}
+    items = worker.embed_items(tower, as_of)
+    for shard in night.shards:
+        if shard.as_of == as_of:
+            rows = worker.requests(shard, positives=True)
+            scores = (worker.embed(tower, as_of, rows) @ items.T).numpy()
+            found |= dict(zip(rows.root_R[: len(rows)].tolist(), scores, strict=True))
+    return found
+
+
+def recommendations(lake: Lake) -> dict[int, list[dict]]:
+    rows = lake.to_arrow("recommendations", lake.version("recommendations"), filters={"ds": DS}).to_pylist()
+    lists: dict[int, list[dict]] = {user: [] for user in range(USERS)}
+    for row in sorted(rows, key=lambda row: row["rank"]):
+        lists[int(row["user"][1:])].append(row)
+    return lists
+
+
+@pytest.fixture
+def filled(lake: Lake, make_run: Callable[..., Run]) -> Lake:
+    write_small_night(lake, make_run, small_config())
+    return lake
+
+
+def test_recommendations_are_the_head_of_the_full_order(filled: Lake) -> None:
+    config = small_config()
+    result = score_requests.run(filled, config, DS)
+    assert (result.rows_in, result.rows_out) == (USERS, USERS * 5)
+    night = night_of(filled, config)
+    scores = full_scores(night, night.towers[0], SERVE)
+    for user, rows in recommendations(filled).items():
+        expected = scores[SERVE.toordinal() * 100 + user]
+        order = np.argsort(-expected, kind="stable")[:5]
+        assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
+        assert [row["item"] for row in rows] == [f"i{item}" for item in order]
+        assert np.allclose([row["score"] for row in rows], expected[order], atol=1e-6)
+        assert rows[0]["query"] == (None if user == USERS - 1 else f"q{user % 3}")
+        assert rows[0]["model"] == f"interest_dot@{DS}"
+
+
+def test_partitions_and_reruns_change_nothing(filled: Lake) -> None:
+    config = small_config()
+    score_requests.run(filled, config, DS)
+    once = recommendations(filled)
+    before = filled.spark.conf.get("spark.sql.shuffle.partitions")
+    filled.spark.conf.set("spark.sql.shuffle.partitions", "7")
+    try:
+        score_requests.run(filled, config, DS)
+    finally:
+        filled.spark.conf.set("spark.sql.shuffle.partitions", before)
+    assert recommendations(filled) == once
+
+
+def test_seen_items_are_left_out_and_a_list_may_be_shorter(filled: Lake) -> None:
+    score_requests.run(filled, small_config(scoring={"top_k": 50, "drop_seen": True}), DS)
+    for user, rows in recommendations(filled).items():
+        seen = {(3 * user + k) % ITEMS for k in range(4)} if user < USERS - 1 else set()
+        assert {int(row["item"][1:]) for row in rows} == set(range(ITEMS)) - seen
+        assert [row["rank"] for row in rows] == list(range(1, ITEMS - len(seen) + 1))
+
+
+def test_a_model_that_was_not_trained_is_named(filled: Lake) -> None:
+    config = small_config(models={"zoomer": {"kind": "interest_dot"}}, default_model="zoomer")
+    with pytest.raises(LakeError, match="no model 'zoomer' for 2020-01-10; run train_models"):
+        score_requests.run(filled, config, DS)
+
+
+def test_metrics_are_those_of_the_full_order(filled: Lake) -> None:
+    config = small_config()
+    result = evaluate_models.run(filled, config, DS)
+    rows = filled.to_arrow("metrics", filled.version("metrics")).to_pylist()
+    assert result.rows_in == 2 * USERS
+    found = {(r["model"], r["split"], r["slice"], r["metric"]): r for r in rows}
+    night = night_of(filled, config)
+    positives = {
+        root: row[row >= 0]
+        for shard in night.shards
+        for rows_ in [Worker(night).requests(shard, positives=True)]
+        for root, row in zip(rows_.root_R[:-1].tolist(), rows_.positives_RP[:-1], strict=True)
+    }
+    for tower in night.towers:
+        for as_of, split in WINDOWS.items():
+            if split == "serve":
+                continue
+            scores = full_scores(night, tower, as_of)
+            expected = naive_metrics(scores, positives, config)
+            for name, (value, n) in expected.items():
+                row = found[tower.name, split, "all", name]
+                assert row["value"] == pytest.approx(value, abs=1e-6), (tower.name, split, name)
+                assert row["n"] == n
+                assert row["low"] <= row["value"] <= row["high"]
+    cold = found["interest_dot", "test", "cold_users", "hit_rate@5"]
+    warm = found["interest_dot", "test", "warm_users", "hit_rate@5"]
+    assert (cold["n"], warm["n"]) == (3, 9)  # the last user has three positives and no history
+    assert cold["low"] is None  # one user alone gives no interval
+
+
+def naive_metrics(scores: dict, positives: dict, config: NightConfig) -> dict[str, tuple[float, int]]:
+    """AUC, hit rate and NDCG by loops over pairs and full sorts."""
+    total = sum(len(positives[root]) for root in scores)
+    hits, gains = {1: 0, 5: 0}, []
+    for root, row in scores.items():
+        order = np.argsort(-row, kind="stable").tolist()
+        own = positives[root].tolist()
+        for item in own:
+            place = [other for other in order if other == item or other not in own].index(item) + 1
+            hits = {k: hit + (place <= k) for k, hit in hits.items()}
+        places = [order.index(item) + 1 for item in own]
+        best = sum(1 / np.log2(1 + k) for k in range(1, min(5, len(own)) + 1))
+        gains.append(sum(1 / np.log2(1 + place) for place in places if place <= 5) / best)
+    found = {f"hit_rate@{k}": (hit / total, total) for k, hit in hits.items()}
+    found["ndcg@5"] = (float(np.mean(gains)), len(scores))
+    found["auc"] = (naive_auc(scores, positives, config, np.ones(ITEMS), 0), total)
+    degrees = np.array([2.0 * (ITEMS - 1 - item) for item in range(ITEMS - 1)] + [0.0])
+    found["auc_popular"] = (naive_auc(scores, positives, config, degrees, 1), total)
+    return found
+
+
+def naive_auc(scores: dict, positives: dict, config: NightConfig, weights: np.ndarray, kind: int) -> float:
+    seed = int(keyed_hash(config.seed, kind).view(np.int64))
+    good, bad = [], []
+    for root, row in scores.items():
+        drawn = draw_negatives(
+            seed, np.array([root]), positives[root][None, :], weights, config.evaluation.negatives
+        )
+        assert not set(drawn[0]) & set(positives[root])
+        bad += row[drawn[0]].tolist()
+        good += row[positives[root]].tolist()
+    return float(np.mean([(g > b + 1e-7) + 0.5 * (abs(g - b) <= 1e-7) for g in good for b in bad]))
+
+
+def test_fewer_requests_are_judged_when_asked(filled: Lake) -> None:
+    evaluate_models.run(filled, small_config(evaluation={"max_requests": 3}), DS)
+    rows = filled.to_arrow("metrics", filled.version("metrics")).to_pylist()
+    judged = {row["n"] for row in rows if row["metric"] == "ndcg@5" and row["slice"] == "all"}
+    assert all(0 < n < USERS for n in judged)
+
+
+def test_head_items_and_seen_pairs() -> None:
+    assert head_items(np.array([5, 0, 9, 9, 1, 1])).tolist() == [False, False, True, False, False, False]
+    assert not head_items(np.zeros(3, np.int64)).any()
+    seen = match_rows(np.array([7, 2, 7, 5]), np.array([7, 5, 7, 9]), np.array([3, 1, 0, 4]))
+    assert sorted(zip(seen.row.tolist(), seen.item.tolist(), strict=True)) == [
+        (0, 0),
+        (0, 3),
+        (2, 0),
+        (2, 3),
+        (3, 1),
+    ]
