@@ -16,7 +16,7 @@ JUDGED = ("validation", "test")
 
 
 def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
-    """Write table ``metrics`` of ``ds``. With ``evaluation.max_requests``, about that many requests of a split are
+    """Write table ``metrics``. With ``evaluation.max_requests``, about that many requests of a split are
     judged at most, chosen by keyed hash, so that what reaches the driver is bounded."""
     with recorded(lake, config, ds, "evaluate_models") as record:
         windows = {w.as_of: w.split for w in plan_windows(config.windows, ds, None) if w.split in JUDGED}

@@ -1,4 +1,4 @@
-"""Rank all items for every (user, query) of the night by the default model; write the best as recommendations."""
+"""Rank all items for every (user, query) of the night by the default model; write the best ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from roilake.scoring.recommend import SCHEMA
 
 
 def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
-    """Write table ``recommendations`` of ``ds``: for each serve request the ``scoring.top_k`` best items (all when
+    """Write table ``recommendations``: for each serve request the ``scoring.top_k`` best items (all when
     there are fewer), already-seen ones left out if ``scoring.drop_seen``."""
     with recorded(lake, config, ds, "score_requests") as record:
         night = open_night(record, config, (config.default_model,), {ds + timedelta(days=1): "serve"})

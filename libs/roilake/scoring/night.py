@@ -3,7 +3,7 @@ executors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
 from itertools import groupby
 from pathlib import Path
@@ -23,7 +23,7 @@ from roilake.scoring.towers import Night, Shard, Tower, Worker
 
 
 def open_night(
-    record: Recorder, config: NightConfig, models: Collection[str], windows: dict[date, str]
+    record: Recorder, config: NightConfig, models: Collection[str], windows: Mapping[date, str]
 ) -> Night:
     """Pin all that the models need to score the requests of these windows (start to split).
 
@@ -58,7 +58,7 @@ def _towers(record: Recorder, config: NightConfig, models: Collection[str]) -> I
         yield Tower(name, model.kind, model.options, str(Path(record.lake.path) / paths[name]))
 
 
-def _shards(files: Iterable[DataFile], windows: dict[date, str]) -> Iterator[Shard]:
+def _shards(files: Iterable[DataFile], windows: Mapping[date, str]) -> Iterator[Shard]:
     wanted = {start.isoformat(): split for start, split in windows.items()}
 
     def place(file: DataFile) -> tuple[str, int]:
