@@ -86,7 +86,7 @@ def _pip_index() -> dict[str, str]:
 _NETWORK = "check that the package index can be reached, then run `make env` again"
 
 STEPS = (
-    Step("python environment", (HERE / "bootstrap.txt", sys.version, str(ROOT)), make_venv, _NETWORK),
+    Step("python environment", (HERE / "bootstrap.txt", str(ROOT)), make_venv, _NETWORK),
     Step("packages", (HERE / "requirements.txt",), install_packages, _NETWORK),
     Step(
         "horovod",
