@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from roilake.roi.build import planned
 from roilake.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout, Slot, node_types
+from roilake.roi.planner import Choice
+from roilake.roi.rows import Plan, item_events, request_events
 
-__all__ = ["ITEM_ROOTS", "REQUEST_ROOTS", "RoiLayout", "Slot", "node_types"]
+__all__ = [
+    "ITEM_ROOTS",
+    "REQUEST_ROOTS",
+    "Choice",
+    "Plan",
+    "RoiLayout",
+    "Slot",
+    "item_events",
+    "node_types",
+    "planned",
+    "request_events",
+]

@@ -81,15 +81,15 @@ def expand(
         neighbours_BS.ctypes.data + start * 4,
         relevance_BS.ctypes.data + start,
     )
-    best = instruction_set_index()
+    best = library.roi_instruction_set()
     chosen = best if instruction_set is None else min(best, instruction_set)
     if library.roi_expand(ctypes.byref(job), chosen):
         raise MemoryError("ROI kernel: no memory")
 
 
-def instruction_set_index() -> int:
-    """Index into INSTRUCTION_SETS of the best one that this machine has."""
-    return int(_library().roi_instruction_set())
+def instruction_set() -> str:
+    """Name of the instruction set that the kernel uses on this machine."""
+    return INSTRUCTION_SETS[_library().roi_instruction_set()]
 
 
 def _check(neighbours: NDArray, relevance: NDArray, dim: int, focal_dim: int, end: int) -> None:
