@@ -1,14 +1,16 @@
-"""The one Spark session of the test run, and lakes to write to."""
+"""The one Spark session of the test run, lakes to write to, and a night over a few events of one's own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
+from roilake.config import NightConfig
 from roilake.lake import Lake, Run, spark_session
 
 DS = date(2020, 1, 10)
@@ -36,5 +38,25 @@ def make_run() -> Callable[..., Run]:
 
     def make(ds: date = DS, job: str = "test") -> Run:
         return Run(run_id="test-run", ds=ds, job=job, config_hash="test", code_revision="test")
+
+    return make
+
+
+@pytest.fixture
+def make_night(tmp_path: Path) -> Callable[..., NightConfig]:
+    """``make_night(csv_text, source={...}, **sections)`` writes the text as ``events.csv`` (columns user, item,
+    query, time by default) and gives a config that reads it. Windows: three days of training, one-day windows."""
+
+    def make(text: str, *, source: dict[str, Any] | None = None, **sections: Any) -> NightConfig:
+        (tmp_path / "events.csv").write_text(text)
+        columns = {"user": "user", "item": "item", "query": "query", "time": "time"}
+        events = {"path": str(tmp_path / "events.csv"), "format": "csv", "columns": columns}
+        tree: dict[str, Any] = {
+            "name": "test",
+            "source": {"events": events, **(source or {})},
+            "windows": {"length": "1d", "train": 3, "validation": 1, "test": 1},
+            "models": {"zoomer": {"kind": "zoomer"}},
+        }
+        return NightConfig.model_validate(tree | sections)
 
     return make

@@ -1,0 +1,189 @@
+"""The lake keeps nights apart, versions readable, and refuses what is no lake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from pyspark import TaskContext
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from roilake.errors import LakeError
+from roilake.lake import TABLES, Lake, Run
+
+MONDAY, TUESDAY = date(2020, 1, 6), date(2020, 1, 7)
+
+
+def quarantined(ds: date, rows: list[str], job: str = "j") -> pa.Table:
+    columns = [{"ds": ds, "job": job, "row": row, "reason": "r"} for row in rows]
+    return pa.Table.from_pylist(columns, schema=TABLES["quarantine"].arrow_schema)
+
+
+def rows_of(lake: Lake, table: str = "quarantine", version: int | None = None) -> list[tuple[str, str]]:
+    version = lake.version(table) if version is None else version
+    return sorted((str(row["ds"]), row["row"]) for row in lake.to_arrow(table, version).to_pylist())
+
+
+def test_a_folder_that_is_no_lake_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("dear")
+    with pytest.raises(LakeError, match="is no lake"):
+        Lake.open(spark, tmp_path / "letters", create=True)
+    with pytest.raises(LakeError, match="no lake here"):
+        Lake.open(spark, tmp_path / "nowhere", create=False)
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("marker", "message"), [('{"layout": 99}', "layout 99"), ("{", "damaged"), ("{}", "damaged")]
+)
+def test_another_layout_is_refused(spark: SparkSession, tmp_path: Path, marker: str, message: str) -> None:
+    (tmp_path / "_roilake.json").write_text(marker)
+    with pytest.raises(LakeError, match=message):
+        Lake.open(spark, tmp_path, create=True)
+    assert (tmp_path / "_roilake.json").read_text() == marker
+
+
+def test_a_lake_is_opened_again(spark: SparkSession, lake: Lake) -> None:
+    assert Lake.open(spark, lake.path, create=False).path == lake.path
+
+
+def test_a_missing_table_or_version_is_named(lake: Lake, make_run: Callable[..., Run]) -> None:
+    with pytest.raises(LakeError, match="no table 'events' yet"):
+        lake.read("events")
+    lake.write(
+        "quarantine", quarantined(MONDAY, ["a"]), where={"ds": MONDAY, "job": "j"}, run=make_run(MONDAY)
+    )
+    with pytest.raises(LakeError, match="no readable version 77"):
+        lake.read("quarantine", version=77)
+
+
+@pytest.mark.parametrize("through_spark", [True, False])
+def test_a_rerun_replaces_its_own_rows_only(
+    lake: Lake, make_run: Callable[..., Run], through_spark: bool
+) -> None:
+    def write(ds: date, rows: list[str], job: str = "j") -> int:
+        table = quarantined(ds, rows, job)
+        frame = lake.spark.createDataFrame(table.to_pylist(), TABLES["quarantine"].spark_schema)
+        return lake.write(
+            "quarantine", frame if through_spark else table, where={"ds": ds, "job": job}, run=make_run(ds)
+        )
+
+    write(MONDAY, ["a", "b"])
+    first = write(MONDAY, ["other job"], job="k")
+    write(TUESDAY, ["c"])
+    write(MONDAY, ["corrected"])
+    assert rows_of(lake) == [("2020-01-06", "corrected"), ("2020-01-06", "other job"), ("2020-01-07", "c")]
+    assert rows_of(lake, version=first) == [
+        ("2020-01-06", "a"),
+        ("2020-01-06", "b"),
+        ("2020-01-06", "other job"),
+    ]
+    assert lake.read("quarantine", version=first).count() == 3
+
+
+def test_rows_must_fit_the_definition_and_the_place(lake: Lake, make_run: Callable[..., Run]) -> None:
+    rows = quarantined(MONDAY, ["a"])
+    with pytest.raises(LakeError, match="lack the columns reason"):
+        lake.write("quarantine", rows.drop_columns(["reason"]), where={"ds": MONDAY}, run=make_run())
+    with pytest.raises(LakeError, match="must name ds"):
+        lake.write("quarantine", rows, where={"job": "j"}, run=make_run())
+    with pytest.raises(LakeError, match="lie outside"):
+        lake.write("quarantine", rows, where={"ds": TUESDAY}, run=make_run())
+    assert not lake.exists("quarantine")
+
+
+def test_partition_columns_come_back_typed_and_filtered(lake: Lake, make_run: Callable[..., Run]) -> None:
+    vectors = pa.Table.from_pylist(
+        [
+            {
+                "ds": MONDAY,
+                "as_of": day,
+                "node_type": "user",
+                "id": i,
+                "vector": [1.0, 0.0],
+                "norm": 1.0,
+                "degree": 1,
+            }
+            for day in (MONDAY, TUESDAY)
+            for i in range(3)
+        ],
+        schema=TABLES["interest_vectors"].arrow_schema,
+    )
+    version = lake.write("interest_vectors", vectors, where={"ds": MONDAY}, run=make_run(MONDAY))
+    found = lake.to_arrow(
+        "interest_vectors", version, filters={"as_of": TUESDAY, "id": [0, 2]}, columns=["id", "as_of"]
+    )
+    assert found.sort_by("id").to_pylist() == [{"id": 0, "as_of": TUESDAY}, {"id": 2, "as_of": TUESDAY}]
+    assert {f.partition["as_of"] for f in lake.active_files("interest_vectors", version)} == {
+        "2020-01-06",
+        "2020-01-07",
+    }
+    assert sum(f.rows for f in lake.active_files("interest_vectors", version)) == 6
+
+
+def test_the_schema_carries_each_columns_meaning_and_the_commit_its_run(
+    lake: Lake, make_run: Callable[..., Run]
+) -> None:
+    frame = lake.spark.createDataFrame([], TABLES["quarantine"].spark_schema)
+    lake.write("quarantine", frame, where={"ds": MONDAY, "job": "j"}, run=make_run(MONDAY))
+    fields = {field.name: field.metadata.get("comment") for field in lake.read("quarantine").schema}
+    assert fields == {column.name: column.meaning for column in TABLES["quarantine"].columns}
+    last = DeltaTable(f"{lake.path}/quarantine").history(1)[0]
+    assert json.loads(last["userMetadata"])["run_id"] == "test-run"
+
+
+def test_every_table_has_its_key_and_partitions_among_its_columns() -> None:
+    for table in TABLES.values():
+        assert set(table.key) | set(table.partitions) <= set(table.names), table.name
+
+
+def test_tasks_write_files_and_a_failed_attempt_leaves_no_rows(
+    lake: Lake, make_run: Callable[..., Run]
+) -> None:
+    def make(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+        yield "quarantine", quarantined(MONDAY, [str(i) for i in rows["id"].to_pylist()])
+        context = TaskContext.get()
+        if context and context.partitionId() == 0 and context.attemptNumber() == 0:
+            raise RuntimeError("killed after its file was written")
+
+    where: dict[str, object] = {"ds": MONDAY, "job": "j"}
+    for parts in (2, 5):
+        lake.write_from_tasks(
+            ["quarantine"], lake.spark.range(0, 20, 1, parts), make, where=where, run=make_run(MONDAY)
+        )
+        assert rows_of(lake) == sorted(("2020-01-06", str(i)) for i in range(20))
+        assert sorted(r["row"] for r in lake.read("quarantine").collect()) == sorted(
+            str(i) for i in range(20)
+        )
+
+
+def test_readers_see_the_last_published_night_until_the_next_commit(
+    lake: Lake, make_run: Callable[..., Run]
+) -> None:
+    assert lake.publication() is None
+    where: dict[str, object] = {"ds": MONDAY, "job": "j"}
+    monday = lake.write("quarantine", quarantined(MONDAY, ["good"]), where=where, run=make_run(MONDAY))
+    lake.publish(MONDAY, {"quarantine": monday}, make_run(MONDAY), "{}")
+    # Tuesday's night dies before it publishes, after it has written, and even over Monday's rows.
+    lake.write("quarantine", quarantined(MONDAY, ["half done"]), where=where, run=make_run(MONDAY))
+    published = lake.publication()
+    assert published is not None and published.ds == MONDAY
+    assert rows_of(lake, version=published.versions["quarantine"]) == [("2020-01-06", "good")]
+    assert [row["row"] for row in lake.read("quarantine", version=monday).collect()] == ["good"]
+    # Its rerun completes, and so does a second publication of the same night.
+    for _ in range(2):
+        version = lake.write("quarantine", quarantined(MONDAY, ["whole"]), where=where, run=make_run(MONDAY))
+        lake.publish(TUESDAY, {"quarantine": version}, make_run(TUESDAY), "{}")
+    assert lake.publication(before=TUESDAY) == published
+    latest = lake.publication(ds=TUESDAY)
+    assert latest is not None and rows_of(lake, version=latest.versions["quarantine"]) == [
+        ("2020-01-06", "whole")
+    ]
+    assert lake.read("publications").groupBy("ds").count().where(F.col("count") > 1).isEmpty()
