@@ -29,7 +29,7 @@ def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
         work = judge(config.evaluation.negatives, config.seed, share, drop_seen=config.scoring.drop_seen)
         outcomes = map_shards(lake.spark, night, SCHEMA, work).toArrow()
         record.progress(f"judged {outcomes.num_rows // max(len(night.towers), 1):,} requests by each model")
-        rows = measure(outcomes, config.evaluation, config.seed, ds, record.run.run_id)
+        rows = measure(outcomes, config.evaluation, config.default_model, config.seed, ds, record.run.run_id)
         record.write("metrics", rows)
         record.details |= {"negatives": config.evaluation.negatives, "seed": config.seed, "share": share}
     return record.result

@@ -16,10 +16,17 @@ def measures(base: float, n: int = 4132) -> dict:
     return {name: {"value": v, "low": v - 0.011, "high": v + 0.012, "n": n} for name, v in values.items()}
 
 
+def difference(value: float) -> dict:
+    return {"value": value, "low": value - 0.01, "high": value + 0.01, "n": 4132}
+
+
 def sample() -> Contents:
     test = {name: measures(0.78 + 0.021 * place) for place, name in enumerate(MODELS)}
     test["gat"]["hit_rate@50"] = {"value": 0.81, "low": 0.79, "high": 0.83, "n": 4132}
     undefined = {name: {"value": None, "low": None, "high": None, "n": 0} for name in NAMES}
+    differences = {name: {metric: difference(-0.02) for metric in NAMES} for name in MODELS[:-1]}
+    differences["gat"]["hit_rate@50"] = difference(0.05)
+    differences["popularity"]["ndcg@20"] = difference(-0.001)
     curve = [{"step": 20 * k, "loss": 7.4 - 1.2 * (1 - 0.93**k), "seconds": 1.0 * k} for k in range(40)]
     epochs = [{"epoch": k, "auc": 0.83 + 0.01 * k} for k in range(1, 4)]
     jobs = ("ingest_events", "build_graph", "build_requests", "embed_interests", "build_rois", "train_models")
@@ -33,6 +40,7 @@ def sample() -> Contents:
         metrics={
             ("test", "all"): test,
             ("test", "cold_users"): {"zoomer": undefined},
+            ("test", "minus zoomer"): differences,
             ("test", "warm_users"): {"zoomer": measures(0.88)},
             ("test", "head_items"): {"zoomer": measures(0.93)},
             ("test", "tail_items"): {"zoomer": measures(0.71, 1288)},

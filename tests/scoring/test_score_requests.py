@@ -122,6 +122,13 @@ def test_metrics_are_those_of_the_full_order(filled: Lake) -> None:
                 assert row["value"] == pytest.approx(value, abs=1e-6), (tower.name, split, name)
                 assert row["n"] == n
                 assert row["low"] <= row["value"] <= row["high"]
+    for metric in ("auc", "ndcg@5", "hit_rate@5"):
+        ours, theirs = (
+            found[name, "test", "all", metric]["value"] for name in ("interest_dot", "popularity")
+        )
+        paired = found["popularity", "test", "minus interest_dot", metric]
+        assert paired["value"] == pytest.approx(theirs - ours, abs=1e-9)
+        assert paired["low"] <= paired["value"] <= paired["high"]
     cold = found["interest_dot", "test", "cold_users", "hit_rate@5"]
     warm = found["interest_dot", "test", "warm_users", "hit_rate@5"]
     assert (cold["n"], warm["n"]) == (3, 9)  # the last user has three positives and no history

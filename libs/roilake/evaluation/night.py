@@ -16,7 +16,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from roilake.config import EvaluationConfig
-from roilake.evaluation.intervals import Estimate, auc_estimate, mean_estimate
+from roilake.errors import MetricError
+from roilake.evaluation.intervals import (
+    Estimate,
+    auc_difference,
+    auc_estimate,
+    mean_difference,
+    mean_estimate,
+)
 from roilake.evaluation.metrics import Floats
 from roilake.evaluation.ranking import Ranks, ranks_among_negatives
 
@@ -65,26 +72,79 @@ class Outcomes:
         return choices.get(name, np.ones(len(self.request_P), np.bool_))
 
 
-def measure(outcomes: pa.Table, config: EvaluationConfig, seed: int, ds: date, run: str) -> pa.Table:
+@dataclass(frozen=True)
+class Observed:
+    """What a metric is computed from: a mean of ``values``, or with ``labels`` the AUC of ``values``."""
+
+    values: Floats
+    users: NDArray[np.int64]
+    labels: Floats | None = None
+
+    def estimate(self, draws: int, seed: int) -> Estimate:
+        """The metric with its interval."""
+        if self.labels is None:
+            return mean_estimate(self.values, self.users, draws=draws, seed=seed)
+        return auc_estimate(self.labels, self.values, self.users)
+
+    def minus(self, other: Observed, draws: int, seed: int) -> Estimate:
+        """The metric minus that of another model on the same requests, with the interval of the paired
+        difference. MetricError when the requests differ."""
+        if not np.array_equal(self.users, other.users):
+            raise MetricError("a difference of two models needs the same requests in the same order for both")
+        if self.labels is None:
+            return mean_difference(self.values, other.values, self.users, draws=draws, seed=seed)
+        return auc_difference(self.labels, self.values, other.values, self.users)
+
+
+def measure(
+    outcomes: pa.Table, config: EvaluationConfig, default_model: str, seed: int, ds: date, run: str
+) -> pa.Table:
     """Rows of ``metrics``: every model, split, slice and metric. What is undefined (an empty slice) is null,
-    n = 0.
+    with n = 0.
 
     ``auc`` and ``auc_popular``: AUC of all positives, pooled, against the negatives drawn for their requests
     (uniformly, or in proportion to the items' events); interval by DeLong with users as clusters; n
     positives. ``hit_rate@K``: share of positives within the first K of all items, the request's other
     positives left out; n positives. ``ndcg@K``: mean over requests, gains from the full ranking; n requests;
     of a slice of items, with the slice's positives only, the others left out of the list. Their intervals are
-    bootstraps over users.
+    bootstraps over users. Slice ``minus DEFAULT_MODEL`` holds differences: the model's metric on all requests
+    minus that of the default model, with the interval of the paired difference.
     """
-    groups = (
-        outcomes.group_by(["model", "split"])
-        .aggregate([])
-        .sort_by([("model", "ascending"), ("split", "ascending")])
-    )
+    places = outcomes.group_by(["split", "model"]).aggregate([]).to_pylist()
+    models = {(place["split"], place["model"]): _outcomes_of(outcomes, place) for place in places}
     with ThreadPoolExecutor() as pool:  # sorting lets go of the interpreter lock
-        parts = pool.map(lambda group: _measure_group(outcomes, group, config, seed), groups.to_pylist())
-        rows = [row for part in parts for row in part]
-    return pa.Table.from_pylist([{"ds": ds, "run": run, **row} for row in rows], schema=_schema())
+        parts = pool.map(
+            lambda place: list(_rows(place[0], place[1], models, config, default_model, seed)), sorted(models)
+        )
+        rows = [{"ds": ds, "run": run, **row} for part in parts for row in part]
+    return pa.Table.from_pylist(rows, schema=_schema())
+
+
+def _outcomes_of(table: pa.Table, place: dict[str, str]) -> Outcomes:
+    wanted = (pc.field("model") == place["model"]) & (pc.field("split") == place["split"])
+    return Outcomes.of(table.filter(wanted))
+
+
+def _rows(
+    split: str,
+    model: str,
+    models: dict[tuple[str, str], Outcomes],
+    config: EvaluationConfig,
+    default_model: str,
+    seed: int,
+) -> Iterator[dict[str, object]]:
+    own, usual = models[split, model], models.get((split, default_model))
+    place = {"split": split, "model": model}
+    for name in SLICES:
+        for metric, observed in observe(own, own.slice(name), config).items():
+            found = observed.estimate(config.bootstrap, seed)
+            yield {**place, "slice": name, "metric": metric, "n": found.n, **_bounds(found)}
+    if usual is not None and model != default_model:
+        theirs = observe(usual, usual.slice("all"), config)
+        for metric, observed in observe(own, own.slice("all"), config).items():
+            found = observed.minus(theirs[metric], config.bootstrap, seed)
+            name = f"minus {default_model}"
+            yield {**place, "slice": name, "metric": metric, "n": found.n, **_bounds(found)}
 
 
 def _schema() -> pa.Schema:
@@ -93,45 +153,34 @@ def _schema() -> pa.Schema:
     return pa.schema([("ds", pa.date32()), *texts, *numbers, ("n", pa.int64())])
 
 
-def _measure_group(table: pa.Table, group: dict, config: EvaluationConfig, seed: int) -> list[dict]:
-    mask = pc.and_(pc.equal(table["model"], group["model"]), pc.equal(table["split"], group["split"]))
-    outcomes = Outcomes.of(table.filter(mask))
-    return [
-        {**group, "slice": name, "metric": metric, "n": found.n, **_bounds(found)}
-        for name in SLICES
-        for metric, found in measures(outcomes, outcomes.slice(name), config, seed)
-    ]
-
-
 def _bounds(found: Estimate) -> dict[str, float | None]:
     numbers = {"value": found.value, "low": found.low, "high": found.high}
     return {name: None if np.isnan(number) else number for name, number in numbers.items()}
 
 
-def measures(
-    outcomes: Outcomes, chosen_P: NDArray[np.bool_], config: EvaluationConfig, seed: int
-) -> Iterator[tuple[str, Estimate]]:
-    """Every metric of the night on the chosen positives, by name."""
-    for name, kind in (("auc", "uniform"), ("auc_popular", "popular")):
-        yield name, _auc(outcomes, chosen_P, kind)
+def observe(outcomes: Outcomes, chosen_P: NDArray[np.bool_], config: EvaluationConfig) -> dict[str, Observed]:
+    """What every metric of the night is computed from, for the chosen positives, by name."""
     request_P = outcomes.request_P[chosen_P]
     ranks = Ranks.of(_without(outcomes, chosen_P), request_P, len(outcomes.user_R))
-    alone_P, users_P = ranks_among_negatives(ranks), outcomes.user_R[ranks.request_P]
-    for k in config.hit_rate_at:
-        hits_P = (alone_P <= k).astype(np.float64)
-        yield f"hit_rate@{k}", mean_estimate(hits_P, users_P, draws=config.bootstrap, seed=seed)
-    for k in config.ndcg_at:
-        yield f"ndcg@{k}", mean_estimate(ranks.ndcg(k), outcomes.user_R, draws=config.bootstrap, seed=seed)
+    alone_P, user_P = ranks_among_negatives(ranks), outcomes.user_R[ranks.request_P]
+    return {
+        "auc": _pooled(outcomes, chosen_P, "uniform"),
+        "auc_popular": _pooled(outcomes, chosen_P, "popular"),
+        **{f"hit_rate@{k}": Observed((alone_P <= k).astype(np.float64), user_P) for k in config.hit_rate_at},
+        **{f"ndcg@{k}": Observed(ranks.ndcg(k), outcomes.user_R) for k in config.ndcg_at},
+    }
 
 
-def _auc(outcomes: Outcomes, chosen_P: NDArray[np.bool_], kind: str) -> Estimate:
+def _pooled(outcomes: Outcomes, chosen_P: NDArray[np.bool_], kind: str) -> Observed:
+    """Chosen positives and the negatives of their requests."""
     scores, request = outcomes.negatives[kind]
-    of_slice = np.isin(request, outcomes.request_P[chosen_P])
-    positives = outcomes.score_P[chosen_P]
-    scores_E = np.concatenate([positives, scores[of_slice]])
-    labels_E = np.arange(len(scores_E)) < len(positives)
-    request_E = np.concatenate([outcomes.request_P[chosen_P], request[of_slice]])
-    return auc_estimate(labels_E, scores_E, outcomes.user_R[request_E])
+    chosen_R = np.zeros(len(outcomes.user_R), np.bool_)
+    chosen_R[outcomes.request_P[chosen_P]] = True
+    positives, mine = outcomes.score_P[chosen_P], chosen_R[request]
+    scores_E = np.concatenate([positives, scores[mine]])
+    request_E = np.concatenate([outcomes.request_P[chosen_P], request[mine]])
+    labels_E = (np.arange(len(scores_E)) < len(positives)).astype(np.float64)
+    return Observed(scores_E, outcomes.user_R[request_E], labels_E)
 
 
 def _without(outcomes: Outcomes, chosen_P: NDArray[np.bool_]) -> NDArray[np.int64]:

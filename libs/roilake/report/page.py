@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from roilake.evaluation.gates import JOBS
 from roilake.report import plots
 from roilake.report.contents import Contents, Measure
 
@@ -48,10 +49,15 @@ def render(contents: Contents) -> str:
         tiles=tiles(contents),
         verdict=verdict(contents),
         pictures=pictures(contents),
+        runs=sorted(contents.runs, key=lambda run: _job_place(run["job"])),
         roi=next((run for run in contents.runs if run["job"] == "build_rois"), None),
         slowest=max((run["seconds"] for run in contents.runs), default=1) or 1,
         seconds=sum(run["seconds"] for run in contents.runs),
     )
+
+
+def _job_place(job: str) -> int:
+    return JOBS.index(job) if job in JOBS else len(JOBS)
 
 
 def metric_names(contents: Contents) -> list[str]:
@@ -88,12 +94,35 @@ def tiles(contents: Contents) -> list[dict[str, Any]]:
 
 def _tile(contents: Contents, test: Mapping[str, Mapping[str, Measure]], name: str) -> dict[str, Any]:
     own = test.get(contents.default_model, {}).get(name)
-    others = {model: _value(test, model, name) for model in test if model != contents.default_model}
-    known = {model: value for model, value in others.items() if value is not None}
-    best = max(known, key=lambda model: (known[model], model), default=None)
+    best = best_other(contents, name)
     earlier = _value(contents.before, contents.default_model, name)
     change = own["value"] - earlier if own and own["value"] is not None and earlier is not None else None
-    return {"name": name, "measure": own, "best": best, "best_value": known.get(best or ""), "change": change}
+    return {
+        "name": name,
+        "measure": own,
+        "best": best,
+        "best_value": _value(test, best, name) if best else None,
+        "lead": lead(contents, name),
+        "change": change,
+    }
+
+
+def best_other(contents: Contents, name: str) -> str | None:
+    """The model, the default one apart, with the highest test value."""
+    test = contents.metrics.get(("test", "all"), {})
+    values = {model: _value(test, model, name) for model in test if model != contents.default_model}
+    known = {model: value for model, value in values.items() if value is not None}
+    return max(known, key=lambda model: (known[model], model), default=None)
+
+
+def lead(contents: Contents, name: str) -> str:
+    """Where the default model stands against the best other one, by the paired interval of their difference:
+    ``ahead``, ``behind``, or ``level`` when the interval holds 0; empty when there is nothing to compare."""
+    differences = contents.metrics.get(("test", f"minus {contents.default_model}"), {})
+    found = differences.get(best_other(contents, name) or "", {}).get(name)
+    if not found or found["low"] is None:
+        return ""
+    return "ahead" if found["high"] < 0 else "behind" if found["low"] > 0 else "level"
 
 
 def verdict(contents: Contents) -> str:
@@ -102,11 +131,16 @@ def verdict(contents: Contents) -> str:
     names, own = metric_names(contents), contents.default_model
     if own not in test or not names:
         return "No model was judged."
-    won = [name for name in names if _leads(test, own, name)]
-    ahead = {model: sum(_leads(test, model, name) for name in names) for model in test if model != own}
-    rival = max(ahead, key=lambda model: (ahead[model], model), default=None)
-    text = f"{own} is best of {len(test)} models in {len(won)} of {len(names)} test metrics"
-    return f"{text}; {rival} in {ahead[rival]}." if rival and ahead[rival] else f"{text}."
+    won = sum(_leads(test, own, name) for name in names)
+    text = f"{own} has the highest value of {len(test)} models in {won} of {len(names)} test metrics."
+    stands = [lead(contents, name) for name in names]
+    if not any(stands):
+        return text
+    counts = {word: stands.count(word) for word in ("ahead", "level", "behind")}
+    return (
+        f"{text} Against the best other model it is clearly ahead in {counts['ahead']}, level within the "
+        f"interval in {counts['level']} and clearly behind in {counts['behind']}."
+    )
 
 
 def best_value(contents: Contents, name: str) -> float | None:
