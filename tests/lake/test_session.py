@@ -20,7 +20,7 @@ def test_a_bad_profile_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such Spark profile"):
         read_profile(tmp_path / "none.conf")
     (tmp_path / "p.conf").write_text("spark.master\n")
-    with pytest.raises(ConfigError, match="'spark.master' has no value"):
+    with pytest.raises(ConfigError, match=r"'spark\.master' has no value"):
         read_profile(tmp_path / "p.conf")
 
 

@@ -223,9 +223,6 @@ class Lake:
         writer.option("replaceWhere", _predicate(where)).save(self.table_path(table.name))
 
     def _write_arrow(self, table: Table, rows: pa.Table, where: dict[str, object], metadata: str) -> None:
-        outside = [name for name, value in where.items() if not _all_equal(rows[name], value)]
-        if outside:
-            raise LakeError(f"{table.name}: rows to write lie outside {where} in {outside[0]}")
         write_deltalake(
             self.table_path(table.name),
             rows.select(list(table.names)).cast(table.arrow_schema),
@@ -283,6 +280,10 @@ def _check_write(table: Table, rows: DataFrame | pa.Table, where: dict[str, obje
     unknown = [name for name in where if name not in table.names]
     if unknown or "ds" not in where:
         raise LakeError(f"{table.name}: 'where' must name ds and known columns, not {where}")
+    if isinstance(rows, pa.Table):
+        outside = [name for name, value in where.items() if not _all_equal(rows[name], value)]
+        if outside:
+            raise LakeError(f"{table.name}: rows to write lie outside {where} in {outside[0]}")
 
 
 def _metadata(run: Run) -> str:
