@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from roilake.config import NightConfig
 from roilake.lake import Lake
+from roilake.roi.buckets import Buckets, write_buckets
 from roilake.roi.cache import remove_stores, store_files
 from roilake.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
 from roilake.roi.local import Sampling, plan_locally
 from roilake.roi.planner import Choice, choose_plan
 from roilake.roi.rows import Plan
+from roilake.roi.shuffled import plan_shuffled
 
 ROWS_A_TASK = 250_000
+BUCKET_BYTES = 256_000_000
 
 
 @contextmanager
@@ -39,10 +45,31 @@ def planned(
     choice = choose_plan(lake.spark, config, *files.values())
     stores = store_files(as_ofs, *files.values())
     partitions = max(lake.spark.sparkContext.defaultParallelism, rows // ROWS_A_TASK)
-    try:
-        yield plan_locally(events, sampling(config), stores, partitions), choice
-    finally:
-        remove_stores(stores)
+    asked = sampling(config)
+    if choice.plan == "local":
+        try:
+            yield plan_locally(events, asked, stores, partitions), choice
+        finally:
+            remove_stores(stores)
+    else:
+        buckets = Buckets(lake.scratch(f"buckets/{uuid.uuid4().hex}"), _bucket_count(choice, partitions))
+        try:
+            lists = lake.read("adjacency", version=versions["adjacency"])
+            write_buckets(lake.spark, _wanted(lists, ds, as_ofs, asked), stores, buckets)
+            yield plan_shuffled(events, asked, buckets, list(as_ofs), partitions), choice
+        finally:
+            shutil.rmtree(buckets.folder, ignore_errors=True)
+
+
+def _bucket_count(choice: Choice, partitions: int) -> int:
+    """Buckets a window: vectors beside the ids make a list about nine times as long as in a store."""
+    return max(2 * partitions, 9 * choice.store_bytes // BUCKET_BYTES)
+
+
+def _wanted(lists: DataFrame, ds: date, as_ofs: Sequence[date], asked: Sampling) -> DataFrame:
+    edge_types = {edge_type for layout in asked.layouts.values() for edge_type in layout.edge_types}
+    in_windows = F.col("as_of").isin(list(as_ofs)) & F.col("edge_type").isin(sorted(edge_types))
+    return lists.where((F.col("ds") == F.lit(ds)) & in_windows)
 
 
 def sampling(config: NightConfig) -> Sampling:

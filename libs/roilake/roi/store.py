@@ -6,7 +6,7 @@ Legend of shape suffixes: N nodes of a type, E edges of a type, D dimension (pad
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,16 +37,16 @@ class RoiStore:
         """Map the files of a folder that ``lay_out`` has written."""
         edge_types = json.loads((folder / "store.json").read_text())["edge_types"]
         return cls(
-            offsets={edge_type: _load(folder / f"{edge_type}.offsets.npy") for edge_type in edge_types},
-            ids={edge_type: _load(folder / f"{edge_type}.ids.npy") for edge_type in edge_types},
-            vectors={node_type: _load(folder / f"{node_type}.vectors.npy") for node_type in NODE_TYPES},
+            offsets={edge_type: load(folder / f"{edge_type}.offsets.npy") for edge_type in edge_types},
+            ids={edge_type: load(folder / f"{edge_type}.ids.npy") for edge_type in edge_types},
+            vectors={node_type: load(folder / f"{node_type}.vectors.npy") for node_type in NODE_TYPES},
         )
 
     def sample(
         self, layout: RoiLayout, roots_BR: NDArray[np.int32], sampler: str, seed: int
     ) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
         """Trees of the rows: see ``sample_tree``. A root of -1 has no neighbours and no vector."""
-        return sample_tree(self, layout, roots_BR, self.focal(layout.roots, roots_BR), sampler, seed)
+        return sample_tree(self, layout, roots_BR, focal(self.vectors, layout.roots, roots_BR), sampler, seed)
 
     def lists(self, edge_type: str, parents_L: NDArray[np.int32]) -> Lists:
         """Lists of the parents; empty for -1 and for nodes without one."""
@@ -58,16 +58,6 @@ class RoiStore:
         return Lists(
             first_L, np.where(known, last_L, first_L), ids, self.vectors[node_types(edge_type)[1]], False
         )
-
-    def focal(self, roots: Sequence[str], roots_BR: NDArray[np.int32]) -> NDArray[np.int16]:
-        """F = sum of the roots' quantised vectors, [B, D]."""
-        dim = self.vectors[roots[0]].shape[1]
-        focal_BD = np.zeros((len(roots_BR), dim), np.int16)
-        for node_type, root_B in zip(roots, roots_BR.T, strict=True):
-            vectors_ND = self.vectors[node_type]
-            known = (root_B >= 0) & (root_B < len(vectors_ND))
-            focal_BD[known] += vectors_ND[root_B[known]]
-        return focal_BD
 
     @property
     def nbytes(self) -> int:
@@ -83,7 +73,7 @@ def lay_out(folder: Path, adjacency_files: Sequence[str], vector_files: Sequence
     edge_types = sorted(pc.unique(adjacency["edge_type"]).to_pylist())
     for edge_type in edge_types:
         lists = adjacency.filter(pc.equal(adjacency["edge_type"], edge_type))
-        offsets, ids = _compressed_rows(lists)
+        offsets, ids = compressed_rows(lists["src"].to_numpy(), lists["neighbours"])
         source, destination = node_types(edge_type)
         sizes[source] = max(sizes[source], len(offsets) - 1)
         sizes[destination] = max(sizes[destination], int(ids.max(initial=-1)) + 1)
@@ -127,14 +117,17 @@ def padded(dim: int) -> int:
     return max(LANES, -(-dim // LANES) * LANES)
 
 
-def _compressed_rows(lists: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Compressed sparse rows of (src, neighbours) lists that come in any order."""
-    src, lengths = lists["src"].to_numpy(), pc.list_value_length(lists["neighbours"]).to_numpy()
+def compressed_rows(
+    src: NDArray[np.int32], lists: pa.ChunkedArray
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Compressed sparse rows of the lists of ``src``, which come in any order: the list of node n is
+    ids[offsets[n] : offsets[n + 1]]."""
+    lengths = pc.list_value_length(lists).to_numpy()
     offsets = np.zeros(int(src.max(initial=-1)) + 2, np.int64)
     offsets[src + 1] = lengths
     np.cumsum(offsets, out=offsets)
     ids, done = np.empty(offsets[-1], np.int32), 0
-    for chunk in lists["neighbours"].chunks:
+    for chunk in lists.chunks:
         sizes, starts = lengths[done : done + len(chunk)], offsets[src[done : done + len(chunk)]]
         before = np.cumsum(sizes) - sizes
         ids[np.repeat(starts - before, sizes) + np.arange(sizes.sum())] = chunk.flatten().to_numpy()
@@ -142,5 +135,21 @@ def _compressed_rows(lists: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int
     return offsets, ids
 
 
-def _load(path: Path) -> NDArray:
+def focal(
+    vectors: Mapping[str, NDArray[np.int8]], roots: Sequence[str], roots_BR: NDArray[np.int32]
+) -> NDArray[np.int16]:
+    """F = sum of the roots' quantised vectors, [B, D]."""
+    parts = [rows_of(vectors[kind], root_B) for kind, root_B in zip(roots, roots_BR.T, strict=True)]
+    return np.sum(parts, axis=0, dtype=np.int16)
+
+
+def rows_of(vectors_ND: NDArray[np.int8], ids: NDArray[np.int32]) -> NDArray[np.int8]:
+    """Vectors of these nodes; zero for -1 and for nodes without one."""
+    known = (ids >= 0) & (ids < len(vectors_ND))
+    found = np.zeros((len(ids), vectors_ND.shape[1]), np.int8)
+    found[known] = vectors_ND[ids[known]]
+    return found
+
+
+def load(path: Path) -> NDArray:
     return np.load(path, mmap_mode="r", allow_pickle=False)
