@@ -135,7 +135,8 @@ class TrainingConfig(Strict):
     positives: Positive = 4
     candidates: Positive = 2048
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
-    logq: Fraction = 0.5
+    averaging: Fraction = 0.97
+    """Models are judged and kept with an exponential average of their weights over steps; 0 keeps the last ones."""
     checkpoint_every: Positive = 200
 
 

@@ -22,10 +22,11 @@ Shards = dict[int, RequestRows]
 class RequestFeed:
     """Batches of the request-side ROIs in ``files`` (partitions ``as_of`` and ``shard``).
 
-    Windows come in an order drawn per epoch; inside a window every step takes ``batch_size / shards`` rows of each
-    shard, in an order drawn per epoch. Rank r of ``workers`` serves the shards s with s mod workers = r, so its
-    batch holds ``batch_size / workers`` rows; the union over ranks is the same for any number of workers. A window
-    has as many steps as its largest shard needs; the others are filled up with rows of weight 0.
+    Windows come in time order, so that the most recent past is learnt last; inside a window every step takes
+    ``batch_size / shards`` rows of each shard, in an order drawn per epoch. Rank r of ``workers`` serves the shards s
+    with s mod workers = r, so its batch holds ``batch_size / workers`` rows; the union over ranks is the same for any
+    number of workers. A window has as many steps as its largest shard needs; the others are filled up with rows of
+    weight 0.
 
     Decoded windows stay in memory up to ``cache_bytes``; beyond that each is read again every epoch, one window
     ahead of its use.
@@ -84,7 +85,7 @@ class RequestFeed:
         """(window, this rank's batch) of each step of ``epoch`` from ``start_step`` on."""
         plan: list[tuple[date, int]] = []  # windows that are not skipped whole, and their first step
         skip = start_step
-        for as_of in self._order(epoch):
+        for as_of in self.windows:
             steps = self.steps_of(as_of)
             if skip < steps:
                 plan.append((as_of, skip))
@@ -97,11 +98,6 @@ class RequestFeed:
                 coming = pool.submit(self._load, following) if following else None
                 for batch in self._window_batches(shards, epoch, first, self.steps_of(as_of)):
                     yield as_of, batch
-
-    def _order(self, epoch: int) -> list[date]:
-        windows = self.windows
-        days_W = np.array([as_of.toordinal() for as_of in windows], np.int64)
-        return [windows[index] for index in np.argsort(keyed_hash(self._seed, epoch, days_W), kind="stable")]
 
     def _load(self, as_of: date) -> Shards:
         if as_of in self._cache:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -36,3 +39,35 @@ class FlatParameters:
         context.allreduce(self._buffer)
         self._buffer[:-1] /= self._buffer[-1]
         return float(self._buffer[-2])
+
+
+class Average:
+    """Exponential average of the parameters over steps: a <- a + (1 - m) (w - a), with m = min(decay, t / (t + 5)) at
+    step t = 0, 1, ..., so that the first steps are forgotten soon. Evens out what the last windows pull (Polyak and
+    Juditsky 1992; the warm-up is ours). With ``decay`` 0 it is the parameters themselves."""
+
+    def __init__(self, flat: FlatParameters, decay: float) -> None:
+        self._flat, self._decay, self._step = flat, decay, 0
+        self.data = flat.data.detach().clone()
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the parameters after a step."""
+        kept = min(self._decay, self._step / (self._step + 5))
+        self.data.lerp_(self._flat.data, 1.0 - kept)
+        self._step += 1
+
+    def restore(self, data: Tensor, step: int) -> None:
+        """Go on from a checkpoint."""
+        self.data.copy_(data)
+        self._step = step
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let the model hold the averaged weights for a while."""
+        now = self._flat.data.detach().clone()
+        self._flat.data.data.copy_(self.data)
+        try:
+            yield
+        finally:
+            self._flat.data.data.copy_(now)

@@ -53,7 +53,6 @@ class Step:
     items: ItemBatch
     features: NodeFeatures
     positive_BP: Tensor  # columns, -1 padded
-    positive_offset_I: Tensor
     candidate_offset_I: Tensor
 
 
@@ -112,7 +111,7 @@ class Inputs:
         return self._samplers[as_of]
 
     def _step(self, as_of: date, requests: RequestBatch, epoch: int, number: int, ends_epoch: bool) -> Step:
-        sampler, logq = self._sampler(as_of), self.training.logq
+        sampler = self._sampler(as_of)
         drawn = sampler.draw(self.data.seed, epoch, number)
         positive_BP = requests.positives_BP.numpy()
         item_I = np.union1d(drawn, positive_BP[positive_BP >= 0])
@@ -125,8 +124,7 @@ class Inputs:
             items=to_device(self._select(as_of, item_I), device),
             features=self.store.features(as_of),
             positive_BP=torch.from_numpy(_find(item_I, positive_BP, as_of)).to(device),
-            positive_offset_I=torch.from_numpy(sampler.positive_offset(item_I, logq)).to(device),
-            candidate_offset_I=torch.from_numpy(sampler.candidate_offset(item_I, drawn, logq)).to(device),
+            candidate_offset_I=torch.from_numpy(sampler.offset(item_I, drawn)).to(device),
         )
 
     def _select(self, as_of: date, item_I: NDArray[np.int64]) -> ItemBatch:

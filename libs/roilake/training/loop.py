@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from roilake.evaluation.draws import keyed_hash
 from roilake.feed import Prefetch
 from roilake.training.checkpoint import Checkpoints
-from roilake.training.flat import FlatParameters
+from roilake.training.flat import Average, FlatParameters
 from roilake.training.inputs import Inputs, Step
 from roilake.training.losses import focal_cross_entropy, sampled_softmax
 from roilake.training.validation import HITS_AT, validate
@@ -30,6 +30,7 @@ class Recipe:
     epochs: int
     learning_rate: float
     checkpoint_every: int
+    averaging: float = 0.0
 
 
 @dataclass
@@ -61,7 +62,8 @@ def fit(model: nn.Module, inputs: Inputs, recipe: Recipe, checkpoints: Checkpoin
     context.broadcast(flat.data.data)
     optimizer = torch.optim.Adam([flat.data], lr=recipe.learning_rate, fused=True)
     best: dict[str, Tensor] = {}
-    progress = restore(checkpoints, model, flat, optimizer, best)
+    average = Average(flat, recipe.averaging)
+    progress = restore(checkpoints, model, flat, average, optimizer, best)
 
     with Prefetch(inputs.steps(recipe.epochs, progress.steps)) as steps:
         started, waited = time.perf_counter(), 0.0
@@ -73,6 +75,7 @@ def fit(model: nn.Module, inputs: Inputs, recipe: Recipe, checkpoints: Checkpoin
             loss_sum.backward()
             loss = flat.reduce(context, loss_sum, step.requests.weight_B.sum())
             optimizer.step()
+            average.update()
 
             progress.steps += 1
             progress.seconds += time.perf_counter() - started
@@ -81,9 +84,10 @@ def fit(model: nn.Module, inputs: Inputs, recipe: Recipe, checkpoints: Checkpoin
                 point = {"step": progress.steps, "loss": loss, "seconds": progress.seconds}
                 progress.curve.append(point)
             if step.ends_epoch:
-                end_epoch(model, flat, inputs, step.epoch, recipe.name, progress, best)
+                with average.in_place():
+                    end_epoch(model, flat, inputs, step.epoch, recipe.name, progress, best)
             if progress.steps % recipe.checkpoint_every == 0 and context.rank == 0:
-                save(checkpoints, model, flat, optimizer, best, progress)
+                save(checkpoints, model, flat, average, optimizer, best, progress)
             started, waited = time.perf_counter(), steps.waited
 
     load(model, flat, best)
@@ -96,7 +100,7 @@ def loss_of(model: nn.Module, step: Step, loss: str) -> Tensor:
     score_BI = requests_BD @ model.embed_items(step.items, step.features).T
     if loss == "focal":
         return focal_cross_entropy(score_BI, step.positive_BP, step.candidate_offset_I)
-    return sampled_softmax(score_BI, step.positive_BP, step.positive_offset_I, step.candidate_offset_I)
+    return sampled_softmax(score_BI, step.positive_BP, step.candidate_offset_I)
 
 
 def end_epoch(
@@ -140,6 +144,7 @@ def save(
     checkpoints: Checkpoints,
     model: nn.Module,
     flat: FlatParameters,
+    average: Average,
     optimizer: torch.optim.Optimizer,
     best: dict[str, Tensor],
     progress: Progress,
@@ -147,6 +152,7 @@ def save(
     """Write where the run stands."""
     tensors = {f"now.{key}": tensor for key, tensor in weights(model, flat).items()}
     tensors |= {f"best.{key}": tensor for key, tensor in best.items()}
+    tensors["average"] = average.data
     tensors |= {f"adam.{key}": tensor for key, tensor in optimizer.state[flat.data].items()}
     checkpoints.save(progress.steps, tensors, vars(progress))
 
@@ -155,6 +161,7 @@ def restore(
     checkpoints: Checkpoints,
     model: nn.Module,
     flat: FlatParameters,
+    average: Average,
     optimizer: torch.optim.Optimizer,
     best: dict[str, Tensor],
 ) -> Progress:
@@ -170,6 +177,7 @@ def restore(
 
     load(model, flat, part("now."))
     best.update(part("best."))
+    average.restore(tensors["average"].to(flat.data.device), step)
     optimizer.state[flat.data] = part("adam.")
     print(f"train_models  goes on from the checkpoint at step {step}", file=sys.stderr, flush=True)
     return Progress(**state)

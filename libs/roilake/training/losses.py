@@ -15,27 +15,24 @@ FOCAL_SCALE = 4.0
 FOCAL_NEGATIVES = 10
 
 
-def sampled_softmax(
-    score_BI: Tensor, positive_BP: Tensor, positive_offset_I: Tensor, candidate_offset_I: Tensor
-) -> Tensor:
+def sampled_softmax(score_BI: Tensor, positive_BP: Tensor, candidate_offset_I: Tensor) -> Tensor:
     """Softmax cross-entropy of each positive against candidates shared by all requests, mean over positives [B].
 
-    L_rp = -log( e^{s_rp + a_p} / (e^{s_rp + a_p} + sum_{c in C, c not in positives(r)} e^{s_rc + b_c}) )
+    L_rp = -log( e^{s_rp} / (e^{s_rp} + sum_{c in C, c not in positives(r)} e^{s_rc - log pi_c}) )
 
     Args:
         score_BI: scores of all items of the step.
         positive_BP: columns of the positives, -1 padded. A request without any gets 0.
-        positive_offset_I: a, added to the score of a positive (``roilake.training.candidates``).
-        candidate_offset_I: b; ``NEVER`` for items that are not candidates.
+        candidate_offset_I: -log pi (``roilake.training.candidates``); ``NEVER`` for items that are not candidates.
 
-    Source: sampled softmax with logQ correction (Bengio and Senecal 2008; Yi et al. 2019); the partial exponent of
-    Q and the exclusion of a request's own positives are ours.
+    Source: importance-sampled softmax (Bengio and Senecal 2008), its correction known as logQ (Yi et al. 2019). The
+    positive itself is always there, so it needs none; leaving out a request's other positives is ours.
     """
     mask_BP = positive_BP >= 0
     column_BP = positive_BP.clamp(min=0)
     others_BI = (score_BI + candidate_offset_I).masked_fill(_is_positive(score_BI, positive_BP), NEVER)
     rest_B1 = others_BI.logsumexp(dim=1, keepdim=True)
-    logit_BP = score_BI.gather(1, column_BP) + positive_offset_I[column_BP]
+    logit_BP = score_BI.gather(1, column_BP)
     loss_BP = torch.logaddexp(logit_BP, rest_B1) - logit_BP
     return _masked_mean(loss_BP, mask_BP)
 

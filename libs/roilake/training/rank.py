@@ -53,6 +53,7 @@ class Plan:
             epochs=task.epochs if model.trainable else 0,
             learning_rate=task.config.learning_rate or self.training.learning_rate,
             checkpoint_every=self.training.checkpoint_every,
+            averaging=self.training.averaging,
         )
         checkpoints = Checkpoints(Path(task.checkpoints), f"{self.key} {task.name}")
         progress = fit(model, inputs, recipe, checkpoints) if model.trainable else Progress()
