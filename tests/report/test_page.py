@@ -48,7 +48,8 @@ def test_the_page_says_what_the_night_did() -> None:
     assert "Published movielens, night of 10 April 1998" in text
     assert "zoomer has the highest value of 6 models in 5 of 6 test metrics." in text
     assert "clearly ahead in 4, level within the interval in 1 and clearly behind in 1." in text
-    assert "best other: gat 0.810, behind" in text
+    assert "behind gat 0.810" in text
+    assert "ahead of popularity 0.864" in text
     assert "0.885 0.874 to 0.897" in text  # value and interval
     assert "since 1998-04-09: +0.015" in text
     words = ("no time", "query to user edges", "build_rois", "351 B")

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from jobs import evaluate_models, score_requests
 from roilake.config import NightConfig
@@ -96,6 +99,19 @@ def test_a_model_that_was_not_trained_is_named(filled: Lake) -> None:
     config = small_config(models={"zoomer": {"kind": "interest_dot"}}, default_model="zoomer")
     with pytest.raises(LakeError, match="no model 'zoomer' for 2020-01-10; run train_models"):
         score_requests.run(filled, config, DS)
+
+
+def test_weights_that_are_missing_or_do_not_fit_are_named(lake: Lake, make_run: Callable[..., Run]) -> None:
+    config = small_config(models={"no_graph": {"kind": "no_graph"}}, default_model="no_graph")
+    write_small_night(lake, make_run, config)
+    night = night_of(lake, config)
+    tower = next(tower for tower in night.towers if tower.name == "no_graph")
+    with pytest.raises(LakeError, match=r"weights.safetensors: missing; run train_models"):
+        Worker(night).open(tower)
+    Path(tower.folder).mkdir(parents=True)
+    save_file({"other": torch.zeros(2)}, Path(tower.folder) / "weights.safetensors")
+    with pytest.raises(LakeError, match="does not fit the night's config, run train_models again"):
+        Worker(night).open(tower)
 
 
 def test_metrics_are_those_of_the_full_order(filled: Lake) -> None:

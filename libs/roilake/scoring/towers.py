@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -93,7 +94,7 @@ class Worker:
         if model.trainable and not weights.exists():
             raise LakeError(f"{weights}: missing; run train_models for this night again")
         if weights.exists():
-            model.load_state_dict(load_file(weights))
+            _load(model, weights)
         return model.eval()
 
     def requests(self, shard: Shard, *, positives: bool) -> RequestRows:
@@ -139,6 +140,16 @@ def read_index(night: Night, tower: Tower, as_of: date) -> Tensor:
 
 def _index_path(night: Night, tower: Tower, as_of: date) -> Path:
     return Path(night.index) / f"{as_of}-{tower.name}.npy"
+
+
+def _load(model: TwinTower, weights: Path) -> None:
+    try:
+        model.load_state_dict(load_file(weights))
+    except (RuntimeError, SafetensorError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise LakeError(
+            f"{weights}: does not fit the night's config, run train_models again ({first})"
+        ) from error
 
 
 def select(rows: RequestRows, chosen_B: NDArray[np.int64]) -> RequestRows:
