@@ -92,11 +92,16 @@ def test_rows_must_fit_the_definition_and_the_place(lake: Lake, make_run: Callab
     rows = quarantined(MONDAY, ["a"])
     with pytest.raises(LakeError, match="lack the columns reason"):
         lake.write("quarantine", rows.drop_columns(["reason"]), where={"ds": MONDAY}, run=make_run())
-    with pytest.raises(LakeError, match="must name ds"):
-        lake.write("quarantine", rows, where={"job": "j"}, run=make_run())
+    for where in ({"job": "j"}, {"ds": MONDAY, "reason": "r"}):
+        with pytest.raises(LakeError, match="must name ds"):
+            lake.write("quarantine", rows, where=where, run=make_run())
     with pytest.raises(LakeError, match="lie outside"):
         lake.write("quarantine", rows, where={"ds": TUESDAY}, run=make_run())
     assert not lake.exists("quarantine")
+    frame = lake.spark.createDataFrame(rows.to_pylist(), TABLES["quarantine"].spark_schema)
+    with pytest.raises(LakeError, match="lie outside"):
+        lake.write("quarantine", frame, where={"ds": TUESDAY}, run=make_run())
+    assert rows_of(lake) == []
 
 
 def test_partition_columns_come_back_typed_and_filtered(lake: Lake, make_run: Callable[..., Run]) -> None:
@@ -147,8 +152,13 @@ def test_every_table_has_its_key_and_partitions_among_its_columns() -> None:
 def test_tasks_write_files_and_a_failed_attempt_leaves_no_rows(
     lake: Lake, make_run: Callable[..., Run]
 ) -> None:
-    def make(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-        yield "quarantine", quarantined(MONDAY, [str(i) for i in rows["id"].to_pylist()])
+    schema, monday = TABLES["quarantine"].arrow_schema, MONDAY
+
+    def make(
+        rows: pa.Table,
+    ) -> Iterator[tuple[str, pa.Table]]:  # travels to the tasks, so it names no module's own
+        columns = [{"ds": monday, "job": "j", "row": str(i), "reason": "r"} for i in rows["id"].to_pylist()]
+        yield "quarantine", pa.Table.from_pylist(columns, schema=schema)
         context = TaskContext.get()
         if context and context.partitionId() == 0 and context.attemptNumber() == 0:
             raise RuntimeError("killed after its file was written")

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Field, Schema, write_deltalake
+from deltalake.transaction import AddAction
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from roilake.errors import LakeError
 from roilake.lake.tables import TABLES, Table
-from roilake.lake.tasks import Make, run_tasks
+from roilake.lake.tasks import Make, run_tasks, write_rows
 
 LAYOUT = 1
 MARKER = "_roilake.json"
@@ -177,11 +178,17 @@ class Lake:
         _check_write(definition, rows, where)
         if not self.exists(table):
             self._create(definition)
-        metadata = _metadata(run)
         if isinstance(rows, pa.Table):
-            self._write_arrow(definition, rows, where, metadata)
+            write_deltalake(
+                self.table_path(table),
+                rows.select(list(definition.names)).cast(definition.arrow_schema),
+                mode="overwrite",
+                predicate=_predicate(where),
+                commit_properties=_properties(run),
+            )
         else:
-            self._write_spark(definition, rows, where, metadata)
+            typed = rows.select(*(F.col(c.name).cast(c.spark_type) for c in definition.columns))
+            self._commit(definition, write_rows(typed, definition, self.folder), where, run)
         return self.version(table)
 
     def write_from_tasks(
@@ -191,22 +198,27 @@ class Lake:
         ``parts``, written by the tasks themselves (see ``roilake.lake.tasks``). ``where`` may name
         partition columns only. Returns the committed versions; each table is one commit."""
         for table in tables:
-            if not set(where) <= set(TABLES[table].partitions):
-                raise LakeError(f"{table}: 'where' may name {TABLES[table].partitions} only, not {where}")
+            _check_where(TABLES[table], where)
             if not self.exists(table):
                 self._create(TABLES[table])
         actions = run_tasks(parts, make, self.folder)
         for table in tables:
-            definition = TABLES[table]
-            DeltaTable(self.table_path(table)).create_write_transaction(
-                [*actions.get(table, [])],
-                mode="overwrite",
-                schema=Schema.from_arrow(definition.arrow_schema),
-                partition_by=list(definition.partitions),
-                partition_filters=[(name, "=", str(value)) for name, value in where.items()],
-                commit_properties=CommitProperties(custom_metadata={"userMetadata": _metadata(run)}),
-            )
+            self._commit(TABLES[table], actions.get(table, []), where, run)
         return {table: self.version(table) for table in tables}
+
+    def _commit(self, table: Table, files: list[AddAction], where: dict[str, object], run: Run) -> None:
+        wanted = {name: str(value) for name, value in where.items()}
+        if any({**dict(file.partition_values), **wanted} != dict(file.partition_values) for file in files):
+            raise LakeError(f"{table.name}: rows to write lie outside {where}")
+        delta = self._delta(table.name)
+        delta.create_write_transaction(
+            [*files],
+            mode="overwrite",
+            schema=delta.schema(),
+            partition_by=list(table.partitions),
+            partition_filters=[(name, "=", value) for name, value in wanted.items()],
+            commit_properties=_properties(run),
+        )
 
     def _create(self, table: Table) -> None:
         stored = Schema.from_arrow(table.arrow_schema).fields
@@ -215,20 +227,6 @@ class Lake:
         keys = list(table.partitions)
         DeltaTable.create(
             self.table_path(table.name), Schema(fields), partition_by=keys, description=table.meaning
-        )
-
-    def _write_spark(self, table: Table, rows: DataFrame, where: dict[str, object], metadata: str) -> None:
-        typed = rows.select(*(F.col(column.name).cast(column.spark_type) for column in table.columns))
-        writer = typed.write.format("delta").mode("overwrite").option("userMetadata", metadata)
-        writer.option("replaceWhere", _predicate(where)).save(self.table_path(table.name))
-
-    def _write_arrow(self, table: Table, rows: pa.Table, where: dict[str, object], metadata: str) -> None:
-        write_deltalake(
-            self.table_path(table.name),
-            rows.select(list(table.names)).cast(table.arrow_schema),
-            mode="overwrite",
-            predicate=_predicate(where),
-            commit_properties=CommitProperties(custom_metadata={"userMetadata": metadata}),
         )
 
     def written(self, table: str, version: int) -> tuple[int, int]:
@@ -277,17 +275,23 @@ def _check_write(table: Table, rows: DataFrame | pa.Table, where: dict[str, obje
     missing = [name for name in table.names if name not in names]
     if missing:
         raise LakeError(f"{table.name}: rows to write lack the columns {', '.join(missing)}")
-    unknown = [name for name in where if name not in table.names]
-    if unknown or "ds" not in where:
-        raise LakeError(f"{table.name}: 'where' must name ds and known columns, not {where}")
+    _check_where(table, where)
     if isinstance(rows, pa.Table):
         outside = [name for name, value in where.items() if not _all_equal(rows[name], value)]
         if outside:
             raise LakeError(f"{table.name}: rows to write lie outside {where} in {outside[0]}")
 
 
-def _metadata(run: Run) -> str:
-    return json.dumps({**asdict(run), "ds": str(run.ds)}, sort_keys=True)
+def _check_where(table: Table, where: dict[str, object]) -> None:
+    if "ds" not in where or not set(where) <= set(table.partitions):
+        raise LakeError(
+            f"{table.name}: 'where' must name ds and may name {table.partitions} only, not {where}"
+        )
+
+
+def _properties(run: Run) -> CommitProperties:
+    metadata = json.dumps({**asdict(run), "ds": str(run.ds)}, sort_keys=True)
+    return CommitProperties(custom_metadata={"userMetadata": metadata})
 
 
 def _predicate(where: dict[str, object]) -> str:

@@ -102,7 +102,6 @@ _ALL = (
         "node_ids",
         "Dense integer id of each key, by node type. Append-only: an id stays for good.",
         key="node_type key",
-        partitions="",
         columns="""node_type string user, query or item
         key string key of the node in the events
         id int dense from 0 in each type, in order of first appearance
