@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 INK, MUTED, FAINT, ACCENT = "#1c2430", "#667085", "#d8dde5", "#0f766e"
 COLOURS = (ACCENT, "#b45309", "#6d28d9", "#64748b", "#be185d", "#1d4ed8")
@@ -113,6 +113,9 @@ def lines(
         axes.grid(axis="y", color=FAINT, lw=0.7)
         if log_x:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.locator_params(axis="y", nbins=5)
         if dots and not log_x:
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
