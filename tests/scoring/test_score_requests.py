@@ -192,6 +192,13 @@ def test_fewer_requests_are_judged_when_asked(filled: Lake) -> None:
     assert all(0 < n < USERS for n in judged)
 
 
+def test_a_night_without_requests_gives_no_rows(filled: Lake, make_run: Callable[..., Run]) -> None:
+    rois = filled.to_arrow("rois", filled.version("rois"), filters={"side": "item"})
+    filled.write("rois", rois, where={"ds": DS}, run=make_run())
+    assert score_requests.run(filled, small_config(), DS).rows_out == 0
+    assert evaluate_models.run(filled, small_config(), DS).rows_out == 0
+
+
 def test_head_items_and_seen_pairs() -> None:
     assert head_items(np.array([5, 0, 9, 9, 1, 1])).tolist() == [False, False, True, False, False, False]
     assert not head_items(np.zeros(3, np.int64)).any()
