@@ -128,7 +128,9 @@ def _last_vocabulary(lake: Lake, parents: dict[str, dict[str, Any]]) -> Vocabula
     """All models of a night share one vocabulary, so any of the last night's will do."""
     if not parents:
         return None
-    return Vocabulary.from_json((Path(lake.path) / parents[min(parents)]["path"] / "vocabulary.json").read_text())
+    return Vocabulary.from_json(
+        (Path(lake.path) / parents[min(parents)]["path"] / "vocabulary.json").read_text()
+    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,10 @@ def test_vectors_and_degrees_lie_at_their_ids(store: FeatureStore) -> None:
         "query": (QUERIES, DIM),
         "item": (ITEMS, DIM),
     }
-    assert store.degrees("item", WINDOW).tolist() == [*range(ITEMS - 1), 0]  # the last one is not in the graph
+    assert store.degrees("item", WINDOW).tolist() == [
+        *range(ITEMS - 1),
+        0,
+    ]  # the last one is not in the graph
     assert (features["item"].interest_ND[-1] == 0).all() and (features["item"].interest_ND[0] != 0).any()
     assert features["user"].degree_N.tolist() == [0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 0]
     assert store.features(WINDOW) is features

@@ -114,7 +114,7 @@ def test_values_arrive_as_stored(tmp_path: Path) -> None:
 
 
 def test_sizes_that_do_not_divide_are_refused(files: list[DataFile]) -> None:
-    with pytest.raises(ConfigError, match="multiple of roi.shards"):
+    with pytest.raises(ConfigError, match=r"multiple of roi\.shards"):
         feed(files, batch_size=18)
-    with pytest.raises(ConfigError, match="training.workers"):
+    with pytest.raises(ConfigError, match=r"training\.workers"):
         feed(files, workers=3)

@@ -37,7 +37,9 @@ class TinyTower(nn.Module):
         if self.training:
             self.calls += 1
         query_BD = self.tables["query"](batch.query_B.clamp(min=0)) * (batch.query_B >= 0)[:, None]
-        user_BD = self.tables["user"](batch.user_B) + self.interest(features["user"].interest_ND[batch.user_B])
+        user_BD = self.tables["user"](batch.user_B) + self.interest(
+            features["user"].interest_ND[batch.user_B]
+        )
         return self.dropout(user_BD + query_BD)
 
     def embed_items(self, batch: ItemBatch, features: NodeFeatures) -> Tensor:
@@ -50,7 +52,9 @@ def training_data(folder: Path, shards: int = 2) -> TrainingData:
     requests = [
         file
         for week, sizes in enumerate([(33, 21), (40, 47), (15, 9)])
-        for file in write_requests(folder, sizes, shards=shards, slots=REQUEST_LAYOUT.size, as_of=DAYS[week], first=week * 500)
+        for file in write_requests(
+            folder, sizes, shards=shards, slots=REQUEST_LAYOUT.size, as_of=DAYS[week], first=week * 500
+        )
     ]
     nodes = write_nodes(folder)
     return TrainingData(

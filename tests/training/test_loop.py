@@ -24,7 +24,9 @@ def data(tmp_path: Path) -> TrainingData:
     return training_data(tmp_path)
 
 
-def train(data: TrainingData, folder: Path, recipe: Recipe = RECIPE, dropout: float = 0.2) -> tuple[Progress, dict[str, Tensor]]:
+def train(
+    data: TrainingData, folder: Path, recipe: Recipe = RECIPE, dropout: float = 0.2
+) -> tuple[Progress, dict[str, Tensor]]:
     model, inputs = tiny(data, LocalContext(), dropout)
     progress = launch(lambda context: fit(model, inputs, recipe, Checkpoints(folder, "k")), 1)
     return progress, model.state_dict()
@@ -75,7 +77,9 @@ train(training_data(folder / "data"), folder / "checkpoints")
 
 
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    child = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)], env={**os.environ, "PYTHONPATH": "."}, check=False)
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, str(tmp_path)], env={**os.environ, "PYTHONPATH": "."}, check=False
+    )
     assert child.returncode == -signal.SIGKILL
     data = training_data(tmp_path / "data")
     resumed, weights = train(data, tmp_path / "checkpoints")

@@ -46,18 +46,36 @@ def write_tables(lake: Lake, ds: date, until: date | None, users: int, items: in
     counts = {"user": users, "query": 3, "item": items}
     windows = plan_windows(CONFIG.windows, ds, until)
     nodes = [
-        {"ds": ds, "node_type": kind, "id": n, "key": f"{kind}{n}", "fields": [("f", f"v{n % 2}")], "terms": [f"w{n % 5}"]}
+        {
+            "ds": ds,
+            "node_type": kind,
+            "id": n,
+            "key": f"{kind}{n}",
+            "fields": [("f", f"v{n % 2}")],
+            "terms": [f"w{n % 5}"],
+        }
         for kind, count in counts.items()
         for n in range(count)
     ]
     vectors = [
-        {"ds": ds, "as_of": w.as_of, "node_type": kind, "id": n, "vector": random.standard_normal(DIM), "norm": 1.0, "degree": 1 + n}
+        {
+            "ds": ds,
+            "as_of": w.as_of,
+            "node_type": kind,
+            "id": n,
+            "vector": random.standard_normal(DIM),
+            "norm": 1.0,
+            "degree": 1 + n,
+        }
         for w in windows
         for kind, count in counts.items()
         for n in range(count)
     ]
     rois = []
-    for side, roots, hops in (("request", REQUEST_ROOTS, CONFIG.roi.request_hops), ("item", ITEM_ROOTS, CONFIG.roi.item_hops)):
+    for side, roots, hops in (
+        ("request", REQUEST_ROOTS, CONFIG.roi.request_hops),
+        ("item", ITEM_ROOTS, CONFIG.roi.item_hops),
+    ):
         size = RoiLayout.of(hops, roots).size
         for window in windows:
             for root in range(30 if side == "request" else items):
@@ -65,7 +83,8 @@ def write_tables(lake: Lake, ds: date, until: date | None, users: int, items: in
                     {
                         "ds": ds, "side": side, "as_of": window.as_of, "shard": root % 2 if side == "request" else 0,
                         "split": window.split if side == "request" else "item", "root": root,
-                        "user": root % users if side == "request" else -1, "query": root % 3 if side == "request" else -1,
+                        "user": root % users if side == "request" else -1,
+                        "query": root % 3 if side == "request" else -1,
                         "positives": [root % items] if side == "request" else [],
                         "neighbours": random.integers(-1, 3, size), "relevance": random.integers(0, 100, size),
                     }
@@ -94,7 +113,13 @@ def test_two_nights(first: Lake) -> None:
     assert {row["trained_until"] for row in models.values()} == {DS + timedelta(days=1 - 14)}
     folder = Path(lake.path) / str(models["zoomer"]["path"])
     names = {path.name for path in folder.iterdir()}
-    assert names == {"weights.safetensors", "interest.safetensors", "manifest.json", "curve.json", "vocabulary.json"}
+    assert names == {
+        "weights.safetensors",
+        "interest.safetensors",
+        "manifest.json",
+        "curve.json",
+        "vocabulary.json",
+    }
     assert 0 < json.loads(str(models["zoomer"]["metrics"]))["auc"] < 1
     interest = load_file(folder / "interest.safetensors")
     assert {name: tuple(tensor.shape) for name, tensor in interest.items()} == {

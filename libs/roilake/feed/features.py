@@ -67,7 +67,9 @@ class FeatureStore:
             node_type: int(table["id"][-1].as_py()) + 1 if table.num_rows else 0
             for node_type, table in tables.items()
         }
-        self._static = {node_type: self._static_features(node_type, table) for node_type, table in tables.items()}
+        self._static = {
+            node_type: self._static_features(node_type, table) for node_type, table in tables.items()
+        }
         self._windows: dict[date, tuple[NodeFeatures, Mapping[str, NDArray[np.int64]]]] = {}
 
     @classmethod
@@ -112,7 +114,9 @@ class FeatureStore:
     def _read_window(self, as_of: date) -> tuple[NodeFeatures, Mapping[str, NDArray[np.int64]]]:
         files = [file for file in self._vectors if file.partition["as_of"] == as_of.isoformat()]
         if not files:
-            raise LakeError(f"interest_vectors: nothing as of {as_of}: run embed_interests for this night first")
+            raise LakeError(
+                f"interest_vectors: nothing as of {as_of}: run embed_interests for this night first"
+            )
         table = _read(files, ["node_type", "id", "vector", "degree"])
         features, degrees = {}, {}
         for node_type, size in self._sizes.items():
@@ -121,7 +125,9 @@ class FeatureStore:
             degrees[node_type] = _scatter(ids, rows["degree"].to_numpy().astype(np.int64), size)
             terms_NT, fields_NF = self._static[node_type]
             features[node_type] = TypeFeatures(
-                interest_ND=torch.from_numpy(_scatter(ids, _matrix(rows["vector"], table), size)).to(self._device),
+                interest_ND=torch.from_numpy(_scatter(ids, _matrix(rows["vector"], table), size)).to(
+                    self._device
+                ),
                 events_N=torch.from_numpy(degrees[node_type]).to(self._device),
                 degree_N=torch.from_numpy(_bucket(degrees[node_type])).to(self._device),
                 terms_NT=terms_NT,
@@ -132,7 +138,9 @@ class FeatureStore:
 
 def _read(files: Sequence[DataFile], columns: list[str]) -> pa.Table:
     if not files:
-        raise LakeError(f"no data files to read {', '.join(columns)} from: run the jobs before this one first")
+        raise LakeError(
+            f"no data files to read {', '.join(columns)} from: run the jobs before this one first"
+        )
     return pa.concat_tables([pq.read_table(file.path, columns=columns, partitioning=None) for file in files])
 
 

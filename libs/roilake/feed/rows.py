@@ -54,7 +54,7 @@ def read_requests(paths: Sequence[str], size: int, positives: int) -> RequestRow
 
     def column(name: str, dtype: type, pad: int, width: int | None) -> NDArray:
         shape = (rows + 1,) if width is None else (rows + 1, width)
-        out = np.full(shape, pad, dtype)
+        out: NDArray = np.full(shape, pad, dtype)
         if rows:
             out[:-1] = columns[name][order].reshape((rows, *shape[1:]))
         return out

@@ -39,7 +39,9 @@ class Vocabulary:
             old = previous.fields.get(node_type, {}) if previous else {}
             columns = field_columns(nodes[node_type])
             fields[node_type] = {
-                name: _ranked(columns[name][1] if name in columns else pa.array([], pa.string()), old.get(name, ()))
+                name: _ranked(
+                    columns[name][1] if name in columns else pa.array([], pa.string()), old.get(name, ())
+                )
                 for name in sorted({*columns, *old})
             }
         return cls(_ranked(all_terms, previous.terms if previous else ())[:MAX_TERMS], fields)

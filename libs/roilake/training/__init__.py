@@ -4,7 +4,8 @@ from roilake.training.checkpoint import Checkpoints
 from roilake.training.context import Context, LocalContext
 from roilake.training.inputs import Inputs, TrainingData
 from roilake.training.launchers import TrainingError, launch
-from roilake.training.loop import Progress, Recipe, fit
+from roilake.training.loop import Recipe, fit
+from roilake.training.progress import Progress
 from roilake.training.rank import ModelTask, Plan
 
 __all__ = [

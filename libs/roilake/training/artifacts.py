@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,14 @@ class Artifacts:
         for name, tensors in ((WEIGHTS, self.weights), (INTEREST, self.interest)):
             if tensors:
                 contents = {key: tensor.detach().cpu().clone() for key, tensor in tensors.items()}
-                write_aside(folder / name, lambda path, contents=contents: save_file(contents, path))
+                write_aside(folder / name, partial(save_file, contents))
         texts = {
             "vocabulary.json": self.vocabulary.to_json(),
             "curve.json": json.dumps(self.curve),
             "manifest.json": json.dumps(self.manifest, indent=1, sort_keys=True),
         }
         for name, text in texts.items():
-            write_aside(folder / name, lambda path, text=text: path.write_text(text))
+            write_aside(folder / name, partial(_write_text, text))
 
 
 @torch.no_grad()
@@ -53,7 +54,9 @@ def warm_start(model: nn.Module, folder: Path) -> None:
     """
     old, new = load_file(folder / WEIGHTS), model.state_dict()
     if old.keys() != new.keys():
-        raise ValueError(f"{folder / WEIGHTS}: parameters {sorted(old.keys() ^ new.keys())} do not match the model's")
+        raise ValueError(
+            f"{folder / WEIGHTS}: parameters {sorted(old.keys() ^ new.keys())} do not match the model's"
+        )
     for name, tensor in new.items():
         before = old[name]
         fits = before.shape[1:] == tensor.shape[1:] and before.shape[:1] <= tensor.shape[:1]
@@ -63,3 +66,7 @@ def warm_start(model: nn.Module, folder: Path) -> None:
             tensor[: len(before)].copy_(before)
         else:
             tensor.copy_(before)
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text)

@@ -21,7 +21,9 @@ class FlatParameters:
     def __init__(self, model: nn.Module) -> None:
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         sizes = [parameter.numel() for parameter in parameters]
-        self.data = nn.Parameter(torch.cat([parameter.detach().reshape(-1).float() for parameter in parameters]))
+        self.data = nn.Parameter(
+            torch.cat([parameter.detach().reshape(-1).float() for parameter in parameters])
+        )
         self._buffer = torch.zeros(len(self.data) + 2, device=self.data.device)
         self.data.grad = self._buffer[:-2]
         views = zip(self.data.detach().split(sizes), self.data.grad.split(sizes), parameters, strict=True)

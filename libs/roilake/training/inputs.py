@@ -137,7 +137,9 @@ class Inputs:
 
 def to_device(batch: BatchT, device: torch.device) -> BatchT:
     """The batch with all its tensors on ``device``."""
-    moved: Mapping[str, Tensor] = {field.name: getattr(batch, field.name).to(device) for field in fields(batch)}
+    moved: Mapping[str, Tensor] = {
+        field.name: getattr(batch, field.name).to(device) for field in fields(batch)
+    }
     return replace(batch, **moved)
 
 
@@ -147,5 +149,7 @@ def _find(known: NDArray[np.int64], wanted: NDArray[np.int64], as_of: date) -> N
     found = np.append(known, -1)[places] == wanted
     if not (found | (wanted < 0)).all():
         missing = wanted[~found & (wanted >= 0)][0]
-        raise LakeError(f"rois: item {missing} has no item-side row as of {as_of}: run build_rois for this night")
+        raise LakeError(
+            f"rois: item {missing} has no item-side row as of {as_of}: run build_rois for this night"
+        )
     return np.where(wanted < 0, -1, places)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from roilake.evaluation.draws import keyed_hash
 from roilake.feed import Prefetch
+from roilake.models import TwinTower
 from roilake.training.checkpoint import Checkpoints
 from roilake.training.flat import Average, FlatParameters
 from roilake.training.inputs import Inputs, Step
 from roilake.training.losses import focal_cross_entropy, sampled_softmax
+from roilake.training.progress import Progress, load, restore, save, weights
 from roilake.training.validation import HITS_AT, validate
 
 CURVE_POINTS = 200
@@ -33,25 +35,7 @@ class Recipe:
     averaging: float = 0.0
 
 
-@dataclass
-class Progress:
-    """What a run has seen so far; part of its checkpoint."""
-
-    steps: int = 0
-    best_epoch: int = -1
-    best_score: float = float("-inf")
-    curve: list[dict[str, float]] = field(default_factory=list)
-    epochs: list[dict[str, float]] = field(default_factory=list)
-    seconds: float = 0.0
-    waited: float = 0.0
-
-    @property
-    def wait_fraction(self) -> float:
-        """Part of the time of the training steps that was spent waiting for input."""
-        return self.waited / self.seconds if self.seconds else 0.0
-
-
-def fit(model: nn.Module, inputs: Inputs, recipe: Recipe, checkpoints: Checkpoints) -> Progress:
+def fit(model: TwinTower, inputs: Inputs, recipe: Recipe, checkpoints: Checkpoints) -> Progress:
     """Train ``model`` in place by Adam on the train windows and leave it with the weights of its best epoch, by the sum
     of validation AUC and HitRate@50 (the last epoch where there is nothing to validate on).
 
@@ -94,7 +78,7 @@ def fit(model: nn.Module, inputs: Inputs, recipe: Recipe, checkpoints: Checkpoin
     return progress
 
 
-def loss_of(model: nn.Module, step: Step, loss: str) -> Tensor:
+def loss_of(model: TwinTower, step: Step, loss: str) -> Tensor:
     """[B] loss of each request of a step."""
     requests_BD = model.embed_requests(step.requests, step.features)
     score_BI = requests_BD @ model.embed_items(step.items, step.features).T
@@ -104,7 +88,7 @@ def loss_of(model: nn.Module, step: Step, loss: str) -> Tensor:
 
 
 def end_epoch(
-    model: nn.Module,
+    model: TwinTower,
     flat: FlatParameters,
     inputs: Inputs,
     epoch: int,
@@ -124,60 +108,7 @@ def end_epoch(
         shown = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
         loss, seconds = progress.curve[-1]["loss"], progress.seconds
         waiting = f"waiting {100 * progress.wait_fraction:.1f} %"
-        line = f"epoch {epoch + 1}  step {progress.steps}  loss {loss:.4f}  {shown}  {seconds:.1f} s  {waiting}"
+        line = (
+            f"epoch {epoch + 1}  step {progress.steps}  loss {loss:.4f}  {shown}  {seconds:.1f} s  {waiting}"
+        )
         print(f"train_models  {name}  {line}", file=sys.stderr, flush=True)
-
-
-def weights(model: nn.Module, flat: FlatParameters) -> dict[str, Tensor]:
-    """All that makes up the model: the flat parameters and the buffers."""
-    return {"parameters": flat.data.data, **{f"buffer.{key}": value for key, value in model.named_buffers()}}
-
-
-def load(model: nn.Module, flat: FlatParameters, saved: dict[str, Tensor]) -> None:
-    """Put saved ``weights`` back; nothing if there are none."""
-    for key, tensor in weights(model, flat).items():
-        if key in saved:
-            tensor.copy_(saved[key])
-
-
-def save(
-    checkpoints: Checkpoints,
-    model: nn.Module,
-    flat: FlatParameters,
-    average: Average,
-    optimizer: torch.optim.Optimizer,
-    best: dict[str, Tensor],
-    progress: Progress,
-) -> None:
-    """Write where the run stands."""
-    tensors = {f"now.{key}": tensor for key, tensor in weights(model, flat).items()}
-    tensors |= {f"best.{key}": tensor for key, tensor in best.items()}
-    tensors["average"] = average.data
-    tensors |= {f"adam.{key}": tensor for key, tensor in optimizer.state[flat.data].items()}
-    checkpoints.save(progress.steps, tensors, vars(progress))
-
-
-def restore(
-    checkpoints: Checkpoints,
-    model: nn.Module,
-    flat: FlatParameters,
-    average: Average,
-    optimizer: torch.optim.Optimizer,
-    best: dict[str, Tensor],
-) -> Progress:
-    """Put the last checkpoint back, or start anew."""
-    found = checkpoints.latest()
-    if found is None:
-        return Progress()
-    step, tensors, state = found
-
-    def part(prefix: str) -> dict[str, Any]:
-        chosen = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-        return {key: tensor.to(flat.data.device) for key, tensor in chosen.items()}
-
-    load(model, flat, part("now."))
-    best.update(part("best."))
-    average.restore(tensors["average"].to(flat.data.device), step)
-    optimizer.state[flat.data] = part("adam.")
-    print(f"train_models  goes on from the checkpoint at step {step}", file=sys.stderr, flush=True)
-    return Progress(**state)

@@ -99,11 +99,12 @@ class Plan:
 def interest_vectors(model: TwinTower, inputs: Inputs, name: str) -> dict[str, torch.Tensor]:
     """The trained model's vector of each node [N, D] by type as of the last train window (the first validation window
     where there is none); empty for a model that makes none. Raises ConfigError if D is not ``interest.dim``."""
-    if not hasattr(model, "interest_vectors"):
+    method: Any = getattr(model, "interest_vectors", None)
+    if method is None:
         return {}
     as_of = max(inputs.data.train) if inputs.data.train else min(inputs.data.validation)
     with torch.no_grad():
-        vectors = dict(model.eval().interest_vectors(inputs.store.features(as_of)))
+        vectors = dict(method(inputs.store.features(as_of)))
     dims = {tensor.shape[1] for tensor in vectors.values()}
     if dims != {inputs.data.interest_dim}:
         raise ConfigError(

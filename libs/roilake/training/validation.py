@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import date
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from roilake.models import TwinTower
 from roilake.models.batch import ItemBatch, RequestBatch
 from roilake.training.inputs import Inputs, to_device
 
@@ -16,7 +17,7 @@ HITS_AT = 50
 
 
 @torch.no_grad()
-def validate(model: nn.Module, inputs: Inputs) -> dict[str, float]:
+def validate(model: TwinTower, inputs: Inputs) -> dict[str, float]:
     """AUC of each positive against all items that are not positives of its request (ties a half), and HitRate@50 in the
     same ranking, both averaged over the positives of all ranks. Empty when there is nothing to validate on.
 
@@ -37,7 +38,7 @@ def validate(model: nn.Module, inputs: Inputs) -> dict[str, float]:
 
 
 @torch.no_grad()
-def embed_all_items(model: nn.Module, inputs: Inputs, as_of: date) -> Tensor:
+def embed_all_items(model: TwinTower, inputs: Inputs, as_of: date) -> Tensor:
     """[I, d] vectors of all items as of a window, in the order of ``inputs.items``."""
     items, features = inputs.items(as_of), inputs.store.features(as_of)
     chunks = zip(
@@ -56,7 +57,7 @@ def _parts(batch: RequestBatch, items: int) -> list[RequestBatch]:
     return [RequestBatch(**{name: column[part] for name, column in columns.items()}) for part in range(count)]
 
 
-def _ranking(model: nn.Module, inputs: Inputs, as_of: date, batch: RequestBatch, items_ID: Tensor) -> Tensor:
+def _ranking(model: TwinTower, inputs: Inputs, as_of: date, batch: RequestBatch, items_ID: Tensor) -> Tensor:
     """Sums of AUC and of hits, and their number, over the positives of a batch."""
     positive_BP = inputs.rows_of(as_of, batch.positives_BP).to(items_ID.device)
     moved = to_device(batch, inputs.context.device)
@@ -64,7 +65,9 @@ def _ranking(model: nn.Module, inputs: Inputs, as_of: date, batch: RequestBatch,
     mask_BP = positive_BP >= 0
     score_BP = score_BI.gather(1, positive_BP.clamp(min=0))
     spare_BI = torch.cat([score_BI, score_BI[:, :1]], dim=1)
-    spare_BI.scatter_(1, positive_BP.where(mask_BP, score_BI.shape[1]), torch.nan)  # NaN is neither above nor equal
+    spare_BI.scatter_(
+        1, positive_BP.where(mask_BP, score_BI.shape[1]), torch.nan
+    )  # NaN is neither above nor equal
     negative_BI = spare_BI[:, :-1]
     above_BP = torch.stack([(negative_BI > score_B1).sum(1) for score_B1 in score_BP.split(1, dim=1)], dim=1)
     equal_BP = torch.stack([(negative_BI == score_B1).sum(1) for score_B1 in score_BP.split(1, dim=1)], dim=1)
