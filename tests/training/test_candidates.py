@@ -33,7 +33,7 @@ def test_few_items_are_all_candidates_without_offset() -> None:
 
 
 def test_the_sum_over_candidates_is_that_over_all_items_on_average() -> None:
-    sampler, items = CandidateSampler.of(EVENTS, 60), np.arange(400)
+    sampler = CandidateSampler.of(EVENTS, 60)
     score_N = np.random.default_rng(0).standard_normal(400)
     sums = [
         np.exp(score_N[drawn] + sampler.offset(drawn, drawn)).sum()
