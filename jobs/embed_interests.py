@@ -67,11 +67,8 @@ def _degrees(record: Recorder, instants: list[date], starts: list[int], ds: date
     by_id = indexed(record.read("events").where(night), F.broadcast(record.read("node_ids").where(night)))
     days = F.array(*(F.lit(instant) for instant in instants))
     bucket = F.size(F.filter(days, lambda day: day.cast("timestamp") <= F.col("time")))
-    nodes = F.array(*(F.col(kind) + F.lit(start) for kind, start in zip(NODE_TYPES, starts, strict=False)))
-    known = F.filter(
-        nodes,
-        lambda node: (node < starts[1]) | (node >= starts[1] + F.when(F.col("query") < 0, 1).otherwise(0)),
-    )
+    numbered = (F.when(F.col(k) >= 0, F.col(k) + start) for k, start in zip(NODE_TYPES, starts, strict=False))
+    known = F.array_compact(F.array(*numbered))
     counts = (
         by_id.select(bucket.alias("bucket"), F.explode(known).alias("node")).groupBy("bucket", "node").count()
     )
