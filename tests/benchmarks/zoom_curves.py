@@ -1,0 +1,167 @@
+"""Quality against training time of one model on the ROIs of one night, with the suite's own feed, losses and models.
+
+Legend: B requests, P positives, N negatives, I items.
+"""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from roilake.config import ModelConfig, NightConfig
+from roilake.evaluation.draws import draw_negatives, keyed_hash
+from roilake.evaluation.metrics import auc
+from roilake.feed import Prefetch, Vocabulary, files_of, read_nodes
+from roilake.graph import plan_windows
+from roilake.lake import Lake
+from roilake.models import RequestBatch, TwinTower, build
+from roilake.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
+from roilake.training import Inputs, LocalContext, TrainingData
+from roilake.training.flat import Average, FlatParameters
+from roilake.training.loop import loss_of
+from roilake.training.validation import embed_all_items
+
+NEGATIVES = 50
+HITS_AT = 50
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a run stands after ``seconds`` of training."""
+
+    step: int
+    seconds: float
+    validation: dict[str, float]
+    test: dict[str, float]
+
+
+@dataclass
+class Curve:
+    """A run of one variant with one seed."""
+
+    variant: str
+    seed: int
+    points: list[Point] = field(default_factory=list)
+    wait_fraction: float = 0.0
+    trained: bool = True
+
+    @property
+    def best(self) -> Point:
+        """The point with the best validation AUC."""
+        return max(self.points, key=lambda point: point.validation["auc"])
+
+
+def open_night(lake: Lake, config: NightConfig, ds: date, versions: dict[str, int]) -> TrainingData:
+    """All pinned files of a night that was cut by ``build_rois`` with this config."""
+    windows = plan_windows(config.windows, ds, None)
+    rois = [file for file in files_of(lake, "rois", versions["rois"], ds=ds) if file.rows]
+    nodes = files_of(lake, "nodes", versions["nodes"], ds=ds)
+    return TrainingData(
+        requests=tuple(file for file in rois if file.partition["side"] == "request"),
+        items=tuple(file for file in rois if file.partition["side"] == "item"),
+        nodes=nodes,
+        vectors=files_of(lake, "interest_vectors", versions["interest_vectors"], ds=ds),
+        train=tuple(window.as_of for window in windows if window.split == "train"),
+        validation=tuple(window.as_of for window in windows if window.split == "validation"),
+        vocabulary=Vocabulary.build(read_nodes(nodes), None),
+        request_layout=RoiLayout.of(config.roi.request_hops, REQUEST_ROOTS),
+        item_layout=RoiLayout.of(config.roi.item_hops, ITEM_ROOTS),
+        shards=config.roi.shards,
+        interest_dim=config.interest.dim,
+        seed=config.seed,
+    )
+
+
+class Judge:
+    """The same sample of requests of one split, with the same negatives, for every run."""
+
+    def __init__(self, data: TrainingData, config: NightConfig, as_of: date, requests: int) -> None:
+        training = config.training.model_copy(update={"positives": 32})
+        self.inputs = Inputs(replace(data, train=(), validation=(as_of,)), training, LocalContext())
+        self.as_of = as_of
+        batches = [batch for _, batch in self.inputs.validation.batches(0)]
+        columns = {
+            name: torch.cat([getattr(b, name) for b in batches]) for name in RequestBatch.__dataclass_fields__
+        }
+        keys = keyed_hash(7, columns["user_B"].numpy(), columns["query_B"].numpy())
+        real = np.flatnonzero(columns["weight_B"].numpy() > 0)
+        chosen = torch.from_numpy(np.sort(real[np.argsort(keys[real], kind="stable")[:requests]]))
+        self.batch = RequestBatch(**{name: column[chosen] for name, column in columns.items()})
+        events_I = self.inputs.store.degrees("item", as_of).astype(np.float64)
+        request_B, positives_BP = keys[chosen.numpy()].view(np.int64), self.batch.positives_BP.numpy()
+        self.negatives = {
+            "auc": draw_negatives(1, request_B, positives_BP, np.ones_like(events_I), NEGATIVES),
+            "auc_popular": draw_negatives(2, request_B, positives_BP, events_I, NEGATIVES),
+        }
+
+    @torch.no_grad()
+    def __call__(self, model: TwinTower) -> dict[str, float]:
+        """AUC against uniform and popularity-drawn negatives, pooled; HitRate@50 over all items."""
+        model.eval()
+        item_ID = embed_all_items(model, self.inputs, self.as_of)
+        features = self.inputs.store.features(self.as_of)
+        score_BI = (model.embed_requests(self.batch, features) @ item_ID.T).numpy()
+        model.train()
+        positives_BP = self.batch.positives_BP.numpy()
+        row, place = np.nonzero(positives_BP >= 0)
+        score_P = score_BI[row, positives_BP[row, place]]
+        found = {name: _auc(score_P, score_BI, drawn) for name, drawn in self.negatives.items()}
+        np.put_along_axis(
+            score_BI, np.where(positives_BP < 0, positives_BP[:, :1], positives_BP), -np.inf, axis=1
+        )
+        above_P = (score_BI[row] > score_P[:, None]).sum(1) + 0.5 * (score_BI[row] == score_P[:, None]).sum(1)
+        return {**found, f"hit_rate@{HITS_AT}": float((above_P < HITS_AT).mean())}
+
+
+def _auc(score_P: NDArray, score_BI: NDArray, negative_BN: NDArray[np.int64]) -> float:
+    score_E = np.concatenate([score_P, np.take_along_axis(score_BI, negative_BN, axis=1).ravel()])
+    return auc(np.arange(len(score_E)) < len(score_P), score_E)
+
+
+def learn(
+    name: str,
+    data: TrainingData,
+    config: NightConfig,
+    model: ModelConfig,
+    judges: dict[str, Judge],
+    args: Namespace,
+) -> Curve:
+    """Train one model for ``args.epochs`` and judge it ``args.points`` times; judging costs no training time."""
+    inputs = Inputs(data, config.training, LocalContext())
+    curve = Curve(name, data.seed)
+    torch.manual_seed(data.seed)
+    layouts = data.request_layout, data.item_layout
+    tower = build(model.kind, dict(model.options), inputs.schema, *layouts).train()
+    if not tower.trainable:
+        found = {split: judge(tower) for split, judge in judges.items()}
+        return Curve(name, data.seed, [Point(0, 0.0, found["validation"], found["test"])], trained=False)
+    total = args.epochs * inputs.train.steps
+    checks = {round(total * point / args.points) for point in range(1, args.points + 1)}
+    flat = FlatParameters(tower)
+    average = Average(flat, config.training.averaging)
+    optimizer = torch.optim.Adam(
+        [flat.data], lr=model.learning_rate or config.training.learning_rate, fused=True
+    )
+    seconds = 0.0
+    with Prefetch(inputs.steps(args.epochs)) as steps:
+        for number, step in enumerate(steps, start=1):
+            started = time.perf_counter()
+            flat.zero_grad()
+            loss = (loss_of(tower, step, model.loss) * step.requests.weight_B).sum()
+            loss.backward()
+            flat.reduce(inputs.context, loss, step.requests.weight_B.sum())
+            optimizer.step()
+            average.update()
+            seconds += time.perf_counter() - started
+            if number in checks:
+                with average.in_place():
+                    found = {split: judge(tower) for split, judge in judges.items()}
+                curve.points.append(Point(number, seconds + steps.waited, found["validation"], found["test"]))
+    curve.wait_fraction = steps.waited / (seconds + steps.waited)
+    return curve
