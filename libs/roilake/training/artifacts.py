@@ -57,15 +57,14 @@ def warm_start(model: nn.Module, folder: Path) -> None:
         raise ValueError(
             f"{folder / WEIGHTS}: parameters {sorted(old.keys() ^ new.keys())} do not match the model's"
         )
+    for name, tensor in new.items():  # all checked before any is copied
+        if old[name].shape[1:] != tensor.shape[1:] or old[name].shape[:1] > tensor.shape[:1]:
+            raise ValueError(
+                f"{name}: shape {tuple(old[name].shape)} does not fit into {tuple(tensor.shape)}"
+            )
     for name, tensor in new.items():
-        before = old[name]
-        fits = before.shape[1:] == tensor.shape[1:] and before.shape[:1] <= tensor.shape[:1]
-        if not fits:
-            raise ValueError(f"{name}: shape {tuple(before.shape)} does not fit into {tuple(tensor.shape)}")
-        if tensor.ndim:
-            tensor[: len(before)].copy_(before)
-        else:
-            tensor.copy_(before)
+        part = tensor[: len(old[name])] if tensor.ndim else tensor
+        part.copy_(old[name])
 
 
 def _write_text(text: str, path: Path) -> None:
