@@ -1,10 +1,12 @@
-"""What travels between the hops of the shuffled plan: one narrow row a piece, arrays packed as bytes.
+"""What travels between the hops of the shuffled plan: parcels of many pieces, so that the JVM moves bytes, not rows.
 
-A *request* piece holds what identifies a row (slot -1, its positives in ``ids``); a *kept* piece holds what one
-parent has kept in one slot; a *frontier* piece asks for the lists of one node (``node`` is not -1).
+A parcel is (to, kind, content): Arrow's stream format of a table whose columns depend on the kind. ``rows`` hold what
+identifies a ROI, ``frontier`` asks for the lists of a node, ``kept/SIDE/SLOT`` is what one parent has kept in a slot.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -13,82 +15,72 @@ from numpy.typing import NDArray
 from roilake.roi.layout import RoiLayout
 from roilake.roi.rows import with_trees
 
-SCHEMA = pa.schema(
-    {
-        "to": pa.int32(),  # where the piece goes next
-        "side": pa.string(),
-        "as_of": pa.date32(),
-        "shard": pa.int32(),
-        "split": pa.string(),
-        "root": pa.int64(),
-        "user": pa.int32(),
-        "query": pa.int32(),
-        "slot": pa.int32(),  # kept: the slot; frontier: the slot that holds the node, or -1 - index of the root
-        "place": pa.int32(),  # position of the parent (kept) or of the node (frontier) in its slot
-        "node": pa.int32(),
-        "ids": pa.binary(),  # int32
-        "relevance": pa.binary(),  # int8
-        "focal": pa.binary(),  # int16
-    }
-)
-SPARK_SCHEMA = (
-    "to int, side string, as_of date, shard int, split string, root long, user int, query int, "
-    "slot int, place int, node int, ids binary, relevance binary, focal binary"
-)
-Columns = dict[str, pa.Array]
+SPARK_SCHEMA = "to int, kind string, content binary"
+SCHEMA = pa.schema([("to", pa.int32()), ("kind", pa.string()), ("content", pa.binary())])
+PIECES_A_PARCEL = 100_000
+
+Parcels = Iterator[pa.RecordBatch]
+Task = Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]
 
 
-def piece_table(
-    rows: pa.Table, to: NDArray, slot: int, place: NDArray, node: NDArray, **packed: pa.Array
-) -> pa.Table:
-    """Pieces of these rows; columns that are not given are null."""
-    columns = {name: rows[name] for name in ("side", "as_of", "shard", "split", "root", "user", "query")}
-    columns |= {"to": pa.array(to, pa.int32()), "slot": pa.array(np.full(len(rows), slot, np.int32))}
-    columns |= {"place": pa.array(place, pa.int32()), "node": pa.array(node, pa.int32()), **packed}
-    nulls = {
-        name: pa.nulls(len(rows), pa.binary()) for name in ("ids", "relevance", "focal") if name not in packed
-    }
-    return pa.table({name: (columns | nulls)[name] for name in SCHEMA.names}, schema=SCHEMA)
+def parcels(kind: str, pieces: pa.Table, place_L: NDArray[np.integer], keys: NDArray[np.int32]) -> Parcels:
+    """Send each piece to its place; ``keys[p]`` is what Spark hashes to partition p."""
+    order = np.argsort(place_L, kind="stable")
+    pieces, place_L = pieces.take(pa.array(order)).combine_chunks(), place_L[order]
+    bounds = np.searchsorted(place_L, np.arange(len(keys) + 1))
+    for place in np.flatnonzero(np.diff(bounds)):
+        for start in range(bounds[place], bounds[place + 1], PIECES_A_PARCEL):
+            end = min(start + PIECES_A_PARCEL, bounds[place + 1])
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, pieces.schema) as stream:
+                stream.write_table(pieces.slice(start, end - start))
+            content = pa.array([sink.getvalue().to_pybytes()], pa.binary())
+            yield pa.RecordBatch.from_arrays(
+                [pa.array([keys[place]]), pa.array([kind]), content], schema=SCHEMA
+            )
+
+
+def opened(
+    batches: Iterable[pa.RecordBatch], kind: str | None = None
+) -> tuple[dict[str, pa.Table], list[pa.RecordBatch]]:
+    """The pieces of all parcels by kind; of one kind only if named, and then the batches of the others as they are."""
+    tables: dict[str, list[pa.Table]] = {}
+    others = []
+    for batch in batches:
+        for number, found in enumerate(batch["kind"].to_pylist()):
+            if kind in (None, found):
+                tables.setdefault(found, []).append(
+                    pa.ipc.open_stream(batch["content"][number].as_buffer()).read_all()
+                )
+            else:
+                others.append(batch.slice(number, 1))
+    return {found: pa.concat_tables(parts) for found, parts in tables.items()}, others
 
 
 def pack(array_LK: NDArray) -> pa.Array:
-    """Each row's bytes."""
-    width = array_LK.shape[1] * array_LK.itemsize
-    offsets = pa.py_buffer(np.arange(len(array_LK) + 1, dtype=np.int32) * width)
-    return pa.BinaryArray.from_buffers(
-        pa.binary(), len(array_LK), [None, offsets, pa.py_buffer(np.ascontiguousarray(array_LK))]
+    """Each row's bytes, of fixed size."""
+    kind = pa.binary(array_LK.shape[1] * array_LK.itemsize)
+    return pa.FixedSizeBinaryArray.from_buffers(
+        kind, len(array_LK), [None, pa.py_buffer(np.ascontiguousarray(array_LK))]
     )
 
 
-def pack_lists(lists: pa.ListArray) -> pa.Array:
-    """Each list's bytes."""
-    values = lists.flatten().to_numpy()
-    offsets = np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())]) * values.itemsize
-    buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(values))]
-    return pa.BinaryArray.from_buffers(pa.binary(), len(lists), buffers)
-
-
-def unpack(column: pa.ChunkedArray, dtype: type) -> tuple[NDArray[np.int64], NDArray]:
-    """Where each row's values end, and all values one after the other."""
+def unpack(column: pa.ChunkedArray, dtype: type) -> NDArray:
+    """The rows that ``pack`` has packed."""
     array = column.combine_chunks()
-    if not len(array):
-        return np.zeros(0, np.int64), np.zeros(0, dtype)
-    ends = np.frombuffer(array.buffers()[1], np.int32)[array.offset : array.offset + len(array) + 1]
-    data = np.frombuffer(array.buffers()[2], np.uint8)[ends[0] : ends[-1]] if ends[-1] > ends[0] else b""
-    return (ends[1:] - ends[0]) // np.dtype(dtype).itemsize, np.frombuffer(bytes(data), dtype)
+    width = array.type.byte_width
+    data = np.frombuffer(array.buffers()[1], np.uint8, len(array) * width, array.offset * width)
+    return np.frombuffer(data.tobytes(), dtype).reshape(len(array), width // np.dtype(dtype).itemsize)
 
 
-def assemble(rows: pa.Table, kept: pa.Table, layout: RoiLayout) -> pa.Table:
-    """Rows of one side and window with their trees; ``rows`` are ordered by root, ``kept`` are their pieces."""
+def assemble(rows: pa.Table, kept: dict[int, pa.Table], layout: RoiLayout) -> pa.Table:
+    """Rows of one side and window with their trees: ``rows`` ordered by root, ``kept`` the pieces by slot."""
     neighbours_BS = np.full((len(rows), layout.size), -1, np.int32)
     relevance_BS = np.zeros((len(rows), layout.size), np.int8)
-    row_L = np.searchsorted(rows["root"].to_numpy(), kept["root"].to_numpy())
-    slot_L, place_L = kept["slot"].to_numpy(), kept["place"].to_numpy()
-    for number, slot in enumerate(layout.slots):
-        mine = np.flatnonzero(slot_L == number)
-        some = kept.take(pa.array(mine))
-        into = slot.start + place_L[mine, None] * slot.fanout + np.arange(slot.fanout)
-        at = row_L[mine, None], into
-        neighbours_BS[at] = unpack(some["ids"], np.int32)[1].reshape(-1, slot.fanout)
-        relevance_BS[at] = unpack(some["relevance"], np.int8)[1].reshape(-1, slot.fanout)
+    for number, some in kept.items():
+        slot = layout.slots[number]
+        row_L = np.searchsorted(rows["root"].to_numpy(), some["root"].to_numpy())
+        into = slot.start + some["place"].to_numpy()[:, None] * slot.fanout + np.arange(slot.fanout)
+        neighbours_BS[row_L[:, None], into] = unpack(some["ids"], np.int32)
+        relevance_BS[row_L[:, None], into] = unpack(some["relevance"], np.int8)
     return with_trees(rows, neighbours_BS, relevance_BS)

@@ -6,179 +6,175 @@ kept goes on as the next frontier and, in the end, by root to where the trees ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from roilake.roi import pieces
 from roilake.roi.buckets import Buckets
 from roilake.roi.kernel import Asked, expand
 from roilake.roi.layout import RoiLayout
 from roilake.roi.local import Sampling
-from roilake.roi.rows import IDENTITY, Plan, by_window, in_ranges, roots
-from roilake.roi.sampling import list_keys, skipped
+from roilake.roi.pieces import SPARK_SCHEMA, Parcels, assemble, opened, pack, parcels, unpack
+from roilake.roi.rows import Plan, by_window, in_ranges, roots
+from roilake.roi.sampling import list_keys, mix, skipped
 from roilake.roi.store import NODE_TYPES, focal
 
-Tables = Iterator[pa.Table]
+SIDES = ("request", "item")
 
 
 @dataclass(frozen=True)
-class Router:
-    """Numbers of the places that pieces go to: one a (window, node type, bucket)."""
+class Shuffled:
+    """The plan's parts that run in tasks. A *window* is the number of an as_of, twice, plus that of the side."""
 
-    windows: Mapping[date, int]
-    count: int
+    sampling: Sampling
+    buckets: Buckets
+    as_ofs: tuple[date, ...]
+    keys: NDArray[np.int32]  # by place: an integer that Spark hashes to that partition
 
-    def to(self, as_of: date, node_type: str, node_L: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The place of each node's bucket."""
-        first = (self.windows[as_of] * len(NODE_TYPES) + NODE_TYPES.index(node_type)) * self.count
-        return (first + node_L % self.count).astype(np.int32)
+    def seed(self, batches: Iterable[pa.RecordBatch]) -> Parcels:
+        """The rows, and the first frontier."""
+        for side, as_of, rows in by_window(pa.Table.from_batches(list(batches))):
+            layout = self.sampling.layouts[side]
+            window = 2 * self.as_ofs.index(as_of) + SIDES.index(side)
+            roots_BR, root_B = roots(rows, side), rows["root"].to_numpy()
+            yield from parcels("rows", rows, self._home(window, root_B), self.keys)
+            vectors = {node_type: self.buckets.vectors(as_of, node_type) for node_type in layout.roots}
+            names = ("root", "user", "query")
+            asked = {"window": pa.array(np.full(len(rows), window, np.int32)), **{n: rows[n] for n in names}}
+            asked["focal"] = pack(focal(vectors, layout.roots, roots_BR))
+            for index in {slot.root for slot in layout.slots}:
+                yield from self._ask(
+                    pa.table(asked), -1 - index, np.zeros(len(rows), np.int32), roots_BR[:, index]
+                )
+
+    def hop(self, batches: Iterable[pa.RecordBatch]) -> Parcels:
+        """Expand the frontier pieces that came here; all else passes."""
+        tables, others = opened(batches, "frontier")
+        yield from others
+        if "frontier" not in tables:
+            return
+        asked = tables["frontier"].combine_chunks()
+        window_L, slot_L, bucket_L = (
+            asked[name].to_numpy().astype(np.int64) for name in ("window", "slot", "node")
+        )
+        bucket_L %= self.buckets.count
+        code_L = (window_L << 40) + ((slot_L + len(NODE_TYPES)) << 24) + bucket_L
+        order = np.argsort(code_L, kind="stable")
+        asked, bounds = (
+            asked.take(pa.array(order)),
+            np.flatnonzero(np.diff(code_L[order], prepend=-1, append=-1)),
+        )
+        for start, end in pairwise(bounds):
+            yield from self._expand(asked.slice(start, end - start), int(bucket_L[order[start]]))
+
+    def finish(self, part: pa.Table) -> Iterator[pa.Table]:
+        """Put the trees of a partition together, window by window."""
+        tables, _ = opened(part.to_batches())
+        for key in (
+            tables["rows"].group_by(["side", "as_of"]).aggregate([]).to_pylist() if "rows" in tables else []
+        ):
+            side, window = key["side"], 2 * self.as_ofs.index(key["as_of"]) + SIDES.index(key["side"])
+            rows = tables["rows"]
+            mine = pc.and_(pc.equal(rows["side"], side), pc.equal(rows["as_of"], key["as_of"]))
+            slots = (
+                (number, f"kept/{side}/{number}") for number in range(len(self.sampling.layouts[side].slots))
+            )
+            kept = {
+                number: tables[kind].filter(pc.equal(tables[kind]["window"], window))
+                for number, kind in slots
+                if kind in tables
+            }
+            yield assemble(rows.filter(mine).sort_by("root"), kept, self.sampling.layouts[side])
+
+    def _ask(self, pieces: pa.Table, slot: int, place_L: NDArray, node_L: NDArray[np.int32]) -> Parcels:
+        """Send frontier pieces to the buckets of their nodes; a slot below zero is a root."""
+        names = {
+            "slot": np.full(len(pieces), slot, np.int32),
+            "place": place_L.astype(np.int32),
+            "node": node_L,
+        }
+        for name, array in names.items():
+            pieces = pieces.append_column(name, pa.array(array))
+        known = node_L >= 0
+        window = int(pieces["window"][0].as_py())
+        layout = self.sampling.layouts[SIDES[window % 2]]
+        node_type = layout.roots[-1 - slot] if slot < 0 else layout.slots[slot].dst_type
+        first = (window // 2 * len(NODE_TYPES) + NODE_TYPES.index(node_type)) * self.buckets.count
+        to = (first + node_L[known] % self.buckets.count) % len(self.keys)
+        yield from parcels("frontier", pieces.filter(pa.array(known)), to, self.keys)
+
+    def _expand(self, asked: pa.Table, number: int) -> Parcels:
+        """What pieces of one window, slot and bucket keep, and whom they ask next."""
+        window, parent = (asked[name][0].as_py() for name in ("window", "slot"))
+        side, as_of = SIDES[window % 2], self.as_ofs[window // 2]
+        layout, node_L, roots_BR = self.sampling.layouts[side], asked["node"].to_numpy(), roots(asked, side)
+        focal_BD, place_L = unpack(asked["focal"], np.int16), asked["place"].to_numpy()
+        home_L = self._home(window, asked["root"].to_numpy())
+        for below in _children(layout, parent):
+            slot = layout.slots[below]
+            bucket = self.buckets.open(as_of, slot.edge_type, number)
+            if bucket is None:
+                continue
+            key_L = list_keys(self.sampling.seed, slot, roots_BR, node_L, self.sampling.sampler)
+            request = Asked(focal_BD, skipped(layout, slot, roots_BR), key_L)
+            kept_LK = np.full((len(asked), slot.fanout), -1, np.int32)
+            relevance_LK = np.zeros(kept_LK.shape, np.int8)
+            lists = bucket.lists(node_L // self.buckets.count)
+            expand(lists, request, slot.fanout, self.sampling.sampler, kept_LK, relevance_LK)
+            kept = asked.select(["window", "root", "place"])
+            kept = kept.append_column("ids", pack(kept_LK)).append_column("relevance", pack(relevance_LK))
+            yield from parcels(f"kept/{side}/{below}", kept, home_L, self.keys)
+            row, column = np.nonzero(kept_LK >= 0)
+            if layout.children(below) and len(row):
+                names = ["window", "root", "user", "query", "focal"]
+                place = place_L[row] * slot.fanout + column
+                yield from self._ask(
+                    asked.select(names).take(pa.array(row)), below, place, kept_LK[row, column]
+                )
+
+    def _home(self, window: int, root_B: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where a row is put together: each window is spread over a few places, so that files are few."""
+        spread = -(-len(self.keys) // (2 * len(self.as_ofs)))
+        return (window * spread + (mix(root_B.astype(np.uint64)) % np.uint64(spread)).astype(np.int64)) % len(
+            self.keys
+        )
 
 
 def plan_shuffled(
-    events: DataFrame, sampling: Sampling, buckets: Buckets, as_ofs: list[date], partitions: int
+    events: DataFrame, sampling: Sampling, buckets: Buckets, as_ofs: Iterable[date], partitions: int
 ) -> Plan:
     """Trees of the ``events`` (see ``roilake.roi.rows``); the rows of ``plan_locally``."""
-    router = Router({as_of: number for number, as_of in enumerate(as_ofs)}, buckets.count)
-    moving = in_ranges(events, partitions).mapInArrow(
-        _in_tasks(lambda part: _seed(part, sampling, buckets, router)), pieces.SPARK_SCHEMA
+    places = 2 * partitions
+    plan = Shuffled(sampling, buckets, tuple(as_ofs), place_keys(events.sparkSession, places))
+    moving = in_ranges(events, partitions).mapInArrow(plan.seed, SPARK_SCHEMA).repartition(places, "to")
+    for _ in range(
+        max((slot.hop for layout in sampling.layouts.values() for slot in layout.slots), default=0)
+    ):
+        moving = moving.mapInArrow(plan.hop, SPARK_SCHEMA).repartition(places, "to")
+    return Plan(moving, plan.finish)
+
+
+def place_keys(spark: SparkSession, places: int) -> NDArray[np.int32]:
+    """For each of ``places`` partitions an integer that Spark's hash partitioning sends there."""
+    number = F.col("id").cast("int")
+    rows = (
+        spark.range(64 * places)
+        .groupBy(F.pmod(F.hash(number), F.lit(places)).alias("place"))
+        .agg(F.min(number))
     )
-    places = min(len(as_ofs) * buckets.count, 4 * partitions)
-    for _ in range(max(layout.slots[-1].hop for layout in sampling.layouts.values() if layout.slots)):
-        moving = moving.repartition(places, "to").mapInArrow(
-            _in_batches(lambda batch: _hop(batch, sampling, buckets, router)), pieces.SPARK_SCHEMA
-        )
-    spread = F.pmod(F.xxhash64("root"), F.lit(partitions))
-    return Plan(
-        moving.repartition(2 * partitions, "side", "as_of", "shard", spread),
-        lambda part: _assembled(part, sampling),
-    )
-
-
-def _seed(events: pa.Table, sampling: Sampling, buckets: Buckets, router: Router) -> Tables:
-    """The first frontier, and a request piece for each row."""
-    for side, as_of, rows in by_window(events):
-        layout = sampling.layouts[side]
-        vectors = {node_type: buckets.vectors(as_of, node_type) for node_type in layout.roots}
-        roots_BR = roots(rows, side)
-        packed = pieces.pack(focal(vectors, layout.roots, roots_BR))
-        away = (rows["root"].to_numpy() % 2**31).astype(np.int32)
-        none = np.full(len(rows), -1, np.int32)
-        positives = pieces.pack_lists(rows["positives"].combine_chunks())
-        yield pieces.piece_table(rows, away, -1, none, none, ids=positives)
-        for index, node_type in enumerate(layout.roots):
-            if any(slot.root == index for slot in layout.slots):
-                node_L = roots_BR[:, index]
-                to = router.to(as_of, node_type, node_L)
-                asked = pieces.piece_table(rows, to, -1 - index, none * 0, node_L, focal=packed)
-                yield asked.filter(pc.greater_equal(asked["node"], 0))
-
-
-def _hop(batch: pa.Table, sampling: Sampling, buckets: Buckets, router: Router) -> Tables:
-    """Expand the frontier pieces of a batch; all others pass."""
-    waiting = pc.greater_equal(batch["node"], 0)
-    yield batch.filter(pc.invert(waiting))
-    frontier = batch.filter(waiting)
-    keys = ["side", "as_of", "slot", "to"]
-    for key in frontier.group_by(keys).aggregate([]).to_pylist():
-        mine = pa.scalar(True)
-        for name in keys:
-            mine = pc.and_(mine, pc.equal(frontier[name], pa.scalar(key[name], frontier[name].type)))
-        yield from _expanded(frontier.filter(mine), key, sampling, buckets, router)
-
-
-def _expanded(asked: pa.Table, key: Mapping, sampling: Sampling, buckets: Buckets, router: Router) -> Tables:
-    """What pieces of one bucket and one parent slot keep, and whom they ask next."""
-    layout, as_of, parent = sampling.layouts[key["side"]], key["as_of"], key["slot"]
-    node_L, roots_BR = asked["node"].to_numpy(), roots(asked, key["side"])
-    focal_BD = pieces.unpack(asked["focal"], np.int16)[1].reshape(len(asked), -1)
-    for number in _children(layout, parent):
-        slot = layout.slots[number]
-        bucket = buckets.open(as_of, slot.edge_type, key["to"] % buckets.count)
-        if bucket is None:
-            continue
-        keys_L = list_keys(sampling.seed, slot, roots_BR, node_L, sampling.sampler)
-        kept_LK = np.full((len(asked), slot.fanout), -1, np.int32)
-        relevance_LK = np.zeros(kept_LK.shape, np.int8)
-        expand(
-            bucket.lists(node_L // buckets.count),
-            Asked(focal_BD, skipped(layout, slot, roots_BR), keys_L),
-            slot.fanout,
-            sampling.sampler,
-            kept_LK,
-            relevance_LK,
-        )
-        yield _kept(asked, number, kept_LK, relevance_LK)
-        if layout.children(number):
-            yield _next(asked, number, slot.dst_type, kept_LK, router, as_of)
-
-
-def _kept(
-    asked: pa.Table, number: int, kept_LK: NDArray[np.int32], relevance_LK: NDArray[np.int8]
-) -> pa.Table:
-    away = (asked["root"].to_numpy() % 2**31).astype(np.int32)
-    none = np.full(len(asked), -1, np.int32)
-    packed = {"ids": pieces.pack(kept_LK), "relevance": pieces.pack(relevance_LK)}
-    return pieces.piece_table(asked, away, number, asked["place"].to_numpy(), none, **packed)
-
-
-def _next(
-    asked: pa.Table, number: int, node_type: str, kept_LK: NDArray[np.int32], router: Router, as_of: date
-) -> pa.Table:
-    row, column = np.nonzero(kept_LK >= 0)
-    node_L = kept_LK[row, column]
-    place = asked["place"].to_numpy()[row] * kept_LK.shape[1] + column
-    rows = asked.take(pa.array(row))
-    to = router.to(as_of, node_type, node_L)
-    return pieces.piece_table(rows, to, number, place, node_L, focal=rows["focal"].combine_chunks())
+    keys: Mapping[int, int] = dict(rows.collect())
+    return np.array([keys[place] for place in range(places)], np.int32)
 
 
 def _children(layout: RoiLayout, parent: int) -> tuple[int, ...]:
     if parent >= 0:
         return layout.children(parent)
-    below = (number for number, slot in enumerate(layout.slots) if slot.parent is None)
-    return tuple(number for number in below if layout.slots[number].root == -1 - parent)
-
-
-def _assembled(part: pa.Table, sampling: Sampling) -> Tables:
-    for key in part.group_by(["side", "as_of"]).aggregate([]).to_pylist():
-        mine = pc.and_(pc.equal(part["side"], key["side"]), pc.equal(part["as_of"], key["as_of"]))
-        some = part.filter(mine)
-        whole = pc.less(some["slot"], 0)
-        rows = some.filter(whole).sort_by("root")
-        ends, values = pieces.unpack(rows["ids"], np.int32)
-        offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
-        rows = rows.select(list(IDENTITY)).append_column(
-            "positives", pa.ListArray.from_arrays(offsets, pa.array(values))
-        )
-        yield pieces.assemble(rows, some.filter(pc.invert(whole)), sampling.layouts[key["side"]])
-
-
-def _in_batches(
-    make: Callable[[pa.Table], Tables],
-) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
-    def task(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-        for batch in batches:
-            for table in make(pa.Table.from_batches([batch])):
-                yield from table.combine_chunks().to_batches()
-
-    return task
-
-
-def _in_tasks(
-    make: Callable[[pa.Table], Tables],
-) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
-    def task(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-        found = list(batches)
-        if found:
-            for table in make(pa.Table.from_batches(found)):
-                yield from table.combine_chunks().to_batches()
-
-    return task
+    return tuple(n for n, slot in enumerate(layout.slots) if slot.parent is None and slot.root == -1 - parent)
