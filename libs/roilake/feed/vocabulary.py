@@ -27,7 +27,8 @@ class Vocabulary:
 
     @classmethod
     def build(cls, nodes: Mapping[str, pa.Table], previous: Vocabulary | None = None) -> Vocabulary:
-        """From the nodes by type (columns ``terms``, ``fields``), by (count desc, word), at most 50,000 terms.
+        """From the nodes by type (columns ``terms``, ``fields``), by (count desc, word), at most 50,000 terms. A term
+        that occurs once is left out: it can tell nothing of another node.
 
         Entries of ``previous`` keep their ids and new ones go behind them, so a warm start finds its own words.
         """
@@ -44,7 +45,7 @@ class Vocabulary:
                 )
                 for name in sorted({*columns, *old})
             }
-        return cls(_ranked(all_terms, previous.terms if previous else ())[:MAX_TERMS], fields)
+        return cls(_ranked(all_terms, previous.terms if previous else (), least=2)[:MAX_TERMS], fields)
 
     def term_ids(self, lists: pa.ChunkedArray) -> NDArray[np.int64]:
         """[N, 12] ids of each node's first terms, 0 padded."""
@@ -107,12 +108,12 @@ def _padded_terms(lists: pa.ListArray, terms: tuple[str, ...]) -> NDArray[np.int
     return padded_NT
 
 
-def _ranked(values: pa.Array | pa.ChunkedArray, first: tuple[str, ...]) -> tuple[str, ...]:
-    """``first``, then the other distinct values by (count desc, value)."""
+def _ranked(values: pa.Array | pa.ChunkedArray, first: tuple[str, ...], *, least: int = 1) -> tuple[str, ...]:
+    """``first``, then the other distinct values that occur at least ``least`` times, by (count desc, value)."""
     counts = pc.value_counts(values.drop_null())
     known = set(first)
     found = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
-    new = sorted((-count, value) for value, count in found if value not in known)
+    new = sorted((-count, value) for value, count in found if value not in known and count >= least)
     return (*first, *(value for _, value in new))
 
 
