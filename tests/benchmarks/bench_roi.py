@@ -45,21 +45,24 @@ def main() -> None:
 
 
 def measure(
-    open_lake: Callable[[str], Lake], sizes: Sizes, cores: int, sql_requests: int, kernel_nodes: int
+    open_lake: Callable[[str], Lake],
+    sizes: Sizes,
+    cores: int,
+    sql_requests: int,
+    kernel_nodes: int,
+    *,
+    warm_up: bool = True,
 ) -> dict[str, object]:
     """All figures, by name."""
     edges_per_second = kernel_rate(kernel_nodes)
     _say(f"kernel: {edges_per_second / 1e6:.1f} M edges/s on one core ({instruction_set()})")
-    warm = replace(
-        sizes, **{name: max(50, value // 100) for name, value in asdict(sizes).items() if name != "dim"}
-    )
-    small, lake = open_lake("warm-up"), open_lake("graph")
-    write_tables(small, warm, seed=1)
+    if warm_up:
+        _warm_up(open_lake("warm-up"), sizes)
+    lake = open_lake("graph")
     counts = write_tables(lake, sizes, seed=0)
     _say(f"graph: {counts['nodes']:,} nodes, {counts['edges']:,} edges")
     results: dict[str, JobResult] = {}
     for plan in ("local", "shuffled"):
-        build_rois.run(small, night_config(warm, plan), DS)
         results[plan] = build_rois.run(lake, night_config(sizes, plan), DS)
     versions = {plan: result.outputs["rois"] for plan, result in results.items()}
     _check_equal(*(_rows(lake.read("rois", version=version)) for version in versions.values()))
@@ -85,6 +88,15 @@ def measure(
         "load_average": round(os.getloadavg()[0], 1),
         "instruction_set": instruction_set(),
     }
+
+
+def _warm_up(lake: Lake, sizes: Sizes) -> None:
+    """Both plans once, on a graph of a hundredth: what a night's session has run before."""
+    counts = {name: max(50, value // 100) for name, value in asdict(sizes).items() if name != "dim"}
+    small = replace(sizes, **counts)
+    write_tables(lake, small, seed=1)
+    for plan in ("local", "shuffled"):
+        build_rois.run(lake, night_config(small, plan), DS)
 
 
 def kernel_rate(nodes: int) -> float:

@@ -16,6 +16,7 @@ def test_a_tiny_benchmark_runs_and_all_three_ways_agree(spark: SparkSession, tmp
         cores=2,
         sql_requests=20,
         kernel_nodes=1000,
+        warm_up=False,
     )
     assert all(figures[name] > 0 for name in figures if "per_second" in name or "speedup" in name)
     assert figures["nodes"] == 130
