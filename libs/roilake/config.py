@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from roilake.errors import ConfigError
 
@@ -170,6 +170,16 @@ class NightConfig(Strict):
     scoring: ScoringConfig = ScoringConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
+    @model_validator(mode="after")
+    def _shards_divide(self) -> NightConfig:
+        batch, shards, workers = self.training.batch_size, self.roi.shards, self.training.workers
+        if batch % shards or shards % workers:
+            raise ValueError(
+                f"training.batch_size ({batch}) must be a multiple of roi.shards ({shards}), and that of "
+                f"training.workers ({workers}): change one of them"
+            )
+        return self
+
     def digest(self) -> str:
         """Hash of the whole config, the same for the same content."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
@@ -195,5 +205,7 @@ def _first_problem(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"])
     hint = "remove it or correct its spelling" if first["type"] == "extra_forbidden" else first["msg"]
     more = f" (and {rest} more)" if rest else ""
+    if not key:  # a check that spans sections names its keys itself
+        return first["msg"].removeprefix("Value error, ") + more
     problem = "unknown key" if first["type"] == "extra_forbidden" else "bad value"
     return f"{problem} {key!r}: {hint}{more}"

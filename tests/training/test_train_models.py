@@ -12,7 +12,8 @@ import pytest
 from safetensors.torch import load_file
 
 from jobs import train_models
-from roilake.config import NightConfig
+from roilake.config import NightConfig, load_config
+from roilake.errors import ConfigError
 from roilake.feed import Vocabulary
 from roilake.graph import plan_windows
 from roilake.job import make_run
@@ -172,3 +173,11 @@ def test_a_carried_over_model_keeps_its_weights(first: Lake) -> None:
     new = load_file(Path(lake.path) / str(rows_of(lake, DS)["zoomer"]["path"]) / "weights.safetensors")
     assert all((old[name] == new[name]).all() for name in old)
     assert {r["trained_until"] for r in rows_of(lake, DS).values()} == {until}
+
+
+def test_sizes_that_do_not_divide_are_one_line(tmp_path: Path) -> None:
+    tree = CONFIG.model_dump(mode="json") | {"roi": {"shards": 3}}
+    (tmp_path / "bad.yaml").write_text(json.dumps(tree))
+    message = r"bad\.yaml: training\.batch_size \(16\) must be a multiple of roi\.shards \(3\)"
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "bad.yaml")
