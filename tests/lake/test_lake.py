@@ -138,10 +138,27 @@ def test_the_schema_carries_each_columns_meaning_and_the_commit_its_run(
 ) -> None:
     frame = lake.spark.createDataFrame([], TABLES["quarantine"].spark_schema)
     lake.write("quarantine", frame, where={"ds": MONDAY, "job": "j"}, run=make_run(MONDAY))
-    fields = {field.name: field.metadata.get("comment") for field in lake.read("quarantine").schema}
+    schema = lake.spark.read.format("delta").load(lake.table_path("quarantine")).schema
+    fields = {field.name: field.metadata.get("comment") for field in schema}
     assert fields == {column.name: column.meaning for column in TABLES["quarantine"].columns}
     last = DeltaTable(f"{lake.path}/quarantine").history(1)[0]
     assert json.loads(last["userMetadata"])["run_id"] == "test-run"
+
+
+def test_sparks_own_delta_reader_sees_the_same(lake: Lake, make_run: Callable[..., Run]) -> None:
+    versions = []
+    for through_spark, rows in ((True, ["a", "b"]), (False, ["c"]), (True, ["d", "e"])):
+        table = quarantined(MONDAY, rows)
+        frame = lake.spark.createDataFrame(table.to_pylist(), TABLES["quarantine"].spark_schema)
+        where: dict[str, object] = {"ds": MONDAY, "job": "j"}
+        written = frame if through_spark else table
+        versions.append(lake.write("quarantine", written, where=where, run=make_run(MONDAY)))
+    for version, count in zip(versions, (2, 1, 2), strict=True):
+        reader = lake.spark.read.format("delta").option("versionAsOf", version)
+        theirs = reader.load(lake.table_path("quarantine"))
+        ours = lake.read("quarantine", version=version)
+        assert theirs.columns == ours.columns and theirs.dtypes == ours.dtypes
+        assert sorted(theirs.collect()) == sorted(ours.collect()) and ours.count() == count
 
 
 def test_every_table_has_its_key_and_partitions_among_its_columns() -> None:

@@ -43,8 +43,10 @@ def _pairs_of_type(
     |A and B| / |A or B| >= ``min_jaccard``."""
     src_type, dst_type = edge_type.split("_")[:2]
     with_terms = nodes.where(F.size("terms") > 0).select("node_type", "id", "terms")
-    hashed = HashingTF(inputCol="terms", outputCol="features", binary=True).transform(
-        with_terms.join(times, on=["node_type", "id"], how="inner")
+    # Spark may hash before it filters, and MinHash refuses empty sets: give those a term of their own.
+    never_empty = F.when(F.size("terms") > 0, F.col("terms")).otherwise(F.array(F.lit("")))
+    hashed = HashingTF(inputCol="hashable", outputCol="features", binary=True).transform(
+        with_terms.join(times, on=["node_type", "id"], how="inner").withColumn("hashable", never_empty)
     )
     lsh = MinHashLSH(inputCol="features", outputCol="minima", numHashTables=config.hash_tables, seed=seed)
     left, right = (

@@ -122,9 +122,18 @@ class Lake:
         return self._delta(table).version()
 
     def read(self, table: str, *, version: int | None = None) -> DataFrame:
-        """The table as of ``version`` (default: the latest). Raises LakeError if there is none."""
+        """The table as of ``version`` (default: the latest). Raises LakeError if there is none.
+
+        Spark reads the version's parquet files; which they are, delta-rs tells: replaying a log in the JVM costs
+        more than reading a small table (1.5 s against 0.2 s on two cores).
+        """
+        definition = TABLES[table]
         pinned = self._delta(table, version).version()
-        return self.spark.read.format("delta").option("versionAsOf", pinned).load(self.table_path(table))
+        paths = [file.path for file in self.active_files(table, pinned)]
+        if not paths:
+            return self.spark.createDataFrame([], definition.spark_schema)
+        reader = self.spark.read.schema(definition.spark_schema).option("basePath", self.table_path(table))
+        return reader.parquet(*paths).select(*definition.names)
 
     def active_files(self, table: str, version: int) -> list[DataFile]:
         """The parquet files that make up a version, sorted by path. Asks the log only, no JVM."""

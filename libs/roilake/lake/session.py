@@ -35,6 +35,7 @@ DEFAULTS = {
     # The defaults (50 and 10,000) make every tiny commit and VACUUM cost seconds.
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
+    "spark.sql.sources.parallelPartitionDiscovery.threshold": "1000",  # below, files are listed without a Spark job
 }
 
 
