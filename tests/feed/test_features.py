@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 
@@ -74,3 +75,11 @@ def test_items_come_sorted(tmp_path: Path) -> None:
     assert batch.neighbours_IS[5].tolist() == [5, 6, 7]
     assert torch.allclose(batch.relevance_IS, torch.full((ITEMS, 3), 50 / 127))
     assert read_items([], 3).neighbours_IS.shape == (0, 3)
+
+
+def test_words_of_one_node_only_are_left_out_unless_known(tmp_path: Path) -> None:
+    rows = [["rock", "rare"], ["rock"], ["pop"], ["pop", "rock"]]
+    schema = pa.schema([("terms", pa.list_(pa.string())), ("fields", pa.map_(pa.string(), pa.string()))])
+    table = pa.Table.from_pylist([{"terms": terms, "fields": []} for terms in rows], schema)
+    assert Vocabulary.build({"item": table}).terms == ("rock", "pop")
+    assert Vocabulary.build({"item": table}, Vocabulary(("rare",), {})).terms == ("rare", "rock", "pop")
