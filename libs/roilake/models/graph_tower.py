@@ -28,8 +28,8 @@ class GraphOptions(Options):
     dim: int = 64
     towers: Literal["residual", "paper"] = "residual"
     neighbours: Literal["learned", "frozen"] = "learned"
-    """``learned``: neighbours carry all their fields, trained through the tree. ``frozen``: only their interest vectors,
-    which do not change while training, so no gradient is scattered into the tables of the neighbours."""
+    """``learned``: neighbours carry all their fields, trained through the tree. ``frozen``: their interest vectors
+    only, which do not change while training, so no gradient is scattered into the tables of the neighbours."""
 
 
 class GraphTower(TwinTower):
@@ -52,7 +52,7 @@ class GraphTower(TwinTower):
 
     @abstractmethod
     def combine(self, parent_BPD: Tensor, children: Sequence[Children], hop: int, focal_BD: Tensor) -> Tensor:
-        """The parent's vector after it has seen its children [B, P, D]; ``focal_BD`` is the sum of the roots' vectors."""
+        """The parent's vector after it has seen its children [B, P, D]; ``focal_BD`` is the sum of the roots."""
 
     def roots(self, ids: Sequence[Tensor], types: Sequence[str], features: NodeFeatures) -> list[Tensor]:
         """Own vectors of the roots [B, D] each."""

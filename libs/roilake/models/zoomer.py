@@ -1,7 +1,7 @@
 """ZOOMER: three levels of attention over a request's region of interest, and twin towers.
 
-Source: "ZOOMER: Boosting Retrieval on Web-scale Graphs by Regions of Interest" (arXiv 2203.12596) and its public code, whose
-facts are in the project's research notes. The ROI itself (focal sum, Tanimoto top-k) is a reconstruction, see ``roilake.roi``.
+Source: "ZOOMER: Boosting Retrieval on Web-scale Graphs by Regions of Interest" (arXiv 2203.12596) and facts of its public
+code. The ROI itself (focal sum, Tanimoto top-k) is a reconstruction, see ``roilake.roi``.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Model(GraphTower):
     on the requester) and focal + h_p below. See ``attention`` for the three levels and ``tower`` for both kinds of
     towers. With ``neighbours: frozen`` the neighbours are interest vectors, which have no fields to reweigh.
 
-    Not as in the public code: BatchNorm after hop 2 is left out, one width D for all fields and hops, no second softmax.
+    Not as in the public code: no BatchNorm after hop 2, one width D for all fields and hops, no second softmax.
 
     Shapes: h [B, P, D], children [B, P, k, D or V].
     """
