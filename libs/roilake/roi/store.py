@@ -89,8 +89,8 @@ def read_files(paths: Sequence[str], columns: dict[str, pa.DataType | None]) -> 
     if not paths:
         empty = {name: pa.array([], type or pa.list_(pa.int32())) for name, type in columns.items()}
         return pa.table(empty)
-    # Plain file reads: a Hive-style folder name must not add a column.
-    return pa.concat_tables([pq.read_table(path, columns=list(columns), partitioning=None) for path in paths])
+    # Not read_table: it would make columns of Hive-style folder names.
+    return pa.concat_tables([pq.ParquetFile(path).read(columns=list(columns)) for path in paths])
 
 
 def quantised_vectors(paths: Sequence[str], sizes: dict[str, int]) -> dict[str, NDArray[np.int8]]:
@@ -107,7 +107,10 @@ def quantised_vectors(paths: Sequence[str], sizes: dict[str, int]) -> dict[str, 
     for node_type, size in sizes.items():
         mine = pc.equal(rows["node_type"], node_type).to_numpy()
         vectors_ND = np.zeros((max(size, int(ids_N[mine].max(initial=-1)) + 1), padded(dim)), np.int8)
-        vectors_ND[ids_N[mine], :dim] = np.rint(values_ND[mine].astype(np.float64) * 127.0 / scale)
+        exact_ND = values_ND[mine].astype(np.float64)
+        exact_ND *= 127.0
+        exact_ND /= scale
+        vectors_ND[ids_N[mine], :dim] = np.rint(exact_ND, out=exact_ND)
         found[node_type] = vectors_ND
     return found
 
