@@ -101,6 +101,7 @@ VARIANTS = [
     ("gat", {"heads": 2, "neighbours": "frozen"}),
     ("zoomer", {}),
     ("zoomer", {"neighbours": "frozen"}),
+    ("zoomer", {"neighbours": "detached"}),
     ("zoomer", {"towers": "paper"}),
     ("zoomer", {"feature_attention": False}),
     ("zoomer", {"edge_attention": False}),
@@ -141,8 +142,9 @@ def test_neighbours_matter_and_learn(kind: str, options: dict[str, object]) -> N
     assert {name for name in reached if name.startswith("maps.")}
 
 
-def test_frozen_neighbours_train_no_rows_but_the_roots() -> None:
-    model, given, batch = shaken("zoomer", neighbours="frozen").train(), features(), requests()
+@pytest.mark.parametrize("neighbours", ["frozen", "detached"])
+def test_such_neighbours_train_no_rows_but_the_roots(neighbours: str) -> None:
+    model, given, batch = shaken("zoomer", neighbours=neighbours).train(), features(), requests()
     model.embed_requests(batch, given).pow(3).sum().backward()
     assert model.encoders["item"].id.weight.grad is None
     assert model.encoders["user"].id.weight.grad is not None

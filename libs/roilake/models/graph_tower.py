@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from roilake.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
@@ -27,9 +28,9 @@ class GraphOptions(Options):
 
     dim: int = 64
     towers: Literal["residual", "paper"] = "residual"
-    neighbours: Literal["learned", "frozen"] = "learned"
-    """``learned``: neighbours carry all their fields, trained through the tree. ``frozen``: their interest vectors
-    only, which do not change while training, so no gradient is scattered into the tables of the neighbours."""
+    neighbours: Literal["learned", "detached", "frozen"] = "learned"
+    """``learned``: neighbours carry all their fields, trained through the tree. ``detached``: the same vectors, trained
+    only where the nodes are roots, so no gradient is scattered into the tables. ``frozen``: interest vectors only."""
 
 
 class GraphTower(TwinTower):
@@ -41,7 +42,7 @@ class GraphTower(TwinTower):
         super().__init__(schema, request_layout, item_layout)
         self.options = options
         self.encoders = Encoders(schema, options.dim)
-        self.neighbour_dim = options.dim if options.neighbours == "learned" else schema.interest_dim
+        self.neighbour_dim = schema.interest_dim if options.neighbours == "frozen" else options.dim
         self.towers = (
             ResidualTowers(options.dim) if options.towers == "residual" else PaperTowers(options.dim)
         )
@@ -98,9 +99,11 @@ class GraphTower(TwinTower):
         """The neighbours' vectors by node type; ``context_BD`` is the vector of the user (or item) of each row."""
         if self.options.neighbours == "frozen":
             return {name: Nodes(features[name].interest_ND, None) for name in NODE_TYPES}
-        return {
-            name: encode_touched(
-                ids, len(features[name].degree_N), partial(self.encoders[name].sum, features[name])
-            )
-            for name, ids in touched(layout, neighbours_BS).items()
-        }
+        learns = torch.is_grad_enabled() and self.options.neighbours == "learned"
+        with torch.set_grad_enabled(learns):
+            return {
+                name: encode_touched(
+                    ids, len(features[name].degree_N), partial(self.encoders[name].sum, features[name])
+                )
+                for name, ids in touched(layout, neighbours_BS).items()
+            }

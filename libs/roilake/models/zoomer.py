@@ -1,7 +1,7 @@
 """ZOOMER: three levels of attention over a request's region of interest, and twin towers.
 
-Source: "ZOOMER: Boosting Retrieval on Web-scale Graphs by Regions of Interest" (arXiv 2203.12596) and facts of its public
-code. The ROI itself (focal sum, Tanimoto top-k) is a reconstruction, see ``roilake.roi``.
+Source: "ZOOMER: Boosting Retrieval on Web-scale Graphs by Regions of Interest" (arXiv 2203.12596) and facts of its
+public code. The ROI itself (focal sum, Tanimoto top-k) is a reconstruction, see ``roilake.roi``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Model(GraphTower):
 
     g is the focal at hop 1 (h_user + h_query; the item's own vector on the item side, so that no item vector depends
     on the requester) and focal + h_p below. See ``attention`` for the three levels and ``tower`` for both kinds of
-    towers. With ``neighbours: frozen`` the neighbours are interest vectors, which have no fields to reweigh.
+    towers. Only neighbours that learn have their fields reweighed.
 
     Not as in the public code: no BatchNorm after hop 2, one width D for all fields and hops, no second softmax.
 
@@ -104,7 +104,7 @@ class Model(GraphTower):
     def neighbour_nodes(
         self, layout: RoiLayout, neighbours_BS: Tensor, features: NodeFeatures, context_BD: Tensor
     ) -> dict[str, Nodes]:
-        if not self.zoomer_options.feature_attention or self.options.neighbours == "frozen":
+        if not self.zoomer_options.feature_attention or self.options.neighbours != "learned":
             return super().neighbour_nodes(layout, neighbours_BS, features, context_BD)
         nodes: dict[str, Nodes] = {}
         for name, ids in touched(layout, neighbours_BS).items():
