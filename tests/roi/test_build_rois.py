@@ -10,7 +10,17 @@ from pyspark import TaskContext
 from jobs import build_rois
 from roilake.errors import ConfigError
 from roilake.lake import Lake, Run
-from roilake.roi import build, cache, item_events, planned, request_events
+from roilake.roi import (
+    ITEM_ROOTS,
+    REQUEST_ROOTS,
+    RoiLayout,
+    build,
+    cache,
+    explode_roi,
+    item_events,
+    planned,
+    request_events,
+)
 from tests.roi.small_lake import AS_OFS, DS, HOPS, SmallNight, night_config, write_tables
 
 RUN = Run("test", DS, "build_rois", "-", "-")
@@ -142,3 +152,17 @@ def test_a_night_without_requests_writes_no_row(lake: Lake, night: SmallNight) -
     nothing = lake.to_arrow("requests", lake.version("requests")).slice(0, 0)
     lake.write("requests", nothing, where={"ds": DS}, run=RUN)
     assert build_rois.run(lake, night_config(**HOPS), DS).rows_out == 0
+
+
+def test_exploded_rois_name_the_parent_of_every_neighbour(lake: Lake, night: SmallNight) -> None:
+    config = night_config()
+    build_rois.run(lake, config, DS)
+    for hops, kinds in ((config.roi.request_hops, REQUEST_ROOTS), (config.roi.item_hops, ITEM_ROOTS)):
+        layout = RoiLayout.of(hops, kinds)
+        rows = [row.asDict() for row in explode_roi(lake.read("rois"), layout).collect()]
+        side = "item" if kinds == ITEM_ROOTS else "request"
+        expected = [row for key, row in night.expected(config).items() if key[0] == side]
+        assert len(rows) == sum(neighbour >= 0 for row in expected for neighbour in row[4])
+        for row in rows:
+            assert row["neighbour"] in night.graphs[row["as_of"]][row["edge_type"]][row["parent"]]
+        assert {row["hop"] for row in rows} == set(range(1, len(hops) + 1))

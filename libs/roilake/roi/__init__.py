@@ -5,6 +5,7 @@ from __future__ import annotations
 from roilake.roi.build import planned
 from roilake.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout, Slot, node_types
 from roilake.roi.planner import Choice
+from roilake.roi.reading import explode_roi
 from roilake.roi.rows import Plan, item_events, request_events
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Plan",
     "RoiLayout",
     "Slot",
+    "explode_roi",
     "item_events",
     "node_types",
     "planned",
