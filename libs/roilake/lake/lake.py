@@ -85,19 +85,23 @@ def _check_layout(marker: Path) -> Path:
 class Lake:
     """Tables are those of ``roilake.lake.tables``. Names passed to methods are table names."""
 
-    def __init__(self, spark: SparkSession, folder: Path) -> None:
-        self.spark = spark
+    def __init__(self, spark: SparkSession | None, folder: Path) -> None:
+        """Without a session, all that needs no Spark works: versions, files, ``to_arrow`` and publications."""
+        self._spark = spark
         self.folder = folder
+
+    @property
+    def spark(self) -> SparkSession:
+        if self._spark is None:
+            raise LakeError(f"{self.path}: opened without Spark; open it with a session to do this")
+        return self._spark
 
     @classmethod
     def open(cls, spark: SparkSession, path: str | Path, *, create: bool) -> Lake:
-        """Open the lake at ``path``, making a new one in an empty or missing folder if ``create``. Raises
-        LakeError when there is none, when it has another layout, or when the folder holds something else."""
-        folder = check_folder(path, create=create)
-        if not (folder / MARKER).exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / MARKER).write_text(json.dumps({"layout": LAYOUT}) + "\n")
-        return cls(spark, folder)
+        """Open the lake at ``path``; with ``create`` the folder may be empty or missing, and becomes a lake when
+        something is first written to it. Raises LakeError when there is none, when it has another layout, or when the
+        folder holds something else."""
+        return cls(spark, check_folder(path, create=create))
 
     @property
     def path(self) -> str:
@@ -108,6 +112,7 @@ class Lake:
 
     def scratch(self, name: str) -> Path:
         """A folder for what can be made again (checkpoints, caches); made if missing."""
+        self._mark()
         folder = self.folder / "_work" / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -229,7 +234,13 @@ class Lake:
             commit_properties=_properties(run),
         )
 
+    def _mark(self) -> None:
+        if not (self.folder / MARKER).exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / MARKER).write_text(json.dumps({"layout": LAYOUT}) + "\n")
+
     def _create(self, table: Table) -> None:
+        self._mark()
         stored = Schema.from_arrow(table.arrow_schema).fields
         meanings = [{"comment": column.meaning} for column in table.columns]
         fields = [Field(f.name, f.type, metadata=m) for f, m in zip(stored, meanings, strict=True)]
