@@ -19,7 +19,6 @@ from roilake.events import NODE_TYPES
 from roilake.graph import LastModel, indexed, last_model, night_windows
 from roilake.graph.interests import (
     Array,
-    Basis,
     adjacency_matrix,
     carried_vectors,
     normalised,
@@ -82,7 +81,7 @@ def _degrees(record: Recorder, instants: list[date], starts: list[int], ds: date
 def _fitted(
     record: Recorder, config: NightConfig, instants: list[date], starts: list[int]
 ) -> Iterator[Array]:
-    basis: Basis | None = None
+    before: Array | None = None
     for instant in instants:
         where = {"ds": record.run.ds, "as_of": instant, "edge_type": list(ONE_WAY)}
         columns = ["edge_type", "src", "dst", "weight"]
@@ -92,10 +91,9 @@ def _fitted(
         if not len(edges):
             yield np.zeros((starts[-1], config.interest.dim))
             continue
-        basis = spectral_vectors(
-            normalised(matrix, config.interest.degree_exponent), config.interest.dim, config.seed, basis
-        )
-        yield basis.vectors_ND
+        scaled = normalised(matrix, config.interest.degree_exponent)
+        before = spectral_vectors(scaled, config.interest.dim, config.seed, before)
+        yield before
 
 
 def _carried(record: Recorder, last: LastModel, instants: list[date], starts: list[int]) -> Iterator[Array]:

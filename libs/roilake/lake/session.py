@@ -42,15 +42,16 @@ DEFAULTS = {
 def spark_session(
     app: str, *, profile: Path | None = None, overrides: Mapping[str, str] | None = None
 ) -> SparkSession:
-    """Start (or get) the session. Settings come, later ones winning, from the defaults above, the profile (a
-    file in spark-defaults form), what ``spark-submit`` was told, and ``overrides``; ``ALWAYS`` stays.
+    """Start (or get) the session. Settings come, later ones winning, from the defaults above (on this
+    machine), the profile (a file in spark-defaults form), what ``spark-submit`` was told, and
+    ``overrides``; ``ALWAYS`` stays.
 
     The Delta JARs are expected among Spark's own (``make env`` puts them there). Raises ConfigError for a bad
     profile.
     """
-    submitted = _submitted()
-    defaults = {} if "spark.master" in submitted else DEFAULTS
-    settings = {**defaults, **read_profile(profile), **submitted, **(overrides or {}), **ALWAYS}
+    chosen = {**read_profile(profile), **_submitted(), **(overrides or {})}
+    here = chosen.get("spark.master", "local").startswith("local")
+    settings = {**(DEFAULTS if here else {}), **chosen, **ALWAYS}
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(app)
     for key, value in settings.items():
