@@ -1,6 +1,7 @@
 """Quality against training time on the Last.fm tags: ZOOMER with ROIs beside GraphSAGE and GAT with uniform sampling.
 
 Run by ``make bench-zoom``; progress on stderr, curves into ``bench/zoom.json``, the last stdout line one JSON object.
+``bench/fanout.json``, copied into a lake's ``reports`` folder, is drawn by the next report.
 The ROIs of each sampler and fan-out are cut by the job ``build_rois``; all models see the same requests, candidates,
 towers and steps. Times are training steps (input waits included), judging excluded.
 """
@@ -131,6 +132,7 @@ def main() -> None:
     report = summary(wanted, curves, built)
     args.out.parent.mkdir(exist_ok=True)
     args.out.write_text(json.dumps({**report, "curves": [asdict(curve) for curve in curves]}))
+    args.out.with_name("fanout.json").write_text(json.dumps(fanout_curve(wanted, report["variants"])))
     print(json.dumps(report), flush=True)
 
 
@@ -195,6 +197,20 @@ def summary(variants: Sequence[Variant], curves: Sequence[Curve], built: dict[st
     frozen = [r for r in rows.values() if r["role"] == "ablation" and " frozen" in r["name"]]
     found = {"variants": rows, "roi_build_seconds": built}
     return {**compare(zoomers, baselines), **compare(zoomers, frozen, "_of_frozen_baselines"), **found}
+
+
+def fanout_curve(variants: Sequence[Variant], rows: dict[str, Any]) -> list[dict[str, Any]]:
+    """AUC and seconds to it by fan-out, in the form that the report draws."""
+    return [
+        {
+            "model": variant.model.kind,
+            "fanout": variant.fanout,
+            "seconds": rows[variant.name]["best"]["seconds"],
+            "auc": rows[variant.name]["best"]["test"]["auc"],
+        }
+        for variant in variants
+        if variant.role in ("zoomer", "baseline") and variant.hops == 1
+    ]
 
 
 def compare(zoomers: list[dict], baselines: list[dict], suffix: str = "") -> dict[str, Any]:
