@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 
 from roilake.config import NightConfig
 from roilake.lake import Lake, Run, spark_session
+from roilake.lake.session import SMALL_NIGHT
 
 DS = date(2020, 1, 10)
 
@@ -20,7 +21,8 @@ DS = date(2020, 1, 10)
 def spark() -> Iterator[SparkSession]:
     """Two task slots, and four attempts a task, so that a test may let one fail."""
     session = spark_session(
-        "roilake-tests", overrides={"spark.master": "local[2,4]", "spark.driver.memory": "2g"}
+        "roilake-tests",
+        overrides={**SMALL_NIGHT, "spark.master": "local[2,4]", "spark.driver.memory": "2g"},
     )
     yield session
     session.stop()

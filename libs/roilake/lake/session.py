@@ -24,9 +24,6 @@ ALWAYS = {
 DEFAULTS = {
     "spark.master": "local[2]",
     "spark.driver.memory": "3g",
-    # A night on small data is over before the optimising compiler pays: half the CPU time without it. Set
-    # it to "" where Spark itself is measured or data is large (conf/spark has profiles).
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
     "spark.driver.host": "localhost",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -36,6 +33,12 @@ DEFAULTS = {
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "1000",  # below, files are listed without a Spark job
+}
+
+SMALL_NIGHT = {
+    # A night on small data is over before the optimising compiler pays: half the CPU time without it. Only where
+    # nobody names a master, so that whatever measures Spark itself, or runs on a cluster, has it compile in full.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
 }
 
 
@@ -51,7 +54,8 @@ def spark_session(
     """
     chosen = {**read_profile(profile), **_submitted(), **(overrides or {})}
     here = chosen.get("spark.master", "local").startswith("local")
-    settings = {**(DEFAULTS if here else {}), **chosen, **ALWAYS}
+    defaults = {**(DEFAULTS if here else {}), **({} if "spark.master" in chosen else SMALL_NIGHT)}
+    settings = {**defaults, **chosen, **ALWAYS}
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(app)
     for key, value in settings.items():
