@@ -16,9 +16,12 @@ from jobs import (
     score_requests,
     train_models,
 )
+from roilake import models
 from roilake.config import NightConfig
+from roilake.errors import ConfigError
 from roilake.job import JobResult
 from roilake.lake import Lake
+from roilake.roi import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
 
 Job = Callable[[Lake, NightConfig, date], JobResult]
 
@@ -38,3 +41,17 @@ JOBS: tuple[Job, ...] = (
 def run(lake: Lake, config: NightConfig, ds: date) -> list[JobResult]:
     """The results of the night's jobs, in order. The first that fails ends the night; nothing is published then."""
     return [job(lake, config, ds) for job in JOBS]
+
+
+def check(config: NightConfig) -> None:
+    """What later jobs would stumble over, before the first one starts. Raises ConfigError for a default model that is
+    not among the models, a model's unknown kind or option, and hops that lead nowhere."""
+    if config.default_model not in config.models:
+        known = ", ".join(config.models) or "none"
+        raise ConfigError(
+            f"default_model: {config.default_model!r} is not among the models ({known}); add it or name one"
+        )
+    for model in config.models.values():
+        models.check(model.kind, dict(model.options))
+    RoiLayout.of(config.roi.request_hops, REQUEST_ROOTS)
+    RoiLayout.of(config.roi.item_hops, ITEM_ROOTS)

@@ -50,13 +50,17 @@ def _run_night(ds_text: str, conf: Path, folder: Path, profile: Path | None, sta
 
     from jobs import run_night
     from roilake.config import load_config
-    from roilake.errors import AuditError
+    from roilake.errors import AuditError, ConfigError
     from roilake.job import make_run, parse_ds
     from roilake.lake import Lake, check_folder, spark_session
     from roilake.report import night_summary, print_summary, to_json
 
     ds, config = parse_ds(ds_text), load_config(conf)
     checked = check_folder(folder, create=True)
+    try:
+        run_night.check(config)
+    except ConfigError as error:
+        raise ConfigError(f"{conf}: {error}") from error
     opened = Lake.open(spark_session(f"roilake night {ds}", profile=profile), checked, create=True)
     published = True
     try:

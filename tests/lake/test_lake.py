@@ -50,7 +50,12 @@ def test_another_layout_is_refused(spark: SparkSession, tmp_path: Path, marker: 
     assert (tmp_path / "_roilake.json").read_text() == marker
 
 
-def test_a_lake_is_opened_again(spark: SparkSession, lake: Lake) -> None:
+def test_a_folder_becomes_a_lake_when_something_is_written(
+    spark: SparkSession, lake: Lake, make_run: Callable[..., Run]
+) -> None:
+    assert not lake.folder.exists()
+    where: dict[str, object] = {"ds": MONDAY, "job": "j"}
+    lake.write("quarantine", quarantined(MONDAY, ["a"]), where=where, run=make_run(MONDAY))
     assert Lake.open(spark, lake.path, create=False).path == lake.path
 
 

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from roilake.errors import ConfigError
 from roilake.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch, TypeFeatures
@@ -22,6 +22,7 @@ __all__ = [
     "TwinTower",
     "TypeFeatures",
     "build",
+    "check",
     "kinds",
 ]
 
@@ -41,15 +42,22 @@ def build(
     item_layout: RoiLayout,
 ) -> TwinTower:
     """An untrained model of this kind. Raises ConfigError for an unknown kind or option."""
+    checked = check(kind, options)
+    module = importlib.import_module(f"roilake.models.{kind}")
+    model: TwinTower = module.Model(checked, schema, request_layout, item_layout)
+    return model
+
+
+def check(kind: str, options: dict[str, Any]) -> BaseModel:
+    """The options of a model of this kind, validated. Raises ConfigError for an unknown kind or option."""
     if kind not in kinds():
         raise ConfigError(f"models: unknown kind {kind!r}: one of {', '.join(kinds())}")
     module = importlib.import_module(f"roilake.models.{kind}")
     try:
-        checked = module.Options.model_validate(options)
+        checked: BaseModel = module.Options.model_validate(options)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         known = ", ".join(module.Options.model_fields) or "none"
         raise ConfigError(f"models: {kind}: option {key!r}: {first['msg']} (options: {known})") from error
-    model: TwinTower = module.Model(checked, schema, request_layout, item_layout)
-    return model
+    return checked
