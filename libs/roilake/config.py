@@ -133,7 +133,7 @@ class TrainingConfig(Strict):
     warm_epochs: Positive = 1
     batch_size: Positive = 512
     positives: Positive = 4
-    candidates: Positive = 2048
+    candidates: Positive = 1024
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     averaging: Fraction = 0.97
     """Models are judged and kept with an exponential average of their weights over steps; 0 keeps the last ones."""
