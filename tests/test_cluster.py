@@ -1,0 +1,157 @@
+"""Jobs under spark-submit on a real cluster of this machine: a standalone master and two workers, each a JVM of its
+own with executors of its own, and the code shipped as the README says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyspark
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from jobs import build_rois, train_models
+from roilake.config import NightConfig
+from roilake.lake import TABLES, Lake
+from tests.roi import small_lake
+from tests.training import test_train_models as small_training
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+ROOT = Path(__file__).parents[1]
+# As conf/spark/cluster.conf says. This machine's own name may not lead back to it, hence the address.
+ENVIRONMENT = os.environ | {
+    "PYSPARK_PYTHON": f"{ROOT}/.venv/bin/python",
+    "SPARK_LOCAL_IP": "127.0.0.1",
+    "SPARK_DAEMON_MEMORY": "256m",
+}
+PROBE = """
+import json, os
+from roilake.lake import spark_session
+
+def look(_):
+    import roilake, roilake.roi.kernel
+    yield os.getcwd(), os.path.abspath(roilake.__file__), os.path.abspath(roilake.roi.kernel.__file__)
+
+context = spark_session("probe").sparkContext
+print(json.dumps(context.parallelize(range(8), 8).mapPartitions(look).collect()))
+"""
+
+
+@contextmanager
+def daemon(role: str, log: Path, *arguments: str) -> Iterator[None]:
+    """A Spark daemon in a process group of its own, which ends with it."""
+    command = [f"{pyspark.__path__[0]}/bin/spark-class", f"org.apache.spark.deploy.{role}", *arguments]
+    with log.open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=ENVIRONMENT, start_new_session=True)
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_for(log: Path, pattern: str, count: int = 1) -> str:
+    """The first group of the last match, as soon as the log has ``count`` of them."""
+    found: list[str] = []
+    for _ in range(600):
+        found = re.findall(pattern, log.read_text()) if log.exists() else []
+        if len(found) >= count:
+            return found[-1]
+        time.sleep(0.1)
+    raise TimeoutError(f"{log}: {len(found)} of {count} {pattern!r} in a minute: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a master with two workers of one core and one GiB each."""
+    folder = tmp_path_factory.mktemp("cluster")
+    address = ("--host", "127.0.0.1", "--port", "0", "--webui-port", "0")
+    size = ("--cores", "1", "--memory", "1g")
+    with ExitStack() as daemons:
+        daemons.enter_context(daemon("master.Master", folder / "master.log", *address))
+        url = wait_for(folder / "master.log", r"Starting Spark master at (spark://\S+)")
+        for number in (1, 2):
+            work = ("--work-dir", f"{folder}/work{number}", url)
+            daemons.enter_context(daemon("worker.Worker", folder / f"{number}.log", *address, *size, *work))
+        wait_for(folder / "master.log", r"Registering worker (\S+)", count=2)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def submit(master: str) -> Callable[..., Any]:
+    """``submit(script, *arguments)`` runs it on the cluster and gives the last line of stdout as JSON."""
+    subprocess.run(["make", "bundle"], cwd=ROOT, check=True, capture_output=True, timeout=300)
+    small = ("spark.executor.cores=1", "spark.executor.memory=1g", "spark.driver.memory=1g")
+
+    def run(script: str, *arguments: str) -> Any:
+        command = [
+            ".venv/bin/spark-submit",
+            "--master",
+            master,
+            "--properties-file",
+            "conf/spark/cluster.conf",
+        ]
+        command += [part for setting in small for part in ("--conf", setting)]
+        command += ["--archives", "dist/roilake-code.tar.gz#roilake_code", script, *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-5000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+def job_arguments(lake: Lake, config: NightConfig, ds: object) -> list[str]:
+    conf = Path(lake.path).parent / "night.yaml"
+    conf.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    return ["--ds", str(ds), "--conf", str(conf), "--lake", lake.path]
+
+
+def test_executors_import_the_code_that_was_shipped(submit: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "probe.py").write_text(PROBE)
+    seen = submit(f"{tmp_path}/probe.py")
+    assert len({folder for folder, _, _ in seen}) == 2  # an executor on each worker, in a folder of its own
+    for folder, *files in seen:
+        assert files == [f"{folder}/roilake_code/roilake/{name}.py" for name in ("__init__", "roi/kernel")]
+
+
+def test_build_rois_gives_the_rows_of_a_local_run(submit: Callable[..., Any], lake: Lake) -> None:
+    small_lake.write_tables(lake)
+    config, key = small_lake.night_config(), [(name, "ascending") for name in TABLES["rois"].key]
+    local = build_rois.run(lake, config, small_lake.DS)
+    result = submit("jobs/build_rois.py", *job_arguments(lake, config, small_lake.DS))
+    assert result["outputs"]["rois"] == local.outputs["rois"] + 1 and result["details"]["plan"] == "local"
+    versions = local.outputs["rois"], result["outputs"]["rois"]
+    before, after = (lake.to_arrow("rois", version).sort_by(key) for version in versions)
+    assert after.equals(before) and len(after) == result["rows_out"] > 0
+
+
+def test_train_models_runs_on_two_executors(submit: Callable[..., Any], lake: Lake) -> None:
+    tree = small_training.CONFIG.model_dump(mode="json")
+    tree["training"]["workers"] = 2
+    config, ds = NightConfig.model_validate(tree), small_training.DS
+    small_training.write_tables(lake, ds, None, users=10, items=15)
+    locally = partial(train_models.run, lake, config, ds)
+    on_cluster = partial(submit, "jobs/train_models.py", *job_arguments(lake, config, ds))
+    weights = []
+    for run in (locally, on_cluster):
+        run()
+        paths = {name: row["path"] for name, row in small_training.rows_of(lake, ds).items()}
+        weights.append(load_file(lake.folder / str(paths["zoomer"]) / "weights.safetensors"))
+    one, other = weights
+    assert one.keys() == other.keys() and len(one) > 0
+    assert all(np.abs(one[name] - other[name]).max() < 1e-5 for name in one)
