@@ -96,7 +96,7 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def submit(master: str) -> Callable[..., Any]:
     """``submit(script, *arguments)`` runs it on the cluster and gives the last line of stdout as JSON."""
     subprocess.run(["make", "bundle"], cwd=ROOT, check=True, capture_output=True, timeout=300)
-    small = ("spark.executor.cores=1", "spark.executor.memory=1g", "spark.driver.memory=1g")
+    small = ("executor.cores=1", "executor.memory=1g", "driver.memory=1g", "sql.shuffle.partitions=4")
 
     def run(script: str, *arguments: str) -> Any:
         command = [
@@ -106,7 +106,7 @@ def submit(master: str) -> Callable[..., Any]:
             "--properties-file",
             "conf/spark/cluster.conf",
         ]
-        command += [part for setting in small for part in ("--conf", setting)]
+        command += [part for setting in small for part in ("--conf", f"spark.{setting}")]
         command += ["--archives", "dist/roilake-code.tar.gz#roilake_code", script, *arguments]
         done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-5000:]
