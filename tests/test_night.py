@@ -246,7 +246,8 @@ def test_the_second_night_starts_from_the_weights_of_the_first(nights: Nights) -
             folder = nights.model_folder(model, run)
             manifest = json.loads((folder / "manifest.json").read_text())
             parent = manifest["parent"]
-            assert parent is None if run == 0 else Path(parent) == nights.model_folder(model, 0)
+            expected = nights.model_folder(model, 0).resolve()
+            assert parent is None if run == 0 else (folder / parent).resolve() == expected
             losses[model, run] = json.loads((folder / "curve.json").read_text())["steps"][0]["loss"]
         assert len(manifest["train"]) == (2, 1)[run]
         assert nights.trained_until(run + 1) == ds - timedelta(days=13)

@@ -7,7 +7,6 @@ Mapped columns are Spark SQL expressions over the columns of the source, so poin
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -181,9 +180,8 @@ class NightConfig(Strict):
         return self
 
     def digest(self) -> str:
-        """Hash of the whole config, the same for the same content."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        """Hash of the whole config. The order of entries counts, for that of edge types lays out the ROIs."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 def load_config(path: str | Path) -> NightConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ class Plan:
             "layouts": {"request": asdict(self.data.request_layout), "item": asdict(self.data.item_layout)},
             "train": [str(as_of) for as_of in self.data.train],
             "validation": [str(as_of) for as_of in self.data.validation],
-            "parent": task.parent,
+            "parent": os.path.relpath(task.parent, task.folder) if task.parent else None,
             "metrics": figures["metrics"],
         }
         curve = {"steps": progress.curve, "epochs": progress.epochs, "best_epoch": progress.best_epoch}
