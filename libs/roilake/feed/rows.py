@@ -93,9 +93,9 @@ def _read(paths: Sequence[str], names: list[str], positives: int) -> dict[str, N
     """Columns of all rows, in no particular order. Empty when there are no files."""
     if not paths:
         return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # petastorm's own use of the legacy pyarrow dataset
-        return _read_with_petastorm(list(paths), names, positives)
+    # petastorm uses the legacy pyarrow dataset. Its threads warn too, so a filter for the time of a call won't do.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
+    return _read_with_petastorm(list(paths), names, positives)
 
 
 def _read_with_petastorm(paths: list[str], names: list[str], positives: int) -> dict[str, NDArray]:
