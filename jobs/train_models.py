@@ -40,7 +40,7 @@ def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
         ends = [window.end for window in windows if window.split == "train"]
         until = max(ends, default=last.trained_until if last else windows[0].as_of)
         record.write("models", model_rows(record, config, plan, figures, until))
-        record.details["models"] = figures
+        record.details |= {"models": figures, "wait_fraction": waited(figures)}
     return record.result
 
 
@@ -71,6 +71,13 @@ def make_plan(
     tasks = tuple(_task(record, config, name, parents.get(name)) for name in config.models)
     key = hashlib.sha256(repr((run_id, sorted(versions.items()), parents)).encode()).hexdigest()[:16]
     return Plan(data, config.training, tasks, key)
+
+
+def waited(figures: dict[str, dict[str, Any]]) -> float:
+    """Part of the time of all training steps of the night that was spent waiting for input."""
+    seconds = sum(found["seconds"] for found in figures.values())
+    lost = sum(found["seconds"] * found["wait_fraction"] for found in figures.values())
+    return round(lost / seconds, 5) if seconds else 0.0
 
 
 def published_models(lake: Lake, ds: date) -> dict[str, dict[str, Any]]:

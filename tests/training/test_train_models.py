@@ -181,3 +181,12 @@ def test_sizes_that_do_not_divide_are_one_line(tmp_path: Path) -> None:
     message = r"bad\.yaml: training\.batch_size \(16\) must be a multiple of roi\.shards \(3\)"
     with pytest.raises(ConfigError, match=message):
         load_config(tmp_path / "bad.yaml")
+
+
+def test_waiting_is_weighed_by_training_time() -> None:
+    figures = {
+        "long": {"seconds": 3.0, "wait_fraction": 0.0},
+        "short": {"seconds": 1.0, "wait_fraction": 0.2},
+    }
+    assert train_models.waited(figures) == 0.05
+    assert train_models.waited({"carried over": {"seconds": 0.0, "wait_fraction": 0.0}}) == 0.0
