@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from roilake.errors import LakeError
 from roilake.lake import TABLES, Lake, check_folder
@@ -29,8 +28,8 @@ def read_arrow(table: str, *, lake: str | Path = "./lake", ds: date | str | None
         return opened.to_arrow(table, opened.version(table))
     if table not in night.versions:
         raise LakeError(f"{lake}: night {night.ds} was published without a table {table!r}")
-    rows = opened.to_arrow(table, night.versions[table])
-    return rows if table in ("events", "node_ids") else rows.filter(pc.equal(rows["ds"], night.ds))
+    filters = {} if table in ("events", "node_ids") else {"ds": night.ds}
+    return opened.to_arrow(table, night.versions[table], filters=filters)
 
 
 def read(table: str, *, lake: str | Path = "./lake", ds: date | str | None = None) -> pd.DataFrame:

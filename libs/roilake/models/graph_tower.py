@@ -64,13 +64,12 @@ class GraphTower(TwinTower):
     def embed_requests(self, batch: RequestBatch, features: NodeFeatures) -> Tensor:
         query_B, known_B1 = known_query(batch)
         user_BD, query_BD = self.roots([batch.user_B, query_B], ("user", "query"), features)
-        ids = [batch.user_B, batch.query_B]
-        trees = self._fold(self.request_layout, ids, [user_BD, query_BD * known_B1], batch, features)
+        trees = self._fold(self.request_layout, [user_BD, query_BD * known_B1], batch, features)
         return self.towers.requests(trees[0], trees[1] * known_B1)
 
     def embed_items(self, batch: ItemBatch, features: NodeFeatures) -> Tensor:
         roots = self.roots([batch.item_I], ("item",), features)
-        return self.towers.items(self._fold(self.item_layout, [batch.item_I], roots, batch, features)[0])
+        return self.towers.items(self._fold(self.item_layout, roots, batch, features)[0])
 
     def interest_vectors(self, features: NodeFeatures) -> dict[str, Tensor]:
         """See ``Encoders.interest_vectors``."""
@@ -79,7 +78,6 @@ class GraphTower(TwinTower):
     def _fold(
         self,
         layout: RoiLayout,
-        ids: Sequence[Tensor],
         roots: Sequence[Tensor],
         batch: RequestBatch | ItemBatch,
         features: NodeFeatures,

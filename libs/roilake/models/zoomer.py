@@ -83,8 +83,7 @@ class Model(GraphTower):
         ]
 
     def combine(self, parent_BPD: Tensor, children: Sequence[Children], hop: int, focal_BD: Tensor) -> Tensor:
-        width = self.neighbour_dim if hop > 1 else parent_BPD.shape[-1]
-        focal_B1D = focal_BD.unsqueeze(1)[..., :width]
+        focal_B1D = focal_BD.unsqueeze(1)[..., : self.width(hop)]
         context_BPD = focal_B1D.expand_as(parent_BPD) if hop == 1 else focal_B1D + parent_BPD
         relations = [parent_BPD, *(self._aggregate(context_BPD, child) for child in children)]
         if self.zoomer_options.semantic_attention:
