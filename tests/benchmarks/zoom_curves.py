@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from roilake.config import ModelConfig, NightConfig
-from roilake.evaluation.draws import draw_negatives, keyed_hash
+from roilake.evaluation.draws import draw_negatives
 from roilake.evaluation.metrics import auc
 from roilake.feed import Prefetch, Vocabulary, files_of, read_nodes
 from roilake.graph import plan_windows
+from roilake.hashing import keyed_hash
 from roilake.lake import Lake
 from roilake.models import RequestBatch, TwinTower, build
 from roilake.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout

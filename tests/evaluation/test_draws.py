@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from roilake.evaluation.draws import draw_negatives, uniform
+from roilake.evaluation.draws import draw_negatives
+from roilake.hashing import uniform
 
 
 def test_negatives_follow_weights_and_avoid_positives() -> None:

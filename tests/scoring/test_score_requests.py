@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from jobs import evaluate_models, score_requests
 from roilake.config import NightConfig
 from roilake.errors import LakeError
-from roilake.evaluation.draws import draw_negatives, keyed_hash
+from roilake.evaluation.draws import draw_negatives
+from roilake.hashing import keyed_hash
 from roilake.job import recorded
 from roilake.lake import Lake, Run
 from roilake.scoring import open_night

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from roilake.errors import MetricError
-from roilake.evaluation.draws import uniform
 from roilake.evaluation.metrics import Floats, Labelled, checked
+from roilake.hashing import uniform
 
 Z95 = 1.959963984540054
 BLOCK = 1 << 16

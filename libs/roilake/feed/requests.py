@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from roilake.errors import ConfigError
-from roilake.evaluation.draws import keyed_hash
 from roilake.feed.rows import RequestRows, read_requests
+from roilake.hashing import keyed_hash
 from roilake.lake import DataFile
 from roilake.models.batch import RequestBatch
 

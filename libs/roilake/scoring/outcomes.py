@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from roilake.evaluation.draws import draw_negatives, keyed_hash, uniform
+from roilake.evaluation.draws import draw_negatives
 from roilake.feed import RequestRows
+from roilake.hashing import keyed_hash, uniform
 from roilake.scoring.recommend import seen_items
 from roilake.scoring.topk import Seen, ranks
 from roilake.scoring.towers import Shard, Tower, Worker, read_index, select

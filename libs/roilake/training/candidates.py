@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from roilake.evaluation.draws import uniform
+from roilake.hashing import uniform
 from roilake.training.losses import NEVER
 
 POPULARITY_EXPONENT = 0.75

@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from roilake.evaluation.draws import keyed_hash
 from roilake.feed import Prefetch
+from roilake.hashing import keyed_hash
 from roilake.models import TwinTower
 from roilake.training.checkpoint import Checkpoints
 from roilake.training.flat import Average, FlatParameters
