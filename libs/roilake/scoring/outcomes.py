@@ -25,6 +25,8 @@ SCHEMA = pa.schema(
     [
         ("model", pa.string()),
         ("split", pa.string()),
+        ("as_of", pa.date32()),
+        ("request", pa.int64()),
         ("user", pa.int32()),
         ("cold", pa.bool_()),
         ("head", pa.list_(pa.bool_())),
@@ -114,6 +116,8 @@ def _outcomes(worker: Worker, shard: Shard, tower: Tower, judged: Judged) -> pa.
     columns = [
         pa.array([tower.name] * count),
         pa.array([shard.split] * count),
+        pa.array([shard.as_of] * count),
+        pa.array(judged.rows.root_R[:count]),
         pa.array(judged.rows.user_R[:count]),
         pa.array(judged.cold_R),
         _lists(judged.head_P, lengths),
