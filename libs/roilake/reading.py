@@ -28,7 +28,7 @@ def read_arrow(table: str, *, lake: str | Path = "./lake", ds: date | str | None
         return opened.to_arrow(table, opened.version(table))
     if table not in night.versions:
         raise LakeError(f"{lake}: night {night.ds} was published without a table {table!r}")
-    filters = {} if table in ("events", "node_ids") else {"ds": night.ds}
+    filters = {} if TABLES[table].cumulative else {"ds": night.ds}
     return opened.to_arrow(table, night.versions[table], filters=filters)
 
 

@@ -31,11 +31,12 @@ _TYPES: dict[str, tuple[T.DataType, pa.DataType]] = {
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, its type (a key of ``_TYPES``) and its meaning in a line."""
+    """One column: its name, its type (a key of ``_TYPES``), its meaning in a line, and whether it may be null."""
 
     name: str
     type: str
     meaning: str
+    nullable: bool = False
 
     @property
     def spark_type(self) -> T.DataType:
@@ -48,13 +49,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table. Rows are unique by ``key``; files are cut by ``partitions``."""
+    """One table. Rows are unique by ``key``; files are cut by ``partitions``; jobs write and read it
+    (``publish_night`` reads them all).
+
+    A night replaces its own rows. What it shows is those rows, or, of a ``cumulative`` table, all up to it.
+    """
 
     name: str
     meaning: str
     key: tuple[str, ...]
     partitions: tuple[str, ...]
     columns: tuple[Column, ...]
+    written_by: tuple[str, ...]
+    read_by: tuple[str, ...]
+    cumulative: bool
+    since: int  # layout of the lake that first had it
 
     def column(self, name: str) -> Column:
         """The column of that name. Raises KeyError."""
@@ -73,14 +82,38 @@ class Table:
         return pa.schema([pa.field(c.name, c.arrow_type) for c in self.columns])
 
 
-def _table(name: str, meaning: str, *, key: str, partitions: str = "ds", columns: str) -> Table:
-    """``columns`` has one line each: name, type, meaning, parted by the first two runs of blanks."""
+def _table(
+    name: str,
+    meaning: str,
+    *,
+    key: str,
+    partitions: str = "ds",
+    columns: str,
+    written_by: str,
+    read_by: str = "",
+    cumulative: bool = False,
+    since: int = 1,
+) -> Table:
+    """``columns`` has one line each: name, type (with ``?`` when it may be null), meaning, parted by the first two
+    runs of blanks. The other lists are parted by blanks; jobs are named without ``jobs.``."""
     rows = [line.split(None, 2) for line in columns.strip().splitlines()]
     return Table(
-        name, meaning, tuple(key.split()), tuple(partitions.split()), tuple(Column(*r) for r in rows)
+        name,
+        meaning,
+        tuple(key.split()),
+        tuple(partitions.split()),
+        tuple(Column(n, kind.rstrip("?"), text, kind.endswith("?")) for n, kind, text in rows),
+        tuple(written_by.split()),
+        tuple(read_by.split()),
+        cumulative,
+        since,
     )
 
 
+_JOBS = (
+    "ingest_events build_graph build_requests embed_interests build_rois train_models score_requests "
+    "evaluate_models publish_night"
+)
 _DS = "ds date logical date of the night that made the row"
 
 _ALL = (
@@ -88,11 +121,14 @@ _ALL = (
         "events",
         "What users did, as ingested: each night adds only the events that no earlier night holds.",
         key="ds event_id",
+        written_by="ingest_events",
+        read_by="ingest_events build_graph build_requests embed_interests",
+        cumulative=True,
         columns=f"""{_DS}
         event_id string identity of the event in its source, or a hash of its whole row
         time timestamp when it happened, UTC
         user string key of the user
-        query string key of the query; null when the event has none
+        query string? key of the query; null when the event has none
         item string key of the item
         event_type string kind of interaction, as the config says
         value double strength of the interaction (1 unless the config says otherwise)
@@ -102,6 +138,9 @@ _ALL = (
         "node_ids",
         "Dense integer id of each key, by node type. Append-only: an id stays for good.",
         key="node_type key",
+        written_by="build_graph",
+        read_by="build_graph build_requests embed_interests build_rois score_requests",
+        cumulative=True,
         columns="""node_type string user, query or item
         key string key of the node in the events
         id int dense from 0 in each type, in order of first appearance
@@ -111,6 +150,8 @@ _ALL = (
         "nodes",
         "Attributes of every node known by the end of the night.",
         key="ds node_type id",
+        written_by="build_graph",
+        read_by="train_models score_requests evaluate_models",
         columns=f"""{_DS}
         node_type string user, query or item
         id int node id
@@ -123,6 +164,8 @@ _ALL = (
         "The graph as of each window's start: one row per pair and edge type, from events before as_of only.",
         key="ds as_of edge_type src dst",
         partitions="ds as_of",
+        written_by="build_graph",
+        read_by="embed_interests score_requests evaluate_models",
         columns=f"""{_DS}
         as_of date midnight UTC whose past the edge sums up
         edge_type string SOURCE_TARGET node types; *_similar from terms
@@ -137,6 +180,8 @@ _ALL = (
         "Up to graph.max_neighbours neighbours of a node by edge type, by (weight descending, id ascending).",
         key="ds as_of edge_type src",
         partitions="ds as_of",
+        written_by="build_graph",
+        read_by="embed_interests build_rois",
         columns=f"""{_DS}
         as_of date midnight UTC whose past the lists sum up
         edge_type string SOURCE_TARGET node types
@@ -149,6 +194,8 @@ _ALL = (
         "What a node is about, as of each window's start; nodes without an event before as_of are absent.",
         key="ds as_of node_type id",
         partitions="ds as_of",
+        written_by="embed_interests",
+        read_by="build_rois train_models score_requests evaluate_models",
         columns=f"""{_DS}
         as_of date midnight UTC whose past the vector sums up
         node_type string user, query or item
@@ -162,6 +209,8 @@ _ALL = (
         "What is asked, and what was chosen: one row per positive event, or per pair to score (serve).",
         key="ds split request_id event_id",
         partitions="ds split",
+        written_by="build_requests",
+        read_by="build_rois",
         columns=f"""{_DS}
         split string train, validation, test or serve
         as_of date start of the request's window: its graph, ROI and vectors are those of this instant
@@ -169,7 +218,7 @@ _ALL = (
         user int node id of the user
         query int node id of the query, -1 when there is none
         item int node id of the chosen item, -1 in the serve split
-        label float 1 for a positive; null in the serve split
+        label float? 1 for a positive; null in the serve split
         time timestamp time of the event (serve: the end of the night)
         event_id string the event behind the row (serve: empty)""",
     ),
@@ -178,6 +227,8 @@ _ALL = (
         "Region of interest of each request and each item: fixed-size trees of neighbour ids, no features.",
         key="ds side as_of root",
         partitions="ds side as_of shard",
+        written_by="build_rois",
+        read_by="train_models score_requests evaluate_models",
         columns=f"""{_DS}
         side string request or item
         as_of date instant whose graph the tree is cut from
@@ -194,6 +245,8 @@ _ALL = (
         "models",
         "Trained models: where the weights lie and where they come from.",
         key="ds name run_id",
+        written_by="train_models",
+        read_by="build_graph build_requests embed_interests train_models score_requests evaluate_models",
         columns=f"""{_DS}
         name string name of the model in the config
         run_id string run that trained it
@@ -207,9 +260,10 @@ _ALL = (
         "recommendations",
         "Best items for each user and query of the night. Keys, not ids: consumers read this.",
         key="ds user query rank",
+        written_by="score_requests",
         columns=f"""{_DS}
         user string key of the user
-        query string key of the query; null when there is none
+        query string? key of the query; null when there is none
         rank int 1 is best
         item string key of the item
         score double score of the model, comparable within a user and query
@@ -219,15 +273,16 @@ _ALL = (
         "metrics",
         "How well each model did, with an interval.",
         key="ds run model split slice metric",
+        written_by="evaluate_models",
         columns=f"""{_DS}
         run string run that measured it
         model string name of the model
         split string validation or test
         slice string which requests: all, or a group
         metric string name of the metric
-        value double its value
-        low double lower end of the 95 % interval
-        high double upper end of the 95 % interval
+        value double? its value; null where it is not defined
+        low double? lower end of the 95 % interval
+        high double? upper end of the 95 % interval
         n long number of observations""",
     ),
     _table(
@@ -235,6 +290,7 @@ _ALL = (
         "What each job of a night did.",
         key="ds job",
         partitions="ds job",
+        written_by=_JOBS,
         columns=f"""{_DS}
         run_id string hash of config, ds and code revision
         job string name of the job
@@ -244,8 +300,8 @@ _ALL = (
         rows_in long rows read
         rows_out long rows written
         rows_quarantined long rows rejected
-        seconds double wall-clock time
-        bytes long bytes written
+        seconds double wall-clock time, in seconds
+        bytes long size of what was written, in bytes
         config_hash string digest of the night's config
         details string figures of the job's own, as JSON""",
     ),
@@ -254,6 +310,7 @@ _ALL = (
         "Rows that no table could take, and why.",
         key="ds job row",
         partitions="ds job",
+        written_by="ingest_events",
         columns=f"""{_DS}
         job string job that rejected the row
         row string the row as JSON
@@ -263,6 +320,8 @@ _ALL = (
         "publications",
         "Which versions of the tables belong together: one row a night, committed last. Readers start here.",
         key="ds",
+        written_by="publish_night",
+        read_by="build_graph build_requests embed_interests train_models",
         columns=f"""{_DS}
         run_id string run that published
         versions string->long version of each table
