@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pyspark.sql import SparkSession
@@ -13,6 +13,9 @@ from pyspark.sql import SparkSession
 from roilake.config import NightConfig
 from roilake.lake import Lake, Run, spark_session
 from roilake.lake.session import SMALL_NIGHT
+
+if TYPE_CHECKING:
+    from tests.two_nights import Nights
 
 DS = date(2020, 1, 10)
 
@@ -26,6 +29,14 @@ def spark() -> Iterator[SparkSession]:
     )
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def nights(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Nights:
+    """Two published nights on MovieLens-100K. They cost minutes: read them, write nothing to their lake."""
+    from tests.two_nights import run_nights  # the jobs and all they need: most tests do without
+
+    return run_nights(spark, tmp_path_factory.mktemp("nights"))
 
 
 @pytest.fixture
