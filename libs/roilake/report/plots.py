@@ -29,10 +29,10 @@ STYLE: Any = {
 }
 
 
-def _draw(paint: Callable[[Axes], None], height: float) -> str:
-    """An SVG of what ``paint`` puts on a pair of axes, 3.5 inches wide."""
+def draw(paint: Callable[[Axes], None], height: float, width: float = 3.5) -> str:
+    """An SVG of what ``paint`` puts on a pair of axes; sizes in inches."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.5, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         axes.spines[["top", "right", "left"]].set_visible(False)
@@ -79,7 +79,7 @@ def intervals(values: Mapping[str, Mapping[str, Any]], highlight: str) -> str:
         axes.margins(x=0.08)
         axes.locator_params(axis="x", nbins=4)
 
-    return _draw(paint, 0.5 + 0.25 * max(len(order), 1))
+    return draw(paint, 0.5 + 0.25 * max(len(order), 1))
 
 
 def lines(
@@ -128,4 +128,4 @@ def lines(
             columnspacing=1.2,
         )
 
-    return _draw(paint, 2.4)
+    return draw(paint, 2.4)
