@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from roilake.errors import ConfigError
+from roilake.errors import ConfigError, MetricError
+from roilake.evaluation.names import LISTED, parse
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -145,12 +146,50 @@ class ScoringConfig(Strict):
     drop_seen: bool = False
 
 
+class SliceConfig(Strict):
+    """Slices by the values of a ``field`` of users, items or queries (the ``values`` most frequent ones, the rest is
+    ``other``), by the number of the user's events before the window, by the day of the positive, or by the edge types
+    that linked it to the request."""
+
+    by: Literal["user", "item", "query", "activity", "day", "edge_type"]
+    field: str | None = None
+    values: Positive = 10
+
+    @model_validator(mode="after")
+    def _field_fits(self) -> SliceConfig:
+        if (self.field is not None) != (self.by in ("user", "item", "query")):
+            raise ValueError(f"by: {self.by} {'takes no' if self.field else 'needs a'} field")
+        return self
+
+
 class EvaluationConfig(Strict):
+    """``metrics`` are names as in ``roilake.evaluation.names``; ``slices`` add to those of every night."""
+
     negatives: Positive = 50
-    hit_rate_at: tuple[Positive, ...] = (50, 100, 200)
-    ndcg_at: tuple[Positive, ...] = (20,)
+    metrics: tuple[str, ...] = (
+        "auc", "auc_popular", "gauc", "pr_auc", "log_loss", "calibration_error", "hit_rate@50", "hit_rate@100",
+        "hit_rate@200", "ndcg@20", "recall@20", "mrr", "coverage@20", "novelty@20", "diversity@20",
+        "popularity_bias@20",
+    )  # fmt: skip
+    slices: dict[Annotated[str, Field(pattern=r"^\w+$")], SliceConfig] = {}
     max_requests: Positive | None = None
     bootstrap: Positive = 200
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            try:
+                parse(name)
+            except MetricError as error:
+                raise ValueError(str(error)) from error
+        return names
+
+    @property
+    def list_length(self) -> int:
+        """How many of the best items a metric of whole lists looks at, at most; 0 without such a metric."""
+        found = [parse(name) for name in self.metrics]
+        return max((k for kind, k in found if kind in LISTED and k), default=0)
 
 
 class NightConfig(Strict):
@@ -177,6 +216,19 @@ class NightConfig(Strict):
                 f"training.batch_size ({batch}) must be a multiple of roi.shards ({shards}), and that of "
                 f"training.workers ({workers}): change one of them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _slices_have_fields(self) -> NightConfig:
+        for name, cut in self.evaluation.slices.items():
+            source = {"user": self.source.users, "item": self.source.items, "query": self.source.queries}.get(
+                cut.by
+            )
+            known = source.fields if source else {}
+            if cut.field is not None and cut.field not in known:
+                raise ValueError(
+                    f"evaluation.slices.{name}: {cut.by} has no field {cut.field!r}; source maps: {', '.join(known) or 'none'}"
+                )
         return self
 
     def digest(self) -> str:

@@ -17,6 +17,7 @@ from roilake.lake import TABLES, Lake, Run
 DS = date(2020, 1, 10)
 USERS, QUERIES, ITEMS, DIM = 6, 3, 20, 4
 WINDOWS = {date(2020, 1, 9): "validation", date(2020, 1, 10): "test", date(2020, 1, 11): "serve"}
+METRICS = ("auc", "auc_popular", "hit_rate@1", "hit_rate@5", "ndcg@5")
 SIZES = {"user": USERS, "query": QUERIES, "item": ITEMS}
 
 
@@ -33,7 +34,7 @@ def small_config(**changes: Any) -> NightConfig:
         "roi": {"request_hops": [{"user_item": 2}], "item_hops": [{"item_user": 2}], "shards": 2},
         "models": {"interest_dot": {"kind": "interest_dot"}, "popularity": {"kind": "popularity"}},
         "scoring": {"top_k": 5},
-        "evaluation": {"negatives": 8, "hit_rate_at": [1, 5], "ndcg_at": [5], "bootstrap": 50},
+        "evaluation": {"negatives": 8, "metrics": METRICS, "bootstrap": 50},
     }
     for section, change in changes.items():
         tree[section] = {**tree[section], **change} if isinstance(change, dict) else change

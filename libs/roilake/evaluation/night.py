@@ -25,6 +25,7 @@ from roilake.evaluation.intervals import (
     mean_estimate,
 )
 from roilake.evaluation.metrics import Floats
+from roilake.evaluation.names import parse
 from roilake.evaluation.ranking import Ranks, ranks_among_negatives
 
 SLICES = ("all", "cold_users", "warm_users", "head_items", "tail_items")
@@ -163,11 +164,13 @@ def observe(outcomes: Outcomes, chosen_P: NDArray[np.bool_], config: EvaluationC
     request_P = outcomes.request_P[chosen_P]
     ranks = Ranks.of(_without(outcomes, chosen_P), request_P, len(outcomes.user_R))
     alone_P, user_P = ranks_among_negatives(ranks), outcomes.user_R[ranks.request_P]
+    found = [parse(name) for name in config.metrics]
+    ks = {wanted: [k for kind, k in found if kind == wanted and k] for wanted in ("hit_rate", "ndcg")}
     return {
         "auc": _pooled(outcomes, chosen_P, "uniform"),
         "auc_popular": _pooled(outcomes, chosen_P, "popular"),
-        **{f"hit_rate@{k}": Observed((alone_P <= k).astype(np.float64), user_P) for k in config.hit_rate_at},
-        **{f"ndcg@{k}": Observed(ranks.ndcg(k), outcomes.user_R) for k in config.ndcg_at},
+        **{f"hit_rate@{k}": Observed((alone_P <= k).astype(np.float64), user_P) for k in ks["hit_rate"]},
+        **{f"ndcg@{k}": Observed(ranks.ndcg(k), outcomes.user_R) for k in ks["ndcg"]},
     }
 
 

@@ -1,0 +1,31 @@
+"""Names of metrics, as configs and calls write them: ``auc``, ``recall@20``."""
+
+from __future__ import annotations
+
+import re
+
+from roilake.errors import MetricError
+
+SCORED = ("auc", "gauc", "pr_auc", "ks")
+"""Metrics of labels and scores of any scale."""
+PROBABLE = ("log_loss", "normalised_entropy", "brier", "calibration_ratio", "calibration_error")
+"""Metrics of labels and probabilities."""
+RANKED = ("hit_rate", "recall", "precision", "ndcg", "mrr", "map")
+"""Metrics of the places of relevant items, within the first K (``mrr`` and ``map`` also without K)."""
+LISTED = ("coverage", "novelty", "diversity", "popularity_bias")
+"""Metrics of the first K items shown, whether relevant or not."""
+WHOLE = ("mrr", "map")
+AUC_POPULAR = "auc_popular"
+"""Only in a night: AUC against negatives drawn by popularity."""
+
+
+def parse(name: str) -> tuple[str, int | None]:
+    """``recall@20`` -> ("recall", 20), ``auc`` -> ("auc", None). MetricError for what is no metric."""
+    found = re.fullmatch(r"([a-z_]+)(?:@([1-9]\d*))?", name)
+    kind, k = (found[1], int(found[2]) if found[2] else None) if found else (name, None)
+    plain = k is None and kind in (*SCORED, *PROBABLE, *WHOLE, AUC_POPULAR)
+    if not plain and not (k is not None and kind in (*RANKED, *LISTED)):
+        with_k = ", ".join(f"{each}@K" for each in (*RANKED, *LISTED))
+        known = ", ".join((*SCORED, AUC_POPULAR, *PROBABLE, *WHOLE, with_k))
+        raise MetricError(f"unknown metric {name!r}; there are {known} (K a whole number from 1)")
+    return kind, k
