@@ -227,7 +227,8 @@ class NightConfig(Strict):
             known = source.fields if source else {}
             if cut.field is not None and cut.field not in known:
                 raise ValueError(
-                    f"evaluation.slices.{name}: {cut.by} has no field {cut.field!r}; source maps: {', '.join(known) or 'none'}"
+                    f"evaluation.slices.{name}: {cut.by} has no field {cut.field!r}, source maps "
+                    f"{', '.join(known) or 'none'}; choose one of these or map it"
                 )
         return self
 
