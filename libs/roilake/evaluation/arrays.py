@@ -1,0 +1,69 @@
+"""What lets one definition serve numpy arrays and torch tensors: the few operations whose names differ.
+
+``xp`` is the numpy or the torch module. Tensors stay on their device; numbers are float64.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+Array = Any
+"""A numpy array or a torch tensor."""
+
+
+def namespace(*values: Any) -> Any:
+    """torch if any of the values is a tensor, else numpy. torch is never imported for this."""
+    torch = sys.modules.get("torch")
+    return torch if torch and any(isinstance(value, torch.Tensor) for value in values) else np
+
+
+def floats(values: Any, like: Any = None) -> Array:
+    """As float64; a tensor if ``values`` or ``like`` is one, on the device of the first that is."""
+    xp = namespace(values, like)
+    if xp is np:
+        return np.asarray(values, np.float64)
+    device = values.device if namespace(values) is xp else like.device
+    return xp.as_tensor(values, dtype=xp.float64, device=device)
+
+
+def integers(values: Any, like: Any = None) -> Array:
+    """As int64, as ``floats`` does."""
+    xp = namespace(values, like)
+    if xp is np:
+        return np.asarray(values).astype(np.int64)
+    device = values.device if namespace(values) is xp else like.device
+    return xp.as_tensor(values, dtype=xp.int64, device=device)
+
+
+def order(values: Array) -> Array:
+    """Places that sort ``values`` ascending, equal ones in the order that they have."""
+    xp = namespace(values)
+    return np.argsort(values, kind="stable") if xp is np else xp.argsort(values, stable=True)
+
+
+def sums(index: Array, values: Array, size: int) -> Array:
+    """Sum of the values of each index 0..size-1."""
+    return namespace(values).bincount(index, weights=values, minlength=size)
+
+
+def counts(index: Array, size: int) -> Array:
+    """How often each index 0..size-1 occurs."""
+    return namespace(index).bincount(index, minlength=size)
+
+
+def runs(*sorted_by: Array) -> Array:
+    """Number 0, 1, ... of the run of equal entries that each place belongs to."""
+    first = sorted_by[0]
+    xp = namespace(first)
+    new = xp.zeros_like(first, dtype=xp.int64)
+    for values in sorted_by:
+        new[1:] |= integers(values[1:] != values[:-1])
+    return xp.cumsum(new, 0)
+
+
+def host(values: Array) -> np.ndarray:
+    """As a numpy array."""
+    return values if isinstance(values, np.ndarray) else values.detach().cpu().numpy()
