@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from roilake.errors import ConfigError
-from roilake.models import FeatureSchema, ItemBatch, RequestBatch, TypeFeatures, build, kinds
+from roilake.models import FeatureSchema, ItemBatch, RequestBatch, TypeFeatures, build, is_matrix_kind, kinds
 from roilake.roi.layout import RoiLayout
 
 SIZES = {"user": 7, "query": 5, "item": 11}
@@ -19,6 +19,7 @@ REQUEST = RoiLayout.of(
 ITEM = RoiLayout.of(({"item_user": 2, "item_query": 2},), ("item",))
 SCHEMA = FeatureSchema(SIZES, 13, {"user": (3,), "query": (), "item": (4, 2)}, INTEREST)
 GRAPH_KINDS = ("zoomer", "graphsage", "gat")
+TOWERS = tuple(kind for kind in kinds() if not is_matrix_kind(kind))
 
 
 def features() -> dict[str, TypeFeatures]:
@@ -86,7 +87,7 @@ def _seed() -> None:
     torch.manual_seed(3)
 
 
-@pytest.mark.parametrize("kind", kinds())
+@pytest.mark.parametrize("kind", TOWERS)
 def test_towers_meet_in_one_space(kind: str) -> None:
     model, given = shaken(kind), features()
     request_BD, item_ID = model.embed_requests(requests(), given), model.embed_items(items(), given)

@@ -1,21 +1,28 @@
-"""Models: torch modules, no Spark and no I/O. One file per model, named as a config's ``kind``: it holds ``Options``
-(validated) and ``Model(options, schema, request_layout, item_layout)``: a new model costs one file and one config."""
+"""Models: no Spark and no I/O but their own arrays. One file per model, named as a config's ``kind``, of two families:
+twin towers (torch modules over ROIs) hold ``Options`` (validated) and ``Model(options, schema, request_layout,
+item_layout)``; baselines of the user-item matrix alone hold ``Options`` and ``Model(options)`` with ``fit``, see
+``matrix``. A new model costs one file and one config."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from types import ModuleType
 from typing import Any
 
+import numpy as np
+import scipy.sparse as sp
 from pydantic import BaseModel, ValidationError
 
 from roilake.errors import ConfigError
 from roilake.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch, TypeFeatures
+from roilake.models.matrix import Factors, Fitted, MatrixModel, Progress, interactions, load_fitted
 from roilake.models.tower import TwinTower
 from roilake.roi.layout import RoiLayout
 
 __all__ = [
     "FeatureSchema",
+    "Fitted",
     "ItemBatch",
     "NodeFeatures",
     "RequestBatch",
@@ -23,10 +30,14 @@ __all__ = [
     "TypeFeatures",
     "build",
     "check",
+    "fit",
+    "interactions",
+    "is_matrix_kind",
     "kinds",
+    "load_fitted",
 ]
 
-_SHARED = {"attention", "batch", "encoder", "graph_tower", "tower", "tree"}
+_SHARED = {"attention", "batch", "encoder", "graph_tower", "matrix", "tower", "tree"}
 
 
 def kinds() -> tuple[str, ...]:
@@ -41,18 +52,31 @@ def build(
     request_layout: RoiLayout,
     item_layout: RoiLayout,
 ) -> TwinTower:
-    """An untrained model of this kind. Raises ConfigError for an unknown kind or option."""
+    """An untrained twin tower of this kind. Raises ConfigError for an unknown kind or option."""
     checked = check(kind, options)
-    module = importlib.import_module(f"roilake.models.{kind}")
-    model: TwinTower = module.Model(checked, schema, request_layout, item_layout)
+    model: TwinTower = _module(kind).Model(checked, schema, request_layout, item_layout)
     return model
+
+
+def is_matrix_kind(kind: str) -> bool:
+    """True for a baseline of the user-item matrix (``fit``), False for a twin tower (``build``)."""
+    return issubclass(_module(kind).Model, MatrixModel)
+
+
+def fit(kind: str, options: dict[str, Any], seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
+    """The baseline of this kind, fitted to a 0/1 matrix [U, I] float32 (see ``interactions``). A matrix without a
+    single 1 teaches nothing: every score is 0. Raises ConfigError for an unknown kind or option."""
+    checked = check(kind, options)
+    if seen_UI.nnz == 0:
+        users, items = seen_UI.shape
+        return Factors(np.zeros((users, 1), np.float32), np.zeros((items, 1), np.float32))
+    fitted: Fitted = _module(kind).Model(checked).fit(seen_UI, seed, progress)
+    return fitted
 
 
 def check(kind: str, options: dict[str, Any]) -> BaseModel:
     """The options of a model of this kind, validated. Raises ConfigError for an unknown kind or option."""
-    if kind not in kinds():
-        raise ConfigError(f"models: unknown kind {kind!r}: one of {', '.join(kinds())}")
-    module = importlib.import_module(f"roilake.models.{kind}")
+    module = _module(kind)
     try:
         checked: BaseModel = module.Options.model_validate(options)
     except ValidationError as error:
@@ -61,3 +85,9 @@ def check(kind: str, options: dict[str, Any]) -> BaseModel:
         known = ", ".join(module.Options.model_fields) or "none"
         raise ConfigError(f"models: {kind}: option {key!r}: {first['msg']} (options: {known})") from error
     return checked
+
+
+def _module(kind: str) -> ModuleType:
+    if kind not in kinds():
+        raise ConfigError(f"models: unknown kind {kind!r}: one of {', '.join(kinds())}")
+    return importlib.import_module(f"roilake.models.{kind}")

@@ -6,14 +6,29 @@ Legend: B rows, P positions, K fields, k neighbours, R relations, D = ``dim``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from roilake.models.tree import Children
+from roilake.roi.layout import Slot
 
 NEVER = -1e9
+
+
+@dataclass(frozen=True)
+class Attention:
+    """What one combination of a parent with its children weighed, at each position of the parent.
+
+    ``edge[i]`` [B, P, k] are the weights of the children in ``slots[i]``: they sum to 1, or are all 0 where there are
+    none. ``semantic_BPR`` are those of the parent's own vector (first) and of each slot's aggregate: they sum to 1.
+    """
+
+    slots: tuple[Slot, ...]
+    edge: tuple[Tensor, ...]
+    semantic_BPR: Tensor
 
 
 class FeatureAttention(nn.Module):
@@ -50,19 +65,19 @@ class EdgeAttention(nn.Module):
     vectors are near 0 and would weigh all alike. The public code keeps the 5 largest of its 5 neighbours and takes the
     softmax twice; the first does nothing and the second only flattens, so both are left out.
 
-    Shapes: context [B, P, D], neighbours [B, P, k, D] -> [B, P, D].
+    Shapes: context [B, P, D], neighbours [B, P, k, D] -> agg [B, P, D], a [B, P, k].
     """
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
         self.temperature = nn.Parameter(torch.tensor(temperature))
 
-    def forward(self, context_BPD: Tensor, children: Children) -> Tensor:
+    def forward(self, context_BPD: Tensor, children: Children) -> tuple[Tensor, Tensor]:
         vectors_BPkD = children.vectors_BPkD()
         logit_BPk = torch.einsum("bpd,bpkd->bpk", context_BPD, vectors_BPkD) * self.temperature
         masked_BPk = F.leaky_relu(logit_BPk).masked_fill(~children.mask_BPk, NEVER)
         weight_BPk = torch.softmax(masked_BPk, dim=2) * children.mask_BPk
-        return torch.einsum("bpk,bpkd->bpd", weight_BPk, vectors_BPkD)
+        return torch.einsum("bpk,bpkd->bpd", weight_BPk, vectors_BPkD), weight_BPk
 
 
 class SemanticAttention(nn.Module):
@@ -73,7 +88,7 @@ class SemanticAttention(nn.Module):
     The public code follows with a matrix on the concatenation; here each relation has its own matrix already
     (``GraphTower`` maps), and the sum keeps the residual path. w and w_g start at 0.
 
-    Shapes: context [B, P, D], relations R x [B, P, D] -> [B, P, D].
+    Shapes: context [B, P, D], relations R x [B, P, D] -> z [B, P, D], b [B, P, R].
     """
 
     def __init__(self, dim: int) -> None:
@@ -83,8 +98,8 @@ class SemanticAttention(nn.Module):
             nn.init.zeros_(linear.weight)
         nn.init.zeros_(self.relation.bias)
 
-    def forward(self, context_BPD: Tensor, relations: Sequence[Tensor]) -> Tensor:
+    def forward(self, context_BPD: Tensor, relations: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         stacked_BPRD = torch.stack(list(relations), dim=2)
         logit_BPR = F.elu(self.relation(stacked_BPRD).squeeze(-1) + self.context(context_BPD))
-        weight_BPR = torch.softmax(F.leaky_relu(logit_BPR), dim=2) * len(relations)
-        return (weight_BPR.unsqueeze(-1) * stacked_BPRD).sum(dim=2)
+        weight_BPR = torch.softmax(F.leaky_relu(logit_BPR), dim=2)
+        return ((weight_BPR * len(relations)).unsqueeze(-1) * stacked_BPRD).sum(dim=2), weight_BPR

@@ -63,10 +63,14 @@ class Children:
             return self.nodes.bag(self.ids_BPk, weight_BPk)
         return torch.einsum("bpk,bpkd->bpd", weight_BPk, self.vectors)
 
+    def equal_weights(self) -> Tensor:
+        """The same weight for each neighbour of a parent [B, P, k]; they sum to 1, or are 0 where there are none."""
+        mask_BPk = self.mask_BPk.float()
+        return mask_BPk / mask_BPk.sum(dim=2, keepdim=True).clamp(min=1)
+
     def mean(self) -> Tensor:
         """Mean of the neighbours' vectors [B, P, D]; 0 where there are none."""
-        mask_BPk = self.mask_BPk.float()
-        return self.sum(mask_BPk / mask_BPk.sum(dim=2, keepdim=True).clamp(min=1))
+        return self.sum(self.equal_weights())
 
 
 Combine = Callable[[Tensor, Sequence[Children], int], Tensor]

@@ -14,8 +14,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from roilake.models.attention import EdgeAttention, FeatureAttention, SemanticAttention
-from roilake.models.batch import FeatureSchema, NodeFeatures
+from roilake.models.attention import Attention, EdgeAttention, FeatureAttention, SemanticAttention
+from roilake.models.batch import FeatureSchema, NodeFeatures, RequestBatch
 from roilake.models.encoder import NODE_TYPES
 from roilake.models.graph_tower import GraphOptions, GraphTower
 from roilake.models.graphsage import map_name, neighbour_maps
@@ -72,6 +72,18 @@ class Model(GraphTower):
             hops = {slot.hop for slot in (*request_layout.slots, *item_layout.slots)}
             self.semantic = nn.ModuleDict({f"hop{hop}": SemanticAttention(self.width(hop)) for hop in hops})
         self.zoomer_options = options
+        self._attention: list[Attention] | None = None
+
+    def attention(self, batch: RequestBatch, features: NodeFeatures) -> list[Attention]:
+        """The weights with which ``embed_requests`` combines, deepest hop first. A level that is switched off weighs
+        all alike."""
+        kept: list[Attention] = []
+        self._attention = kept
+        try:
+            self.embed_requests(batch, features)
+        finally:
+            self._attention = None
+        return kept
 
     def roots(self, ids: Sequence[Tensor], types: Sequence[str], features: NodeFeatures) -> list[Tensor]:
         if not self.zoomer_options.feature_attention:
@@ -85,20 +97,30 @@ class Model(GraphTower):
     def combine(self, parent_BPD: Tensor, children: Sequence[Children], hop: int, focal_BD: Tensor) -> Tensor:
         focal_B1D = focal_BD.unsqueeze(1)[..., : self.width(hop)]
         context_BPD = focal_B1D.expand_as(parent_BPD) if hop == 1 else focal_B1D + parent_BPD
-        relations = [parent_BPD, *(self._aggregate(context_BPD, child) for child in children)]
-        if self.zoomer_options.semantic_attention:
-            combined: Tensor = self.semantic[f"hop{hop}"](context_BPD, relations)
-            return combined
-        return sum(relations[1:], relations[0])
+        pooled = [self._pool(context_BPD, child) for child in children]
+        mapped = [self.maps[map_name(c.slot)](agg) for c, (agg, _) in zip(children, pooled, strict=True)]
+        combined_BPD, weight_BPR = self._relate(context_BPD, [parent_BPD, *mapped], hop)
+        if self._attention is not None:
+            weights = tuple(weight_BPk for _, weight_BPk in pooled)
+            self._attention.append(Attention(tuple(c.slot for c in children), weights, weight_BPR))
+        return combined_BPD
 
-    def _aggregate(self, context_BPD: Tensor, child: Children) -> Tensor:
-        name = map_name(child.slot)
-        if self.zoomer_options.edge_attention:
-            pooled_BPD = self.edge[name](context_BPD[..., : self.neighbour_dim], child)
-        else:
-            pooled_BPD = child.mean()
-        mapped: Tensor = self.maps[name](pooled_BPD)
-        return mapped
+    def _pool(self, context_BPD: Tensor, child: Children) -> tuple[Tensor, Tensor]:
+        """The children's aggregate [B, P, D or V] and their weights [B, P, k]."""
+        if not self.zoomer_options.edge_attention:
+            return child.mean(), child.equal_weights()
+        pooled: tuple[Tensor, Tensor] = self.edge[map_name(child.slot)](
+            context_BPD[..., : self.neighbour_dim], child
+        )
+        return pooled
+
+    def _relate(self, context_BPD: Tensor, relations: Sequence[Tensor], hop: int) -> tuple[Tensor, Tensor]:
+        """The relations' sum [B, P, D] and their weights [B, P, R]."""
+        if not self.zoomer_options.semantic_attention:
+            equal_BPR = context_BPD.new_full((*context_BPD.shape[:2], len(relations)), 1 / len(relations))
+            return sum(relations[1:], relations[0]), equal_BPR
+        related: tuple[Tensor, Tensor] = self.semantic[f"hop{hop}"](context_BPD, relations)
+        return related
 
     def neighbour_nodes(
         self, layout: RoiLayout, neighbours_BS: Tensor, features: NodeFeatures, context_BD: Tensor
