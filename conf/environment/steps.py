@@ -17,7 +17,7 @@ from supplies import HERE, ROOT, Run
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 SPARK_JARS = VENV / "lib" / "python3.11" / "site-packages" / "pyspark" / "jars"
-KERNEL = ROOT / "libs" / "roilake" / "roi"
+KERNELS = tuple(ROOT / "libs" / "roilake" / room for room in ("roi", "graph"))
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,10 @@ def install_project(run: Run) -> None:
     _install(run, "--no-deps", "--no-build-isolation", "--editable", ROOT)
 
 
-def compile_kernel(run: Run) -> None:
-    """The ROI kernel's shared library, beside its source."""
-    run([PYTHON, "-m", "roilake.roi.build_kernel"])
+def compile_kernels(run: Run) -> None:
+    """The shared libraries of the ROI and the graph kernel, beside their sources."""
+    for room in KERNELS:
+        run([PYTHON, "-m", f"roilake.{room.name}.build_kernel"])
 
 
 def _install(run: Run, *arguments: str | Path) -> None:
@@ -103,9 +104,9 @@ STEPS = (
     ),
     Step("roilake", (ROOT / "pyproject.toml",), install_project, "check pyproject.toml"),
     Step(
-        "roi kernel",
-        tuple(sorted((*KERNEL.glob("*.[ch]"), *KERNEL.glob("build_kernel.py")))),
-        compile_kernel,
+        "kernels",
+        tuple(sorted(file for room in KERNELS for file in (*room.glob("*.[ch]"), room / "build_kernel.py"))),
+        compile_kernels,
         "look for the first `error:` in the log; the kernel needs gcc 9 or later",
     ),
 )

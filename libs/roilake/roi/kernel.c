@@ -111,7 +111,7 @@ BY_EIGHT(AVX2, score_avx2, add_avx2)
 BY_EIGHT(VNNI, score_vnni, add_vnni)
 #endif
 
-int64_t roi_source(void) { return ROI_SOURCE; }
+int64_t kernel_source(void) { return KERNEL_SOURCE; }
 
 /* 2: AVX512-VNNI, 1: AVX2, 0: plain C. */
 int roi_instruction_set(void) {

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from roilake.errors import RoilakeError
+from roilake import native
 from roilake.roi.build_kernel import LIBRARY, source_digest
 
 SAMPLERS = {"roi": 0, "weighted": 1, "uniform": 2}
@@ -104,13 +104,6 @@ def _check(neighbours: NDArray, relevance: NDArray, dim: int, focal_dim: int, en
 @cache
 def _library() -> ctypes.CDLL:
     """Load the kernel once a process. Raises RoilakeError when it is missing or older than its source."""
-    remedy = "run: python -m roilake.roi.build_kernel"
-    try:
-        library = ctypes.CDLL(str(LIBRARY))
-    except OSError as error:
-        raise RoilakeError(f"ROI kernel: {LIBRARY.name} cannot be loaded ({error}); {remedy}") from error
-    library.roi_source.restype = ctypes.c_int64
+    library = native.load("ROI", source_digest(), LIBRARY, remedy="run: python -m roilake.roi.build_kernel")
     library.roi_expand.argtypes = (ctypes.c_void_p, ctypes.c_int)
-    if library.roi_source() != source_digest():
-        raise RoilakeError(f"ROI kernel: {LIBRARY.name} is older than kernel.c; {remedy}")
     return library

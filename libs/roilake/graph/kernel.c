@@ -1,0 +1,313 @@
+/* The hot loops of graph building: keys to ids, sums of pairs, and the strongest neighbours of a node.
+ *
+ * A record is the sum of a pair's moments up to an instant: a key (source, target, instant: bits from high to low) and
+ * units, whole numbers of 2^-30, so sums are exact and no cut into tasks shows in them; timed records add the first and
+ * the last time. Records are sorted by radix and spilled as runs, keys as differences of variable length. A list keeps
+ * the M strongest (weight descending, id ascending): the top of tops of disjoint targets is the top of all, so a hub's
+ * whole list is never in one place. */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DIGIT = 11, DIGITS = 1 << DIGIT };
+
+int64_t kernel_source(void) { return KERNEL_SOURCE; }
+
+/* Finalizer of splitmix64. */
+static inline uint64_t mix(uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+/* ---- Keys: an open hash table of ids; key i is text[at[i] .. at[i + 1]). size is a power of two, slots start at -1. */
+
+static uint64_t hash_text(const uint8_t *text, int64_t length) {
+    uint64_t hash = (uint64_t)length, word;
+    for (; length >= 8; text += 8, length -= 8) memcpy(&word, text, 8), hash = mix(hash ^ word);
+    word = 0;
+    memcpy(&word, text, (size_t)length);
+    return mix(hash ^ word);
+}
+
+void keys_index(const uint8_t *text, const int64_t *at, int64_t keys, int32_t *slots, int64_t size) {
+    for (int64_t i = 0; i < keys; i++) {
+        int64_t slot = (int64_t)hash_text(text + at[i], at[i + 1] - at[i]) & (size - 1);
+        while (slots[slot] >= 0) slot = (slot + 1) & (size - 1);
+        slots[slot] = (int32_t)i;
+    }
+}
+
+/* ids[j] of the asked keys, -1 for one that is not there. */
+void keys_find(const uint8_t *text, const int64_t *at, const int32_t *slots, int64_t size, const uint8_t *asked,
+               const int32_t *asked_at, int64_t count, int32_t *ids) {
+    for (int64_t j = 0; j < count; j++) {
+        const uint8_t *key = asked + asked_at[j];
+        int64_t length = asked_at[j + 1] - asked_at[j], slot = (int64_t)hash_text(key, length) & (size - 1);
+        for (ids[j] = -1; slots[slot] >= 0; slot = (slot + 1) & (size - 1)) {
+            int64_t found = slots[slot];
+            if (at[found + 1] - at[found] == length && !memcmp(text + at[found], key, (size_t)length)) {
+                ids[j] = (int32_t)found;
+                break;
+            }
+        }
+    }
+}
+
+/* Earliest time and number of events of each code; a negative code is none. */
+void keys_seen(const int32_t *codes, const int64_t *time, int64_t events, int64_t *first, int64_t *count) {
+    for (int64_t i = 0; i < events; i++) {
+        int32_t code = codes[i];
+        if (code < 0) continue;
+        if (time[i] < first[code]) first[code] = time[i];
+        count[code]++;
+    }
+}
+
+/* ---- Records: width words each: key, units, and for timed ones first and last time. */
+
+/* Sort by the low `bits` of the key; the result lies in a, scratch in b. */
+static inline __attribute__((always_inline)) void sort_width(uint64_t *a, uint64_t *b, int64_t n, int bits, int width) {
+    uint64_t *from = a, *to = b;
+    for (int shift = 0; shift < bits; shift += DIGIT) {
+        int64_t place[DIGITS] = {0}, sum = 0;
+        for (int64_t i = 0; i < n; i++) place[(from[i * width] >> shift) & (DIGITS - 1)]++;
+        if (place[(from[0] >> shift) & (DIGITS - 1)] == n) continue;
+        for (int d = 0; d < DIGITS; d++) {
+            int64_t here = place[d];
+            place[d] = sum, sum += here;
+        }
+        for (int64_t i = 0; i < n; i++) {
+            int64_t target = place[(from[i * width] >> shift) & (DIGITS - 1)]++;
+            for (int k = 0; k < width; k++) to[target * width + k] = from[i * width + k];
+        }
+        uint64_t *swap = from;
+        from = to, to = swap;
+    }
+    if (from != a) memcpy(a, from, (size_t)n * (size_t)width * 8);
+}
+
+static void sort_records(uint64_t *a, uint64_t *b, int64_t n, int bits, int width) {
+    if (n < 2) return;
+    if (width == 2) sort_width(a, b, n, bits, 2);
+    else sort_width(a, b, n, bits, 4);
+}
+
+/* Sum up neighbouring records of one key, in place; returns how many are left. */
+static int64_t sum_runs(uint64_t *a, int64_t n, int width) {
+    int64_t out = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t *from = a + i * width, *last = a + (out - 1) * width;
+        if (out && last[0] == from[0]) {
+            last[1] += from[1];
+            if (width == 4) {
+                if ((int64_t)from[2] < (int64_t)last[2]) last[2] = from[2];
+                if ((int64_t)from[3] > (int64_t)last[3]) last[3] = from[3];
+            }
+        } else {
+            memmove(a + out++ * width, from, (size_t)width * 8);
+        }
+    }
+    return out;
+}
+
+/* A run: number of records, then each as (difference to the key before, 2 bits of length of units), units, times. */
+static uint8_t *encode(const uint64_t *a, int64_t n, int width, uint8_t *out) {
+    uint64_t before = 0;
+    memcpy(out, &n, 8), out += 8;
+    for (int64_t i = 0; i < n; i++, a += width) {
+        int wide = a[1] >> 32 != 0;
+        uint64_t step = a[0] - before;
+        uint8_t low = (uint8_t)((step & 63) << 1 | (uint64_t)wide);
+        before = a[0];
+        for (step >>= 6; step; step >>= 7) *out++ = low | 128, low = (uint8_t)(step & 127);
+        *out++ = low;
+        memcpy(out, &a[1], wide ? 8 : 4), out += wide ? 8 : 4;
+        if (width == 4) memcpy(out, &a[2], 16), out += 16;
+    }
+    return out;
+}
+
+static int64_t decode(const uint8_t *in, int width, uint64_t *a) {
+    int64_t n;
+    uint64_t key = 0;
+    memcpy(&n, in, 8), in += 8;
+    for (int64_t i = 0; i < n; i++, a += width) {
+        uint8_t byte = *in++;
+        int wide = byte & 1;
+        uint64_t step = (byte & 127) >> 1;
+        for (int shift = 6; byte & 128; shift += 7) byte = *in++, step |= (uint64_t)(byte & 127) << shift;
+        a[0] = key += step, a[1] = 0;
+        memcpy(&a[1], in, wide ? 8 : 4), in += wide ? 8 : 4;
+        if (width == 4) memcpy(&a[2], in, 16), in += 16;
+    }
+    return n;
+}
+
+/* Which of the parts a pair belongs to: that of its source, or for a source that is spread over several, one of those
+ * by its target. */
+static inline int64_t part_of(uint64_t source, uint64_t target, const uint8_t *spread, int64_t parts) {
+    uint64_t salt = spread && spread[source] > 1 ? mix(target) % spread[source] : 0;
+    return (int64_t)(mix(source + (salt << 40)) % (uint64_t)parts);
+}
+
+/* Spill n records: one run for each part, at out[offsets[p] .. offsets[p + 1]). low: bits of the instant, mid: of the
+ * target. records and scratch hold n records each. */
+void records_spill(uint64_t *records, uint64_t *scratch, int64_t n, int64_t width, int64_t low, int64_t mid,
+                   int64_t bits, const uint8_t *spread, int64_t parts, uint8_t *out, int64_t *offsets) {
+    int64_t *place = calloc((size_t)parts + 1, 8);
+    uint64_t target = ((uint64_t)1 << mid) - 1;
+#define PART(i) part_of(records[(i) * width] >> (low + mid), (records[(i) * width] >> low) & target, spread, parts)
+    for (int64_t i = 0; i < n; i++) place[PART(i) + 1]++;
+    for (int64_t p = 0; p < parts; p++) place[p + 1] += place[p];
+    for (int64_t i = 0; i < n; i++) memcpy(scratch + place[PART(i)]++ * width, records + i * width, (size_t)width * 8);
+    uint8_t *end = out;
+    for (int64_t p = 0, start = 0; p < parts; start = place[p++]) {
+        int64_t here = place[p] - start;
+        sort_records(scratch + start * width, records, here, (int)bits, (int)width);
+        offsets[p] = end - out;
+        end = encode(scratch + start * width, sum_runs(scratch + start * width, here, (int)width), (int)width, end);
+    }
+    offsets[parts] = end - out;
+    free(place);
+}
+
+/* All records of some runs, by key, summed up. records and scratch hold as many as the runs together. */
+int64_t records_gather(const uint8_t *const *runs, int64_t count, int64_t width, int64_t bits, uint64_t *records,
+                       uint64_t *scratch) {
+    int64_t n = 0;
+    for (int64_t r = 0; r < count; r++) n += decode(runs[r], (int)width, records + n * width);
+    sort_records(records, scratch, n, (int)bits, (int)width);
+    return sum_runs(records, n, (int)width);
+}
+
+/* Pairs with what they weigh at instant number `now`: units of earlier instants times decay[instant], rounded. first
+ * and last may be null. Returns the number of pairs. */
+int64_t records_pairs(const uint64_t *records, int64_t n, int64_t width, int64_t low, int64_t mid, int64_t now,
+                      const double *decay, int32_t *source, int32_t *target, float *weight, int64_t *first,
+                      int64_t *last) {
+    uint64_t instants = ((uint64_t)1 << low) - 1, targets = ((uint64_t)1 << mid) - 1, before = UINT64_MAX, units = 0;
+    int64_t pairs = 0;
+    for (int64_t i = 0; i < n; i++, records += width) {
+        int64_t instant = (int64_t)(records[0] & instants);
+        uint64_t pair = records[0] >> low;
+        if (instant > now) continue;
+        if (pair != before) {
+            source[pairs] = (int32_t)(pair >> mid), target[pairs] = (int32_t)(pair & targets);
+            if (first) first[pairs] = (int64_t)records[2], last[pairs] = INT64_MIN;
+            pairs++, before = pair, units = 0;
+        }
+        units += instant == now ? records[1] : (uint64_t)rint((double)records[1] * decay[instant]);
+        weight[pairs - 1] = (float)((double)units / 1073741824.0);
+        if (first && (int64_t)records[2] < first[pairs - 1]) first[pairs - 1] = (int64_t)records[2];
+        if (last && (int64_t)records[3] > last[pairs - 1]) last[pairs - 1] = (int64_t)records[3];
+    }
+    return pairs;
+}
+
+/* ---- Lists. An entry is strength (inverted bits of its weight, which is not negative) above id: smallest first. */
+
+static inline uint64_t entry_of(float weight, int32_t id) {
+    uint32_t bits;
+    memcpy(&bits, &weight, 4);
+    return (uint64_t)~bits << 32 | (uint32_t)id;
+}
+
+/* Keep the entry among the best; returns how many there are, or -1 when it is weaker than a full list's last. */
+static inline int64_t offer(uint64_t *best, int64_t count, int64_t most, uint64_t entry) {
+    if (count == most && entry >= best[most - 1]) return -1;
+    int64_t place = count < most ? count : most - 1, low = 0, high = place;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        if (best[middle] < entry) low = middle + 1;
+        else high = middle;
+    }
+    memmove(best + low + 1, best + low, (size_t)(place - low) * 8);
+    best[low] = entry;
+    return count < most ? count + 1 : most;
+}
+
+/* The strongest `most` targets of each source, as lists one after another at out: source, length (int32 each), entries.
+ * The lists of part p lie at out[offsets[p] .. offsets[p + 1]). nodes: number of possible sources. Returns 0, or -1
+ * when there is no memory. */
+int lists_spill(const int32_t *source, const int32_t *target, const float *weight, int64_t pairs, int64_t nodes,
+                int64_t most, int64_t parts, uint8_t *out, int64_t *offsets) {
+    int64_t *place = calloc((size_t)nodes + 1, 8), *length = calloc((size_t)parts + 1, 8);
+    uint64_t *entries = malloc((size_t)(pairs + 1) * 8), *best = malloc((size_t)(most + 1) * 8);
+    if (!place || !length || !entries || !best) return free(place), free(length), free(entries), free(best), -1;
+    for (int64_t i = 0; i < pairs; i++) place[source[i]]++;
+    for (int64_t s = 0, sum = 0; s < nodes; s++) {
+        int64_t here = place[s], kept = here < most ? here : most;
+        place[s] = sum, sum += here;
+        if (here) length[mix((uint64_t)s) % (uint64_t)parts] += 8 + 8 * kept;
+    }
+    for (int64_t i = 0; i < pairs; i++) entries[place[source[i]]++] = entry_of(weight[i], target[i]);
+    for (int64_t p = 0, sum = 0; p <= parts; p++) {
+        int64_t here = p < parts ? length[p] : 0;
+        offsets[p] = length[p] = sum, sum += here;
+    }
+    for (int64_t s = 0, start = 0; s < nodes; start = place[s++]) {
+        int64_t count = 0, part = (int64_t)(mix((uint64_t)s) % (uint64_t)parts);
+        if (place[s] == start) continue;
+        for (int64_t i = start; i < place[s]; i++) {
+            int64_t now = offer(best, count, most, entries[i]);
+            if (now > 0) count = now;
+        }
+        int32_t head[2] = {(int32_t)s, (int32_t)count};
+        memcpy(out + length[part], head, 8);
+        memcpy(out + length[part] + 8, best, (size_t)count * 8);
+        length[part] += 8 + 8 * count;
+    }
+    free(place), free(length), free(entries), free(best);
+    return 0;
+}
+
+/* Number of lists and of entries in some bytes of lists. */
+void lists_size(const uint8_t *in, int64_t bytes, int64_t *lists, int64_t *entries) {
+    for (const uint8_t *end = in + bytes; in < end; (*lists)++) {
+        int32_t head[2];
+        memcpy(head, in, 8);
+        *entries += head[1], in += 8 + 8 * (int64_t)head[1];
+    }
+}
+
+/* Merge lists of several pieces: for each source in order its id, where its list starts (starts[count] is the end), and
+ * the strongest `most` ids and weights. found and scratch hold 2 words for each list. Returns the number of sources. */
+int64_t lists_merge(const uint8_t *const *pieces, const int64_t *bytes, int64_t count, int64_t most, uint64_t *found,
+                    uint64_t *scratch, int32_t *source, int32_t *starts, int32_t *ids, float *weights) {
+    uint64_t *best = malloc((size_t)(most + 1) * 8);
+    int64_t lists = 0, sources = 0, end = 0;
+    if (!best) return -1;
+    for (int64_t p = 0; p < count; p++)
+        for (const uint8_t *in = pieces[p], *stop = in + bytes[p]; in < stop; lists++) {
+            int32_t head[2];
+            memcpy(head, in, 8);
+            found[2 * lists] = (uint64_t)head[0], found[2 * lists + 1] = (uint64_t)(uintptr_t)in;
+            in += 8 + 8 * (int64_t)head[1];
+        }
+    sort_records(found, scratch, lists, 32, 2);
+    for (int64_t l = 0, kept = 0; l < lists; l++) {
+        const uint8_t *in = (const uint8_t *)(uintptr_t)found[2 * l + 1];
+        int32_t head[2];
+        memcpy(head, in, 8);
+        for (int64_t i = 0; i < head[1]; i++) {
+            uint64_t entry;
+            memcpy(&entry, in + 8 + 8 * i, 8);
+            int64_t now = offer(best, kept, most, entry);
+            if (now < 0) break; /* a list is in order: the rest is weaker still */
+            kept = now;
+        }
+        if (l + 1 < lists && found[2 * l + 2] == found[2 * l]) continue;
+        source[sources] = head[0], starts[sources++] = (int32_t)end;
+        for (int64_t i = 0; i < kept; i++, end++) {
+            uint32_t bits = ~(uint32_t)(best[i] >> 32);
+            memcpy(weights + end, &bits, 4);
+            ids[end] = (int32_t)(uint32_t)best[i];
+        }
+        kept = 0;
+    }
+    starts[sources] = (int32_t)end;
+    free(best);
+    return sources;
+}
