@@ -8,7 +8,7 @@ from roilake.config import NightConfig
 from roilake.errors import AuditError
 from roilake.evaluation.gates import audit
 from roilake.job import JobResult, main, recorded
-from roilake.lake import Lake
+from roilake.lake import Lake, Publication
 from roilake.report import gather, report_path, table_versions, write_page
 
 
@@ -20,14 +20,15 @@ def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
         versions = {table: record.pin(table) for table in table_versions(lake)}
         problems = audit(lake, config, ds, versions)
         record.progress(f"audit: {len(problems)} failed checks")
-        identity = (record.run.run_id, record.run.code_revision)
+        written = config.model_dump_json()
+        night = Publication(ds, record.run.run_id, versions, written, record.run.code_revision)
         path = report_path(lake, ds)
-        write_page(gather(lake, config, ds, identity, versions, tuple(problems)), path)
+        write_page(gather(lake, night, tuple(problems)), path)
         record.details |= {"report": str(path.relative_to(lake.folder)), "problems": problems}
         record.progress(f"wrote the report {path}")
         if problems:
             raise AuditError(f"night {ds} is not published: {'; '.join(problems)} (report: {path})")
-        lake.publish(ds, versions, record.run, config.model_dump_json())
+        lake.publish(ds, versions, record.run, written)
         record.outputs["publications"] = lake.version("publications")
     return record.result
 

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import date
 from functools import cache
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 
-from roilake.report.page import duration, label, number, render, size, verdict, write_page
-from tests.report.sample import MODELS, NAMES, failed, sample
+import pytest
+
+from roilake.models import kinds
+from roilake.models.graph_tower import GraphTower
+from roilake.report import costs, quality, slices
+from roilake.report.changes import Change, changes, difference
+from roilake.report.contents import Contents
+from roilake.report.headline import headline
+from roilake.report.page import render, write_page
+from roilake.report.words import duration, in_order, label, number, signed, size
+from tests.report.sample import MODELS, NAMES, failed, last_night, measure, metrics, night, runs, sample
 
 good = cache(lambda: render(sample()))
 bad = cache(lambda: render(failed()))
@@ -30,6 +41,7 @@ class Tags(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+        self.text += " " if tag in ("td", "th") else ""
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -46,16 +58,108 @@ def test_the_page_says_what_the_night_did() -> None:
     page = good()
     text = text_of(page)
     assert "Published movielens, night of 10 April 1998" in text
-    assert "zoomer has the highest value of 6 models in 5 of 6 test metrics." in text
-    assert "clearly ahead in 4, level within the interval in 1 and clearly behind in 1." in text
+    assert (
+        "zoomer has AUC 0.885 (popularity has 0.864); of 7 metrics it is clearly ahead in 5, level in 1"
+        in text
+    )
     assert "behind gat 0.810" in text
     assert "ahead of popularity 0.864" in text
-    assert "0.885 0.874 to 0.897" in text  # value and interval
-    assert "since 1998-04-09: +0.015" in text
-    words = ("no time", "query to user edges", "build_rois", "351 B")
+    assert "0.885 0.874 to 0.896" in text  # value and interval
+    assert "AUC 0.830 0.885 +0.055" in text  # then, now, change
+    assert "2 gates passed" in text
+    words = ("no time", "query to user edges", "build_rois", "351 B", "121 (10.0 %)", "−19 %")
     for word in (*MODELS, *(label(name) for name in NAMES), *words):
         assert word in text
-    assert page.count("<svg") == 6 + 3  # metrics, loss, epochs, fan-out
+    drawn = 4 + 3 + 1  # main metrics; loss, epochs and fan-out; calibration
+    assert page.count("<figure") == drawn
+    assert page.count("<svg") == page.count('role="img" aria-label="')
+    assert page.count("<table") == page.count("<caption>")
+
+
+def test_five_sentences_come_first() -> None:
+    assert headline(sample()) == [
+        "Published: 48\u202f200 recommendations by zoomer are ready for readers, after 2 gates passed.",
+        "zoomer has AUC 0.885 (popularity has 0.864); of 7 metrics it is clearly ahead in 5, level in 1 and behind "
+        "in 1 against the best other model.",
+        "Since 1998-04-09, zoomer moved in AUC by +0.055 (better).",
+        "1\u202f210 events came in (1\u202f500 on 1998-04-09), with 3 new users and 1 new item; 12 rows rejected.",
+        "To look at: 12 rejected rows (no time); slice gender = F fell in NDCG @20 by −0.088; build_requests took "
+        "22.0 s (last time 8.8 s).",
+    ]
+    assert [good().index(sentence[:20]) for sentence in headline(sample())]
+
+
+def test_noise_is_not_sold_as_change() -> None:
+    same = Contents(night(), before=replace(night(), ds=date(1998, 4, 9), quarantine=()))
+    assert headline(same)[2] == "Since 1998-04-09, nothing of zoomer moved beyond noise, in 8 metrics."
+    assert "moved beyond" not in headline(replace(same, before=None))[2]
+
+
+def test_what_moves_all_models_alike_is_laid_to_the_requests() -> None:
+    before = metrics()
+    for found in before["test", "all"].values():
+        found["auc"] = measure(found["auc"]["value"] + 0.1)
+    told = headline(Contents(night(), before=replace(last_night(), metrics=before)))[2]
+    assert "moved in AUC by −0.100 (worse); every other model moved the same way" in told
+
+
+def test_a_change_has_the_interval_of_two_independent_estimates() -> None:
+    wide = {"value": 0.5, "low": 0.47, "high": 0.56, "n": 9}
+    assert difference(measure(0.4, 0.04), wide) == pytest.approx(
+        (0.1, 0.05, 0.1 + (0.06**2 + 0.04**2) ** 0.5)
+    )
+    assert difference({**wide, "low": None}, wide) == (0.0, None, None)
+    moved = Change("m", "all", "log_loss", wide, wide, -0.1, -0.2, -0.05)
+    assert (moved.verdict, replace(moved, high=0.05).verdict) == ("better", "noise")
+    assert replace(moved, metric="coverage@20").verdict == "moved"
+    assert replace(moved, low=None, high=None).verdict == "unknown"
+    assert changes({"m": {"auc": wide}}, {"m": {"auc": {**wide, "value": None}}, "new": {"auc": wide}}) == []
+
+
+def test_slices_are_grouped_and_what_moved_most_comes_first() -> None:
+    found = slices.groups(night(), last_night())
+    assert [group for group, _ in found] == ["gender", "day", "item popularity", "user history"]
+    assert [one.value for one in found[0][1]] == ["F", "M"]
+    assert found[0][1][0].changes["ndcg@20"].verdict == "worse"
+    assert {group for group, _ in slices.groups(night(), None)} == {group for group, _ in found}
+    points = slices.calibration(night())["zoomer"]
+    assert len(points) == 10
+    assert points[3] == (pytest.approx(0.35), measure(0.09 * 3 + 0.06, 0.03))
+
+
+def test_regions_are_set_against_their_uses() -> None:
+    assert costs.amortisation(replace(night(), runs=())) is None
+    found = costs.amortisation(night())
+    assert found is not None
+    assert [(use.side, use.split, use.times) for use in found.uses] == [
+        ("request", "train", 6),  # zoomer and gat: three epochs each
+        ("request", "validation", 6 + 3),  # and judged by three models that look at them
+        ("request", "test", 3),
+        ("request", "serve", 1),
+        ("item", "train", None),
+        ("item", "test", 3),
+    ]
+    assert found.reads == 30_000 * 6 + 4_000 * 9 + 424 * 3 + 47 + 1682 * 3
+    assert found.anew == pytest.approx(found.reads * 40.0 / 41_004)
+    towers = {k for k in kinds() if issubclass(import_module(f"roilake.models.{k}").Model, GraphTower)}
+    assert towers == costs.ZOOMING
+
+
+def test_time_is_held_against_the_plan_or_the_night_before() -> None:
+    times = {time.run["job"]: time for time in costs.times(night(), last_night())}
+    assert (times["train_models"].meant, times["train_models"].planned) == (60.0, True)
+    assert (times["build_rois"].meant, times["build_rois"].planned) == (pytest.approx(16.0), False)
+    assert not times["train_models"].late
+    assert times["build_rois"].late
+    assert not costs.times(replace(night(), runs=runs(0.5)), last_night())[1].late
+    assert costs.times(night(), None)[0].meant is None
+
+
+def test_counts_against_an_earlier_night() -> None:
+    counts = {count.name: count for count in quality.table_counts(night(), last_night())}
+    assert (counts["events"].change, counts["nodes"].change) == ("−19 %", "+0.2 %")
+    assert (counts["recommendations"].change, counts["rois"].change) == ("same", "")
+    assert quality.Count("x", 900, 100).change == "× 9.0"
 
 
 def test_the_page_stands_alone_and_is_safe() -> None:
@@ -76,18 +180,32 @@ def test_a_failed_audit_is_the_first_thing_said() -> None:
     assert "Not published" in text
     assert "readers still see the night of 1998-04-09" in text
     assert "0.997, above the bound 0.99" in text
-    assert "recommendations are ready" not in text
+    assert "are ready" not in text
+    assert "1 of 3 gates failed" in text
+    assert text.index("day=1998-04-07 moved most") < text.index("2 gates passed")
 
 
 def test_a_night_with_next_to_nothing_renders() -> None:
     bare = replace(
-        sample(), metrics={}, before_ds=None, before={}, curves={}, fanout=[], nodes={}, edges={},
-        quarantine=[], runs=[], versions={}, problems=("runs: missing",),
+        night(), metrics={}, curves={}, runs=(), gates=(), quarantine=(), rows={}, nodes={}, edges={}, new={},
+        nulls={}, rois={}, versions={},
     )  # fmt: skip
-    text = text_of(render(bare))
+    text = text_of(render(Contents(bare, problems=("runs: missing",))))
     assert "readers still see no night at all" in text
     assert "No model was judged." in text
-    assert verdict(replace(sample(), default_model="absent")) == "No model was judged."
+    assert "There is no earlier published night" in text
+    assert render(Contents(night(), before=bare, since=bare))
+    assert headline(Contents(replace(night(), config={**night().config, "default_model": "absent"})))[1] == (
+        "No model was judged."
+    )
+
+
+def test_a_chosen_night_stands_before_the_last_one() -> None:
+    chosen = replace(last_night(), ds=date(1998, 4, 2))
+    text = text_of(render(replace(sample(), since=chosen)))
+    assert text.index("Since 1998-04-02, zoomer moved in AUC") < text.index(
+        "Since 1998-04-09, the night published last"
+    )
 
 
 def test_writing_leaves_no_half_page(tmp_path: Path) -> None:
@@ -101,5 +219,10 @@ def test_writing_leaves_no_half_page(tmp_path: Path) -> None:
 
 def test_words_for_numbers() -> None:
     assert (number(None), number(0.12345), number(1234567)) == ("–", "0.123", "1\u202f234\u202f567")
+    assert (signed(0.12), signed(-0.12), signed(0.0001), signed(None)) == ("+0.120", "−0.120", "±0.000", "–")
     assert (size(999), size(1500), size(14_400_000), size(351e9)) == ("999 B", "1.5 kB", "14.4 MB", "351 GB")
     assert (duration(9.96), duration(185)) == ("10.0 s", "3 min 5 s")
+    assert in_order(["odd@3", "ndcg@20", "hit_rate@100", "auc", "hit_rate@50", "auc"]) == [
+        "auc", "hit_rate@50", "hit_rate@100", "ndcg@20", "odd@3",
+    ]  # fmt: skip
+    assert (label("pr_auc"), label("odd@3")) == ("PR-AUC", "odd @3")

@@ -3,6 +3,7 @@
 The only room that knows Delta.
 """
 
+from roilake.lake.counts import count_by, count_nulls
 from roilake.lake.lake import DataFile, Lake, Publication, Run, check_folder
 from roilake.lake.session import read_profile, spark_session
 from roilake.lake.tables import TABLES, Column, Table
@@ -18,6 +19,8 @@ __all__ = [
     "Run",
     "Table",
     "check_folder",
+    "count_by",
+    "count_nulls",
     "read_profile",
     "spark_session",
 ]

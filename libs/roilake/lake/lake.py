@@ -171,8 +171,8 @@ class Lake:
         definition = TABLES[table]
         wanted = list(columns or definition.names)
         needed = list(dict.fromkeys([*wanted, *(filters or {})]))
-        files = [f for f in self.active_files(table, version) if _in_partitions(f, filters or {})]
-        parts = [_read_file(file, definition, needed) for file in files]
+        files = [f for f in self.active_files(table, version) if in_partitions(f, filters or {})]
+        parts = [read_file(file, definition, needed) for file in files]
         empty = definition.arrow_schema.empty_table().select(needed)
         rows = pa.concat_tables([empty, *parts])
         for name, value in (filters or {}).items():
@@ -272,14 +272,17 @@ class Lake:
 
     def publication(self, *, ds: date | None = None, before: date | None = None) -> Publication | None:
         """The publication of night ``ds``, the latest one before ``before``, or the latest of all, if any."""
+        nights = self.publications()
+        fitting = [n for n in nights if (ds is None or n.ds == ds) and (before is None or n.ds < before)]
+        return fitting[-1] if fitting else None
+
+    def publications(self) -> list[Publication]:
+        """All published nights, the latest one last."""
         if not self.exists("publications"):
-            return None
+            return []
         rows = self.to_arrow("publications", self.version("publications")).to_pylist()
-        fitting = [r for r in rows if (ds is None or r["ds"] == ds) and (before is None or r["ds"] < before)]
-        if not fitting:
-            return None
-        last = max(fitting, key=lambda row: row["ds"])
-        return Publication(**{**last, "versions": dict(last["versions"])})
+        nights = [Publication(**{**row, "versions": dict(row["versions"])}) for row in rows]
+        return sorted(nights, key=lambda night: night.ds)
 
     def _delta(self, table: str, version: int | None = None) -> DeltaTable:
         if not self.exists(table):
@@ -329,12 +332,12 @@ def _values(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
 
 
-def _in_partitions(file: DataFile, filters: Mapping[str, object]) -> bool:
+def in_partitions(file: DataFile, filters: Mapping[str, object]) -> bool:
     known = {name: value for name, value in filters.items() if name in file.partition}
     return all(file.partition[name] in {str(v) for v in _values(value)} for name, value in known.items())
 
 
-def _read_file(file: DataFile, table: Table, columns: Iterable[str]) -> pa.Table:
+def read_file(file: DataFile, table: Table, columns: Iterable[str]) -> pa.Table:
     stored = [name for name in columns if name not in file.partition]
     rows = pq.read_table(file.path, columns=stored, partitioning=None)
     arrays = {name: rows[name] for name in stored}

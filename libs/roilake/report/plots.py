@@ -1,9 +1,11 @@
-"""Small plots as inline SVG, each as wide as a phone: text stays text, so that they read well when scaled."""
+"""Small plots as inline SVG, each as wide as a phone: text stays text, so that they read well when scaled. ``alt`` is
+what a screen reader says in their place."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from io import StringIO
 from typing import Any
 
@@ -29,7 +31,7 @@ STYLE: Any = {
 }
 
 
-def draw(paint: Callable[[Axes], None], height: float, width: float = 3.5) -> str:
+def draw(paint: Callable[[Axes], None], height: float, width: float = 3.5, *, alt: str = "") -> str:
     """An SVG of what ``paint`` puts on a pair of axes; sizes in inches."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -41,14 +43,13 @@ def draw(paint: Callable[[Axes], None], height: float, width: float = 3.5) -> st
         text = StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
-    return re.sub(
-        r'(<svg[^>]*?) width="[^"]*"',
-        r"\1",
-        re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg[svg.index("<svg") :]),
-    )
+    head, rest = svg[svg.index("<svg") :].split(">", 1)
+    head = re.sub(r' (width|height)="[^"]*"', "", head)
+    told = f' role="img" aria-label="{escape(alt)}"' if alt else ""
+    return f"{head}{told}>{rest}"
 
 
-def intervals(values: Mapping[str, Mapping[str, Any]], highlight: str) -> str:
+def intervals(values: Mapping[str, Mapping[str, Any]], highlight: str, *, alt: str) -> str:
     """A dot and its 95 % interval for each model, the best on top."""
     known = {name: m for name, m in values.items() if m["value"] is not None}
     order = sorted(known, key=lambda name: (known[name]["value"], name))
@@ -79,7 +80,7 @@ def intervals(values: Mapping[str, Mapping[str, Any]], highlight: str) -> str:
         axes.margins(x=0.08)
         axes.locator_params(axis="x", nbins=4)
 
-    return draw(paint, 0.5 + 0.25 * max(len(order), 1))
+    return draw(paint, 0.5 + 0.25 * max(len(order), 1), alt=alt)
 
 
 def lines(
@@ -88,6 +89,7 @@ def lines(
     x: str,
     y: str,
     highlight: str,
+    alt: str,
     log_x: bool = False,
     dots: bool = False,
 ) -> str:
@@ -103,7 +105,7 @@ def lines(
                 ys,
                 color=colour,
                 lw=2 if name == highlight else 1.3,
-                marker="o" if dots else "",
+                marker="o" if dots or len(xs) == 1 else "",
                 ms=3.5,
                 label=name,
                 zorder=9 - place,
@@ -117,7 +119,9 @@ def lines(
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_locator(NullLocator())
         axes.locator_params(axis="y", nbins=5)
-        if dots and not log_x:
+        if all(len(xs) == 1 for xs, _ in series.values()):
+            axes.set_xticks(sorted({xs[0] for xs, _ in series.values()}))
+        elif dots and not log_x:
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.legend(
             frameon=False,
@@ -129,3 +133,27 @@ def lines(
         )
 
     return draw(paint, 2.4)
+
+
+def calibration(curves: Mapping[str, Sequence[tuple[float, Any]]], highlight: str, *, alt: str) -> str:
+    """Observed share against mean predicted probability of each bin, with its interval, beside the diagonal."""
+
+    def paint(axes: Axes) -> None:
+        ends = [x for points in curves.values() for p, m in points for x in (p, m["high"] or m["value"])]
+        axes.plot([0, max(ends)], [0, max(ends)], color=MUTED, lw=1, ls=(0, (3, 3)), label="perfect")
+        for name, points in curves.items():
+            colour = ACCENT if name == highlight else COLOURS[1]
+            xs, ys = [p for p, _ in points], [m["value"] for _, m in points]
+            axes.plot(
+                xs, ys, color=colour, lw=2 if name == highlight else 1.2, marker="o", ms=3.5, label=name
+            )
+            for place, measure in points if name == highlight else ():
+                if measure["low"] is not None:
+                    axes.plot([place] * 2, [measure["low"], measure["high"]], color=colour, lw=4, alpha=0.25)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("observed")
+        axes.grid(color=FAINT, lw=0.7)
+        axes.locator_params(nbins=5)
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, handlelength=1.2)
+
+    return draw(paint, 2.4, alt=alt)

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from roilake.lake import TABLES, Lake
-from roilake.report.contents import Measure, read_metrics
-from roilake.report.page import label, number
+from roilake.report.night import Measure, read_metrics
+from roilake.report.words import label, number
 
 
 def night_summary(lake: Lake, ds: date, *, run_id: str, seconds: float, published: bool) -> dict[str, Any]:

@@ -1,0 +1,179 @@
+"""The page's first lines: at most five sentences, from the numbers alone, for who reads nothing else."""
+
+from __future__ import annotations
+
+from roilake.report.changes import Change, changes, slice_changes, together
+from roilake.report.contents import Contents
+from roilake.report.costs import times
+from roilake.report.night import Night, Row
+from roilake.report.slices import BINS, group_and_value
+from roilake.report.standing import best_other, lead, main_metrics, metric_names, value
+from roilake.report.words import direction, duration, label, listed, number, plural, signed
+
+WAITING = 0.2
+"""A share of the training time spent waiting for input that deserves a word."""
+
+
+def headline(contents: Contents) -> list[str]:
+    """Published or not and why; where the default model stands; what changed; how much came in; what needs a look."""
+    night = contents.night
+    compared = [change_sentence(night, other) for other in contents.others]
+    return [
+        status(contents),
+        standing(night),
+        compared[0] if compared else "There is no earlier published night to compare with.",
+        volume(contents),
+        attention(contents),
+    ]
+
+
+def status(contents: Contents) -> str:
+    """Whether the night was published, and why not."""
+    night, gates = contents.night, contents.night.gates
+    if contents.problems:
+        kept = f"the night of {contents.before.ds}" if contents.before else "no night at all"
+        failed = plural(len(contents.problems), "check")
+        return f"Not published: {failed} failed ({contents.problems[0]}), so readers still see {kept}."
+    lists = f"{plural(night.rows.get('recommendations', 0), 'recommendation')} by {night.default_model}"
+    passed = f", after {plural(sum(gate['passed'] for gate in gates), 'gate')} passed" if gates else ""
+    return f"Published: {lists} are ready for readers{passed}."
+
+
+def standing(night: Night) -> str:
+    """The default model against the best other one in each test metric, by paired intervals."""
+    own, names = night.default_model, [name for name in metric_names(night) if direction(name)]
+    if own not in night.test or not names:
+        return "No model was judged."
+    stands = {name: lead(night, name) for name in names}
+    first = main_metrics(night)[0]
+    shown = f"{own} has {label(first)} {number(value(night.test, own, first))}"
+    if not any(stands.values()):
+        return f"{shown}; there is no other model to hold it against."
+    rival = best_other(night, first)
+    against = f"{rival} has {number(value(night.test, rival or '', first))}"
+    counts = [
+        f"{word} in {number(count)}"
+        for word in ("ahead", "level", "behind")
+        if (count := list(stands.values()).count(word))
+    ]
+    return f"{shown} ({against}); of {len(names)} metrics it is clearly {listed(counts)} against the best other model."
+
+
+def change_sentence(night: Night, before: Night) -> str:
+    """What of the default model changed beyond its interval, and whether all models moved alike."""
+    found = changes(before.test, night.test)
+    own = [change for change in found if change.model == night.default_model]
+    moved = [change for change in own if change.beyond]
+    since = f"Since {before.ds}"
+    if not own:
+        return f"{since}, {night.default_model} cannot be compared: that night did not judge it."
+    if not moved:
+        return f"{since}, nothing of {night.default_model} moved beyond noise, in {len(own)} metrics."
+    shown = listed([_said(change) for change in _few(night, moved)])
+    more = f" ({len(moved)} of {len(own)} metrics moved beyond noise)" if len(moved) > 1 else ""
+    return f"{since}, {night.default_model} moved in {shown}{more}{_alike(night, found, moved)}."
+
+
+def _few(night: Night, moved: list[Change]) -> list[Change]:
+    """The main metrics' changes if there are any, else the strongest three."""
+    main = [change for change in moved if change.metric in main_metrics(night)]
+    return main or sorted(moved, key=lambda change: -change.strength)[:3]
+
+
+def _said(change: Change) -> str:
+    worse = {"worse": " (worse)", "better": " (better)"}.get(change.verdict, "")
+    return f"{label(change.metric)} by {signed(change.value)}{worse}"
+
+
+def _alike(night: Night, found: list[Change], moved: list[Change]) -> str:
+    alike = [change for change in moved if together(found, night.default_model, change.metric)]
+    if 2 * len(alike) < len(moved) or not alike:
+        return ""
+    return (
+        "; every other model moved the same way, which points at the requests judged rather than at the model"
+    )
+
+
+def volume(contents: Contents) -> str:
+    """Events, new nodes and rejected rows."""
+    night = contents.night
+    events, rejected = night.rows.get("events", 0), sum(bad["rows"] for bad in night.quarantine)
+    other = contents.before
+    against = f" ({number(other.rows.get('events', 0))} on {other.ds})" if other else ""
+    new = listed([plural(night.new.get(kind, 0), f"new {kind}") for kind in ("user", "item")])
+    return f"{plural(events, 'event')} came in{against}, with {new}; {plural(rejected, 'row')} rejected."
+
+
+def attention(contents: Contents) -> str:
+    """Up to three things that a person should look at."""
+    found = [*_failed(contents), *_behind(contents.night), *_worse_slices(contents), *_slow(contents)]
+    if not found:
+        return "Nothing else needs attention."
+    return f"To look at: {'; '.join(found[:3])}."
+
+
+def failed_gates(night: Night) -> list[Row]:
+    """Gates that did not pass."""
+    return [gate for gate in night.gates if not gate["passed"]]
+
+
+def _failed(contents: Contents) -> list[str]:
+    rejected = sum(bad["rows"] for bad in contents.night.quarantine)
+    more = len(contents.problems) - 1
+    return [
+        *([f"{plural(more, 'more failed check')}, named below"] if more > 0 else []),
+        *(
+            [f"{plural(rejected, 'rejected row')} ({contents.night.quarantine[0]['reason']})"]
+            if rejected
+            else []
+        ),
+    ]
+
+
+def _behind(night: Night) -> list[str]:
+    """Another model is better beyond the paired interval in most of the main metrics."""
+    names = main_metrics(night)
+    behind = [name for name in names if lead(night, name) == "behind"]
+    if 2 * len(behind) <= len(names):
+        return []
+    return [
+        f"{best_other(night, behind[0])} beats {night.default_model} in {listed([label(n) for n in behind])}"
+    ]
+
+
+def _worse_slices(contents: Contents) -> list[str]:
+    """The slice that fell most, if it fell by more than its interval while the whole did not."""
+    other = contents.since or contents.before
+    if other is None:
+        return []
+    night, names = contents.night, main_metrics(contents.night)
+    whole = {c.metric: c for c in changes(other.test, night.test) if c.model == night.default_model}
+    worse = [
+        change
+        for change in slice_changes(other.metrics, night.metrics, night.default_model)
+        if change.verdict == "worse"
+        and change.metric in names
+        and not change.slice.startswith(("minus ", BINS))
+        if change.metric not in whole or whole[change.metric].verdict != "worse"
+    ]
+    if not worse:
+        return []
+    most = max(worse, key=lambda change: change.strength)
+    return [
+        f"slice {' = '.join(group_and_value(most.slice))} fell in {label(most.metric)} by {signed(most.value)}"
+    ]
+
+
+def _slow(contents: Contents) -> list[str]:
+    late = [time for time in times(contents.night, contents.before) if time.late]
+    words = [
+        f"{time.run['job']} took {duration(time.seconds)} "
+        f"({'planned' if time.planned else 'last time'} {duration(time.meant or 0)})"
+        for time in late
+    ]
+    trained = contents.night.run("train_models")
+    waited = trained["details"].get("wait_fraction", 0.0) if trained else 0.0
+    steps = sum(f.get("steps", 0) for f in trained["details"].get("models", {}).values()) if trained else 0
+    if waited > WAITING and steps > 100:
+        words.append(f"training waited for its input {100 * waited:.0f} % of the time")
+    return words

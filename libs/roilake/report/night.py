@@ -1,0 +1,178 @@
+"""What one night left in the lake, read at the table versions that belong together, without Spark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from roilake.lake import TABLES, Lake, Publication, count_by, count_nulls
+
+EXAMPLES = 3
+Measure = dict[str, Any]
+"""value, low, high (each a float or None) and n."""
+Measures = dict[str, dict[str, Measure]]
+"""Model to metric to Measure."""
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Night:
+    """``metrics[split, slice][model][metric]`` is a Measure; ``rows`` counts the night's own rows by table; ``new``
+    counts nodes first seen this night by type; ``nulls`` counts nulls in the night's events by column; ``rois``
+    counts regions by (side, split), an item's split being that of the window it was cut for; ``gates`` and
+    ``quarantine`` are empty in a night without."""
+
+    ds: date
+    run_id: str
+    code_revision: str
+    config: Mapping[str, Any]
+    versions: Mapping[str, int]
+    metrics: Mapping[tuple[str, str], Measures]
+    curves: Mapping[str, Mapping[str, Any]]
+    runs: tuple[Row, ...]
+    gates: tuple[Row, ...]
+    quarantine: tuple[Row, ...]
+    rows: Mapping[str, int]
+    nodes: Mapping[str, int]
+    edges: Mapping[str, int]
+    new: Mapping[str, int]
+    nulls: Mapping[str, int]
+    rois: Mapping[tuple[str, str], int]
+
+    @property
+    def default_model(self) -> str:
+        return str(self.config["default_model"])
+
+    @property
+    def test(self) -> Measures:
+        """Metrics of all requests of the test windows."""
+        return self.metrics.get(("test", "all"), {})
+
+    def run(self, job: str) -> Row | None:
+        """The row of ``runs`` of this job."""
+        return next((run for run in self.runs if run["job"] == job), None)
+
+
+def read_night(lake: Lake, night: Publication) -> Night:
+    """Read a night at its versions; it need not be published yet. The config is taken as it was written, so that a
+    night of an older version of the code can be read too."""
+    versions = night.versions
+    return Night(
+        ds=night.ds,
+        run_id=night.run_id,
+        code_revision=night.code_revision,
+        config=json.loads(night.config),
+        versions=versions,
+        metrics=read_metrics(lake, versions.get("metrics"), night.ds),
+        curves=_curves(lake, versions.get("models"), night.ds),
+        runs=tuple(_runs(lake, versions.get("runs"), night.ds)),
+        gates=tuple(_read(lake, "gates", versions.get("gates"), night.ds)),
+        quarantine=tuple(_quarantine(lake, versions.get("quarantine"), night.ds)),
+        rows={table: _rows(lake, table, version, night.ds) for table, version in sorted(versions.items())},
+        nodes=_counts(lake, versions, "nodes", "node_type", {"ds": night.ds}),
+        edges=_counts(lake, versions, "edges", "edge_type", _latest_graph(lake, night)),
+        new=_counts(lake, versions, "node_ids", "node_type", {"ds": night.ds}),
+        nulls=_nulls(lake, night),
+        rois=_rois(lake, night),
+    )
+
+
+def read_metrics(lake: Lake, version: int | None, ds: date) -> dict[tuple[str, str], Measures]:
+    """Metrics of a night: (split, slice) to model to metric to Measure."""
+    found: dict[tuple[str, str], Measures] = {}
+    for row in _read(lake, "metrics", version, ds):
+        models = found.setdefault((row["split"], row["slice"]), {})
+        measure = {name: row[name] for name in ("value", "low", "high", "n")}
+        models.setdefault(row["model"], {})[row["metric"]] = measure
+    return found
+
+
+def _read(lake: Lake, table: str, version: int | None, ds: date) -> list[Row]:
+    """Rows of ``ds`` of a small table; none if the night has no such table."""
+    return [] if version is None else lake.to_arrow(table, version, filters={"ds": ds}).to_pylist()
+
+
+def _curves(lake: Lake, version: int | None, ds: date) -> dict[str, dict[str, Any]]:
+    """Learning curve of each model trained this night, from ``curve.json`` beside its weights."""
+    paths = {
+        row["name"]: lake.folder / row["path"] / "curve.json" for row in _read(lake, "models", version, ds)
+    }
+    return {name: json.loads(path.read_text()) for name, path in sorted(paths.items()) if path.exists()}
+
+
+def _runs(lake: Lake, version: int | None, ds: date) -> list[Row]:
+    """The jobs before publishing: of a rerun, the publishing job's own row is that of the earlier run."""
+    rows = sorted(_read(lake, "runs", version, ds), key=lambda row: row["job"])
+    earlier = (row for row in rows if row["job"] != "publish_night")
+    return [{**row, "details": json.loads(row["details"] or "{}")} for row in earlier]
+
+
+def _quarantine(lake: Lake, version: int | None, ds: date) -> list[Row]:
+    """Rejected rows by job and reason, the most frequent first, with up to three examples."""
+    rejected = sorted(_read(lake, "quarantine", version, ds), key=_reason_then_row)
+    groups = [
+        (key, list(rows)) for key, rows in groupby(rejected, key=lambda row: (row["job"], row["reason"]))
+    ]
+    groups.sort(key=lambda group: (-len(group[1]), group[0]))
+    return [
+        {"job": job, "reason": reason, "rows": len(rows), "examples": [row["row"] for row in rows[:EXAMPLES]]}
+        for (job, reason), rows in groups
+    ]
+
+
+def _reason_then_row(row: Row) -> tuple[str, str, str]:
+    return row["job"], row["reason"], row["row"]
+
+
+def _rows(lake: Lake, table: str, version: int, ds: date) -> int:
+    files = lake.active_files(table, version)
+    return sum(file.rows for file in files if file.partition["ds"] == str(ds))
+
+
+def _counts(
+    lake: Lake, versions: Mapping[str, int], table: str, kind: str, where: Mapping[str, object]
+) -> dict[str, int]:
+    """Rows by type."""
+    if table not in versions:
+        return {}
+    found = count_by(lake, table, versions[table], (kind,), filters=where)
+    return {key: count for (key,), count in sorted(found.items())}
+
+
+def _latest_graph(lake: Lake, night: Publication) -> dict[str, object]:
+    """The graph as of the end of the night, among those as of its windows' starts."""
+    files = lake.active_files("edges", night.versions["edges"]) if "edges" in night.versions else []
+    starts = [file.partition["as_of"] for file in files if file.partition["ds"] == str(night.ds)]
+    return {"ds": night.ds, "as_of": max(starts, default=str(night.ds))}
+
+
+def _nulls(lake: Lake, night: Publication) -> dict[str, int]:
+    """Nulls among the night's events, by column that has any."""
+    if "events" not in night.versions:
+        return {}
+    found = count_nulls(lake, "events", night.versions["events"], filters={"ds": night.ds})
+    return {name: found[name] for name in TABLES["events"].names if found.get(name)}
+
+
+def _rois(lake: Lake, night: Publication) -> dict[tuple[str, str], int]:
+    if "rois" not in night.versions:
+        return {}
+    keys = ("side", "as_of", "split")
+    found = count_by(lake, "rois", night.versions["rois"], keys, filters={"ds": night.ds})
+    split_of = {as_of: split for side, as_of, split in found if side == "request"}
+    counts: dict[tuple[str, str], int] = {}
+    for (side, as_of, _), count in sorted(found.items()):
+        place = side, split_of.get(as_of, "unused")
+        counts[place] = counts.get(place, 0) + count
+    return counts
+
+
+def read_fanout(folder: Path) -> list[Row]:
+    """Points of the fan-out curve (model, fanout, seconds, auc), if a benchmark left ``reports/fanout.json``."""
+    path = folder / "reports" / "fanout.json"
+    return json.loads(path.read_text()) if path.exists() else []

@@ -1,0 +1,110 @@
+"""Numbers and names as people read them, and which way of a metric is better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+UNITS = ("B", "kB", "MB", "GB", "TB")
+GROUPS = ("separation", "ranking", "probability", "lists")
+KINDS = {
+    "auc": ("AUC", "separation", 1),
+    "auc_popular": ("AUC (popular)", "separation", 1),
+    "gauc": ("GAUC", "separation", 1),
+    "pr_auc": ("PR-AUC", "separation", 1),
+    "ks": ("KS", "separation", 1),
+    "hit_rate": ("Hit rate", "ranking", 1),
+    "recall": ("Recall", "ranking", 1),
+    "precision": ("Precision", "ranking", 1),
+    "ndcg": ("NDCG", "ranking", 1),
+    "mrr": ("MRR", "ranking", 1),
+    "map": ("MAP", "ranking", 1),
+    "log_loss": ("Log-loss", "probability", -1),
+    "normalised_entropy": ("Normalised entropy", "probability", -1),
+    "brier": ("Brier", "probability", -1),
+    "calibration_error": ("Calibration error", "probability", -1),
+    "calibration_ratio": ("Calibration ratio", "probability", 0),
+    "coverage": ("Coverage", "lists", 0),
+    "novelty": ("Novelty", "lists", 0),
+    "diversity": ("Diversity", "lists", 0),
+    "popularity_bias": ("Popularity bias", "lists", 0),
+}
+"""Kind of metric to its label, its group and which way is better: 1 up, -1 down, 0 neither."""
+
+
+def kind_of(name: str) -> str:
+    """``ndcg`` of ``ndcg@20``."""
+    return name.partition("@")[0]
+
+
+def direction(name: str) -> int:
+    """1 where more of the metric is better, -1 where less is, 0 where neither (or where it is not known)."""
+    return KINDS.get(kind_of(name), ("", "", 0))[2]
+
+
+def group_of(name: str) -> str:
+    """The group of metrics that is shown together; ``lists`` for a kind that is not known."""
+    return KINDS.get(kind_of(name), ("", "lists", 0))[1]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Distinct metric names by kind, then by K."""
+    kinds = list(KINDS)
+
+    def place(name: str) -> tuple[int, str, int]:
+        kind, _, k = name.partition("@")
+        return (kinds.index(kind) if kind in kinds else len(kinds)), kind, int(k or 0)
+
+    return sorted(set(names), key=place)
+
+
+def label(name: str) -> str:
+    """A metric's name for people."""
+    kind, _, k = name.partition("@")
+    word = KINDS[kind][0] if kind in KINDS else kind
+    return f"{word} @{k}" if k else word
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A count with thin spaces between thousands, or a fraction with ``digits`` digits; a dash for what is
+    undefined."""
+    if value is None:
+        return "–"
+    return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else f"{value:.{digits}f}"
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """The same with its sign, ``±`` for what rounds to nothing."""
+    if value is None:
+        return "–"
+    text = number(abs(value), digits)
+    if not text.strip("0.\u202f"):
+        return f"±{text}"
+    return f"{'+' if value > 0 else '−'}{text}"
+
+
+def percent(part: float, digits: int = 0) -> str:
+    """A share of 1 as a percentage."""
+    return f"{100 * part:.{digits}f} %"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that fits."""
+    power = 0
+    while count >= 1000 and power < len(UNITS) - 1:
+        count, power = count / 1000, power + 1
+    return f"{count:.0f} {UNITS[power]}" if power == 0 or count >= 100 else f"{count:.1f} {UNITS[power]}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, or minutes and seconds from two minutes on."""
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+def plural(count: int, word: str) -> str:
+    """``3 users``, ``1 user``, ``no user``."""
+    return f"{number(count) if count else 'no'} {word}{'s' if count > 1 else ''}"
+
+
+def listed(words: list[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
