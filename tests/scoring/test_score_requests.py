@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -19,7 +21,7 @@ from roilake.evaluation.draws import draw_negatives
 from roilake.hashing import keyed_hash
 from roilake.job import recorded
 from roilake.lake import Lake, Run
-from roilake.scoring import open_night
+from roilake.scoring import judge, open_night, with_days, write_index
 from roilake.scoring.outcomes import head_items
 from roilake.scoring.recommend import match_rows
 from roilake.scoring.towers import Night, Tower, Worker
@@ -184,6 +186,25 @@ def naive_auc(scores: dict, positives: dict, config: NightConfig, weights: np.nd
         bad += row[drawn[0]].tolist()
         good += row[positives[root]].tolist()
     return float(np.mean([(g > b + 1e-7) + 0.5 * (abs(g - b) <= 1e-7) for g in good for b in bad]))
+
+
+def test_outcomes_hold_the_list_shown_and_the_positives_with_their_days(filled: Lake) -> None:
+    night = night_of(filled, small_config())
+    shard = next(shard for shard in night.shards if shard.split == "test")
+    write_index(night)
+    work = judge(2, 0, 1.0, depth=3, drop_seen=False)
+    outcomes = pa.concat_tables(work(Worker(night), shard))
+    tower = night.towers[0]
+    scores = full_scores(night, tower, shard.as_of)
+    requests = filled.to_arrow("requests", filled.version("requests"), filters={"split": "test"})
+    found = with_days(outcomes, requests).filter(pc.field("model") == tower.name).to_pylist()
+    assert found
+    for row in found:
+        assert row["top"] == np.argsort(-scores[row["request"]], kind="stable")[:3].tolist()
+        asked = [r for r in requests.to_pylist() if r["request_id"] == row["request"]]
+        assert row["items"] == [r["item"] for r in asked]
+        assert row["days"] == [r["time"].date() for r in asked]
+        assert row["query"] == asked[0]["query"]
 
 
 def test_fewer_requests_are_judged_when_asked(filled: Lake) -> None:

@@ -1,7 +1,7 @@
 """Inference with a night's models: exact top-K and ranks over all items, and how they did on past windows."""
 
 from roilake.scoring.night import map_shards, open_night
-from roilake.scoring.outcomes import judge
+from roilake.scoring.outcomes import judge, with_days
 from roilake.scoring.recommend import recommend, with_keys
 from roilake.scoring.topk import Seen, ranks, top_k
 from roilake.scoring.towers import write_index
@@ -14,6 +14,7 @@ __all__ = [
     "ranks",
     "recommend",
     "top_k",
+    "with_days",
     "with_keys",
     "write_index",
 ]

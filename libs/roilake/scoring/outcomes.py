@@ -1,6 +1,6 @@
 """What each model did with the requests of past windows: scores of positives and negatives, and full ranks.
 
-Legend: R requests, P positives (flat), N negatives per request, D dimension.
+Legend: R requests, P positives (flat), N negatives per request, D dimension, K shown items.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,7 +19,7 @@ from roilake.evaluation.draws import draw_negatives
 from roilake.feed import RequestRows
 from roilake.hashing import keyed_hash, uniform
 from roilake.scoring.recommend import seen_items
-from roilake.scoring.topk import Seen, ranks
+from roilake.scoring.topk import Seen, ranks, top_k
 from roilake.scoring.towers import Shard, Tower, Worker, read_index, select
 
 SCHEMA = pa.schema(
@@ -28,7 +29,10 @@ SCHEMA = pa.schema(
         ("as_of", pa.date32()),
         ("request", pa.int64()),
         ("user", pa.int32()),
+        ("query", pa.int32()),
         ("cold", pa.bool_()),
+        ("top", pa.list_(pa.int32())),
+        ("items", pa.list_(pa.int32())),
         ("head", pa.list_(pa.bool_())),
         ("positives", pa.list_(pa.float32())),
         ("ranks", pa.list_(pa.int64())),
@@ -53,19 +57,21 @@ class Judged:
 
 
 def judge(
-    negatives: int, seed: int, share: float, *, drop_seen: bool
+    negatives: int, seed: int, share: float, *, depth: int = 0, drop_seen: bool
 ) -> Callable[[Worker, Shard], Iterator[pa.Table]]:
     """Work for ``map_shards``: one row per request and tower. ``share`` of the requests is judged, chosen by
     keyed hash of the request. Negatives are drawn with replacement from all items, the request's positives
     excluded: ``uniform`` equally, ``popular`` in proportion to the item's events before the window. ``ranks``
-    are places among all items (already-seen ones left out, if asked for); ``head`` marks positives among the
-    20 % of known items with most events; ``cold`` marks users without an event before the window."""
+    are places among all items (already-seen ones left out, if asked for) and ``top`` holds the first ``depth``
+    of that list (fewer where fewer are left), as item ids; ``items`` are the positives, ``head`` marks those
+    among the 20 % of known items with most events; ``cold`` marks users without an event before the window;
+    ``query`` is -1 where there is none."""
 
     def work(worker: Worker, shard: Shard) -> Iterator[pa.Table]:
         judged = _judged(worker, shard, negatives, seed, share, drop_seen)
         if len(judged.rows):
             for tower in worker.night.towers:
-                yield _outcomes(worker, shard, tower, judged)
+                yield _outcomes(worker, shard, tower, judged, depth)
 
     return work
 
@@ -97,6 +103,22 @@ def _judged(worker: Worker, shard: Shard, negatives: int, seed: int, share: floa
     )
 
 
+def with_days(outcomes: pa.Table, requests: pa.Table) -> pa.Table:
+    """Outcomes and the day of each positive: list column ``days`` beside ``items``. ``requests`` are rows of that
+    table (request_id, item, time) with all requests of the outcomes; of several events of a pair the first counts."""
+    pairs = requests.group_by(["request_id", "item"]).aggregate([("time", "min")])
+    lengths = pc.list_value_length(outcomes["items"]).to_numpy()
+    wanted = pa.table(
+        {
+            "request_id": np.repeat(outcomes["request"].to_numpy(), lengths),
+            "item": pc.list_flatten(outcomes["items"]),
+            "place": np.arange(lengths.sum()),
+        }
+    )
+    found = wanted.join(pairs, ["request_id", "item"]).sort_by("place")
+    return outcomes.append_column("days", _lists(found["time_min"].cast(pa.date32()), lengths))
+
+
 def head_items(degree_I: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Marks the fifth (rounded up) of the items with events that have most of them; ties by lower item."""
     known = int(np.count_nonzero(degree_I))
@@ -106,7 +128,7 @@ def head_items(degree_I: NDArray[np.int64]) -> NDArray[np.bool_]:
     return head_I
 
 
-def _outcomes(worker: Worker, shard: Shard, tower: Tower, judged: Judged) -> pa.Table:
+def _outcomes(worker: Worker, shard: Shard, tower: Tower, judged: Judged, depth: int) -> pa.Table:
     items_ID = read_index(worker.night, tower, shard.as_of)
     vectors_RD = worker.embed(tower, shard.as_of, judged.rows)
     count = len(judged.rows)
@@ -119,13 +141,25 @@ def _outcomes(worker: Worker, shard: Shard, tower: Tower, judged: Judged) -> pa.
         pa.array([shard.as_of] * count),
         pa.array(judged.rows.root_R[:count]),
         pa.array(judged.rows.user_R[:count]),
+        pa.array(judged.rows.query_R[:count]),
         pa.array(judged.cold_R),
+        _top(vectors_RD, items_ID, judged.seen, depth),
+        _lists(judged.item_P.numpy().astype(np.int32), lengths),
         _lists(judged.head_P, lengths),
         _lists(positive_P, lengths),
         _lists(rank_P, lengths),
         *(_pair_scores(vectors_RD, items_ID, drawn) for drawn in (judged.uniform_RN, judged.popular_RN)),
     ]
     return pa.table(columns, schema=SCHEMA)
+
+
+def _top(vectors_RD: Tensor, items_ID: Tensor, seen: Seen | None, depth: int) -> pa.ListArray:
+    """The first ``depth`` items of each request's list."""
+    k = min(depth, len(items_ID))
+    if not k:
+        return _lists(np.empty(0, np.int32), np.zeros(len(vectors_RD), np.int64))
+    item_RK = top_k(vectors_RD, items_ID, k, seen=seen)[1].numpy().astype(np.int32)
+    return _lists(item_RK[item_RK >= 0], (item_RK >= 0).sum(1))
 
 
 def _pair_scores(vectors_RD: Tensor, items_ID: Tensor, drawn_RN: NDArray[np.int64]) -> pa.ListArray:
@@ -140,6 +174,7 @@ def _pair_scores(vectors_RD: Tensor, items_ID: Tensor, drawn_RN: NDArray[np.int6
     return _lists(scores, np.bincount(row, minlength=len(drawn_RN)))
 
 
-def _lists(values: NDArray, lengths_R: NDArray) -> pa.ListArray:
+def _lists(values: NDArray | pa.ChunkedArray, lengths_R: NDArray) -> pa.ListArray:
     offsets = np.r_[0, np.cumsum(lengths_R)].astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+    flat = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else pa.array(values)
+    return pa.ListArray.from_arrays(pa.array(offsets), flat)
