@@ -15,6 +15,7 @@ _TYPES: dict[str, tuple[T.DataType, pa.DataType]] = {
     "string": (T.StringType(), pa.string()),
     "date": (T.DateType(), pa.date32()),
     "timestamp": (T.TimestampType(), pa.timestamp("us", tz="UTC")),
+    "boolean": (T.BooleanType(), pa.bool_()),
     "byte": (T.ByteType(), pa.int8()),
     "int": (T.IntegerType(), pa.int32()),
     "long": (T.LongType(), pa.int64()),
@@ -284,6 +285,25 @@ _ALL = (
         low double? lower end of the 95 % interval
         high double? upper end of the 95 % interval
         n long number of observations""",
+    ),
+    _table(
+        "gates",
+        "What had to hold before the night was published, and whether it did.",
+        key="ds gate metric model split slice bound",
+        written_by="publish_night",
+        columns=f"""{_DS}
+        run string run that was held against the gate
+        gate string name of the check, or the kind of the bound
+        metric string name of the bounded metric; empty for a check of tables
+        model string name of the model, or empty
+        split string validation or test, or empty
+        slice string which requests, or empty
+        bound string what must hold, in words
+        value double? what was found; null where it is not defined or no number
+        low double? lower end of the value's 95 % interval
+        high double? upper end of the value's 95 % interval
+        passed boolean whether it held
+        detail string why it failed, and the slice that moved most; or a remark; or empty""",
     ),
     _table(
         "runs",
