@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from roilake.evaluation.intervals import (
-    Z95,
-    auc_difference,
-    auc_estimate,
-    mean_difference,
-    mean_estimate,
-    poisson_weights,
-)
+from roilake.evaluation import auc_difference, auc_estimate, mean_difference, mean_estimate
+from roilake.evaluation.intervals import Z95, poisson_weights
 
 
 def binormal(seed: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,13 +1,8 @@
 """Exact metrics with n and a 95 % interval, and the measures of a night."""
 
-from roilake.evaluation.intervals import (
-    Estimate,
-    auc_difference,
-    auc_estimate,
-    mean_difference,
-    mean_estimate,
-)
+from roilake.evaluation.intervals import Estimate
 from roilake.evaluation.metrics import auc, grouped_auc
+from roilake.evaluation.observed import auc_difference, auc_estimate, mean_difference, mean_estimate
 from roilake.evaluation.ranking import NEVER, Ranks, ranks_among_negatives
 
 __all__ = [

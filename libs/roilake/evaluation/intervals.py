@@ -1,19 +1,22 @@
-"""95 % intervals that repeat exactly: DeLong for AUC (by clusters), Poisson bootstrap by keyed hash for
-means.
+"""95 % intervals that repeat exactly: DeLong for AUC (by clusters), Poisson bootstrap by keyed hash for all that
+is made of sums.
 
 A cluster is what is drawn independently, here a user: their requests hang together, so rows are not
-independent.
+independent. What a metric is computed from is either ``Summed`` or ``Linear``; both hold one row per user (legend:
+U users, C columns, D draws), so that differences of two models on the same users are paired.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from roilake.errors import MetricError
-from roilake.evaluation.metrics import Floats, Labelled, checked
+from roilake.evaluation.metrics import Floats
 from roilake.hashing import uniform
 
 Z95 = 1.959963984540054
@@ -31,113 +34,109 @@ class Estimate:
     n: int
 
 
-UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"), 0)
+NAN = float("nan")
+UNDEFINED = Estimate(NAN, NAN, NAN, 0)
 
 
-def auc_estimate(labels: ArrayLike, scores: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
-    """AUC and its interval by DeLong et al. (1988), with correlated rows within a cluster by Obuchowski
-    (1997, Biometrics 53:567). Without ``clusters`` each row is its own, which is plain DeLong. n counts the
-    positives. A perfect AUC has variance 0 by this method, so its interval has no width."""
-    data = checked(labels, scores)
-    if not data.both_classes:
-        return Estimate(float("nan"), float("nan"), float("nan"), int(data.labels.sum()))
-    parts = _components(data)
-    value = float(parts[data.labels == 1].mean())
-    return _normal(value, _variance(parts - value, data.labels, clusters), int(data.labels.sum()))
+@dataclass(frozen=True)
+class Draws:
+    """Poisson bootstrap (Hanley and MacGibbon 2006): each user enters a draw Poisson(1) times, by a hash of
+    (seed, user, draw). So intervals repeat, and two models see the same draws. ``users`` are integers."""
+
+    users: NDArray[np.int64]
+    draws: int
+    seed: int
+
+    def totals(self, sums_UC: Floats) -> Floats:
+        """The users' sums added up in each draw [D, C]."""
+        if len(self.users) <= BLOCK:
+            return self._weights_DU @ sums_UC
+        total = np.zeros((self.draws, sums_UC.shape[1]))
+        for start in range(0, len(self.users), BLOCK):  # bounds memory to draws x BLOCK weights
+            part = slice(start, start + BLOCK)
+            total += poisson_weights(self.users[part], self.draws, self.seed) @ sums_UC[part]
+        return total
+
+    @cached_property
+    def _weights_DU(self) -> Floats:
+        return poisson_weights(self.users, self.draws, self.seed)
 
 
-def auc_difference(
-    labels: ArrayLike, scores: ArrayLike, others: ArrayLike, clusters: ArrayLike | None = None
-) -> Estimate:
-    """AUC of ``scores`` minus that of ``others`` on the same rows, with the interval of the *paired*
-    difference."""
-    ours, theirs = checked(labels, scores), checked(labels, others)
-    if not ours.both_classes:
-        return UNDEFINED
-    parts = _components(ours) - _components(theirs)
-    value = float(parts[ours.labels == 1].mean())
-    return _normal(value, _variance(parts - value, ours.labels, clusters), int(ours.labels.sum()))
+@dataclass(frozen=True)
+class Summed:
+    """A metric that is a function of sums over users: ``value`` gives it from sums [..., C]. Its interval has the
+    2.5 % and 97.5 % quantiles of the draws in which it is defined."""
+
+    sums_UC: Floats
+    value: Callable[[Floats], Any]
+    n: int
+
+    def estimate(self, draws: Draws) -> Estimate:
+        """The metric with its interval."""
+        value = float(self.value(self.sums_UC.sum(0)))
+        if np.isnan(value):
+            return replace(UNDEFINED, n=self.n)
+        if draws.draws < 2 or np.count_nonzero(self.sums_UC.any(1)) < 2:
+            return Estimate(value, NAN, NAN, self.n)
+        low, high = quantiles(self.value(draws.totals(self.sums_UC)))
+        return Estimate(value, low, high, self.n)
+
+    def minus(self, other: Summed) -> Summed:
+        """The difference to another model on the same users."""
+        width = self.sums_UC.shape[1]
+        return Summed(
+            np.hstack([self.sums_UC, other.sums_UC]),
+            lambda totals: self.value(totals[..., :width]) - other.value(totals[..., width:]),
+            min(self.n, other.n),
+        )
 
 
-def _components(data: Labelled) -> Floats:
-    """Structural components: for a positive the share of negatives it beats, for a negative the share of
-    positives that beat it (ties a half)."""
-    result = np.empty_like(data.scores)
-    positive, negative = data.scores[data.labels == 1], data.scores[data.labels == 0]
-    result[data.labels == 1] = _beaten(negative, positive)
-    result[data.labels == 0] = 1 - _beaten(positive, negative)
-    return result
-
-
-def _beaten(by: Floats, scores: Floats) -> Floats:
-    ordered = np.sort(by)
-    return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / (
-        2 * len(by)
-    )
-
-
-def _variance(centred: Floats, labels: Floats, clusters: ArrayLike | None) -> float:
-    """Obuchowski's variance from centred components; NaN with fewer than two clusters of either class."""
-    keys = (
-        np.arange(len(labels))
-        if clusters is None
-        else np.unique(np.asarray(clusters), return_inverse=True)[1]
-    )
-    count = int(keys.max()) + 1
-    positive, negative = (np.bincount(keys, centred * (labels == side), count) for side in (1, 0))
-    holders = [len(np.unique(keys[labels == side])) for side in (1, 0)]
-    if min(holders) < 2:
-        return float("nan")
-    m, n = float(labels.sum()), float(len(labels) - labels.sum())
-    spread = [h / (h - 1) * float(s @ s) for h, s in zip(holders, (positive, negative), strict=True)]
-    shared = count / (count - 1) * float(positive @ negative)
-    return max(spread[0] / m**2 + spread[1] / n**2 + 2 * shared / (m * n), 0.0)
-
-
-def _normal(value: float, variance: float, n: int) -> Estimate:
-    half = Z95 * float(np.sqrt(variance))
-    return Estimate(value, value - half, value + half, n)
-
-
-def mean_estimate(values: ArrayLike, clusters: ArrayLike, *, draws: int, seed: int) -> Estimate:
-    """Mean of the values that are not NaN, and the 2.5 % and 97.5 % quantiles of a Poisson bootstrap over
-    clusters (Hanley and MacGibbon 2006): each cluster enters a draw Poisson(1) times, by a hash of (seed,
-    cluster, draw). So the interval repeats, and two models see the same draws. ``clusters`` are integers. n
-    counts the values."""
-    v, keys = np.asarray(values, np.float64), np.asarray(clusters, np.int64)
-    if v.shape != keys.shape or v.ndim != 1:
-        raise MetricError(f"values {v.shape} and clusters {keys.shape} must be equally long lists")
-    if np.isinf(v).any():
-        raise MetricError(f"values must be finite: row {int(np.argmax(np.isinf(v)))} is infinite")
-    v, keys = v[~np.isnan(v)], keys[~np.isnan(v)]
-    if not len(v):
-        return UNDEFINED
-    names, index = np.unique(keys, return_inverse=True)
-    sums, counts = (np.bincount(index, each).astype(np.float64) for each in (v, np.ones_like(v)))
-    low, high = _quantiles(names, sums, counts, draws, seed)
-    return Estimate(float(v.mean()), low, high, len(v))
-
-
-def mean_difference(
-    values: ArrayLike, others: ArrayLike, clusters: ArrayLike, *, draws: int, seed: int
-) -> Estimate:
-    """Mean of ``values - others``, row by row, with the interval of the paired difference."""
-    return mean_estimate(np.subtract(values, others, dtype=np.float64), clusters, draws=draws, seed=seed)
-
-
-def _quantiles(
-    names: NDArray[np.int64], sums: Floats, counts: Floats, draws: int, seed: int
-) -> tuple[float, float]:
-    if len(names) < 2 or draws < 2:
-        return float("nan"), float("nan")
-    top, bottom = np.zeros(draws), np.zeros(draws)
-    for start in range(0, len(names), BLOCK):  # bounds memory to draws x BLOCK weights
-        part = slice(start, start + BLOCK)
-        weights = poisson_weights(names[part], draws, seed)
-        top, bottom = top + weights @ sums[part], bottom + weights @ counts[part]
-    means = top[bottom > 0] / bottom[bottom > 0]
-    low, high = np.quantile(means, (0.025, 0.975))
+def quantiles(values_D: Floats) -> tuple[float, float]:
+    """The interval's bounds from the draws; NaN when no draw is defined."""
+    found = values_D[~np.isnan(values_D)]
+    low, high = np.quantile(found, (0.025, 0.975)) if len(found) else (NAN, NAN)
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A metric with what each user's positive and negative rows add to its error, to first order. ``holders`` are
+    the numbers of users with positives, with negatives, and of all. Its interval is normal, with the variance of
+    Obuchowski (1997, Biometrics 53:567); NaN with fewer than two holders of either class."""
+
+    value: float
+    positive_U: Floats
+    negative_U: Floats
+    holders: tuple[int, int, int]
+    n: int
+
+    def estimate(self, draws: Draws | None = None) -> Estimate:
+        """The metric with its interval, for which nothing is drawn."""
+        if np.isnan(self.value):
+            return replace(UNDEFINED, n=self.n)
+        half = Z95 * float(np.sqrt(self.variance()))
+        return Estimate(self.value, self.value - half, self.value + half, self.n)
+
+    def variance(self) -> float:
+        """h+/(h+ - 1) sum p^2 + h-/(h- - 1) sum q^2 + 2 h/(h - 1) sum p q, with p and q by user."""
+        p, q = self.positive_U, self.negative_U
+        return obuchowski(float(p @ p), float(q @ q), float(p @ q), self.holders)
+
+    def minus(self, other: Linear) -> Linear:
+        """The difference to another model on the same rows."""
+        parts = self.positive_U - other.positive_U, self.negative_U - other.negative_U
+        return Linear(self.value - other.value, *parts, self.holders, min(self.n, other.n))
+
+
+Observed = Summed | Linear
+
+
+def obuchowski(pp: float, qq: float, pq: float, holders: tuple[int, int, int]) -> float:
+    """The variance from the sums of squares and products; NaN with fewer than two users of either class."""
+    if min(holders) < 2:
+        return NAN
+    scale = [h / (h - 1) for h in holders]
+    return max(scale[0] * pp + scale[1] * qq + 2 * scale[2] * pq, 0.0)
 
 
 def poisson_weights(clusters: NDArray[np.int64], draws: int, seed: int) -> Floats:

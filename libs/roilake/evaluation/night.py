@@ -17,13 +17,8 @@ from numpy.typing import NDArray
 
 from roilake.config import EvaluationConfig
 from roilake.errors import MetricError
-from roilake.evaluation.intervals import (
-    Estimate,
-    auc_difference,
-    auc_estimate,
-    mean_difference,
-    mean_estimate,
-)
+from roilake.evaluation import auc_difference, auc_estimate, mean_difference, mean_estimate
+from roilake.evaluation.intervals import Estimate
 from roilake.evaluation.metrics import Floats
 from roilake.evaluation.names import parse
 from roilake.evaluation.ranking import Ranks, ranks_among_negatives
