@@ -9,6 +9,7 @@ from typing import Any
 from roilake.errors import LakeError
 from roilake.lake import Lake, Publication
 from roilake.report.night import Night, read_fanout, read_night
+from roilake.report.nights import nearest
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,6 @@ def published(lake: Lake, ds: date) -> Publication:
     """The publication of a night. Raises LakeError, which names the nearest nights that there are."""
     found = lake.publication(ds=ds)
     if found is None:
-        nights = [other.ds for other in lake.publications()]
-        nearest = sorted(sorted(nights, key=lambda other: abs((other - ds).days))[:5])
-        known = f"the nearest are {', '.join(map(str, nearest))}" if nearest else "none is"
+        known = nearest(ds, [other.ds for other in lake.publications()])
         raise LakeError(f"{lake.path}: night {ds} is not published; {known}")
     return found

@@ -132,7 +132,7 @@ def lines(
             columnspacing=1.2,
         )
 
-    return draw(paint, 2.4)
+    return draw(paint, 2.4, alt=alt)
 
 
 def calibration(curves: Mapping[str, Sequence[tuple[float, Any]]], highlight: str, *, alt: str) -> str:

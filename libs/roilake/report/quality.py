@@ -24,6 +24,8 @@ class Count:
         ratio = self.now / self.before
         if ratio >= 3:
             return f"× {ratio:.1f}"
+        if 0 < ratio < 0.1:
+            return f"÷ {1 / ratio:.0f}"
         return f"{'+' if ratio > 1 else '−'}{percent(abs(ratio - 1), 1 if abs(ratio - 1) < 0.1 else 0)}"
 
 

@@ -42,9 +42,9 @@ def table_versions(lake: Lake) -> dict[str, int]:
     return {name: lake.version(name) for name in TABLES if name != "publications" and lake.exists(name)}
 
 
-def report_path(lake: Lake, ds: date) -> Path:
-    """Where the report of a night lies."""
-    return lake.folder / "reports" / f"{ds}.html"
+def report_path(lake: Lake, ds: date, since: date | None = None) -> Path:
+    """Where the report of a night lies; one that looks back to a chosen night lies beside it."""
+    return lake.folder / "reports" / (f"{ds}.html" if since is None else f"{ds}-since-{since}.html")
 
 
 def _test(lake: Lake, tables: dict[str, int], ds: date) -> dict[str, dict[str, Measure]]:

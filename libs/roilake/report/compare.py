@@ -1,0 +1,155 @@
+"""Two published nights side by side: metrics with the intervals of their differences, config, code, rows and time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from roilake.errors import LakeError
+from roilake.lake import Lake, Publication
+from roilake.report.changes import Change, changes
+from roilake.report.night import Night, read_night
+from roilake.report.nights import nearest
+from roilake.report.quality import Count, table_counts
+from roilake.report.words import duration, label, number, signed
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``after`` against ``before``. ``config`` maps dotted keys to the two values (None: not there)."""
+
+    before: Night
+    after: Night
+    changes: list[Change]
+    config: dict[str, tuple[Any, Any]]
+    rows: list[Count]
+
+
+def find_run(lake: Lake, name: str) -> Publication:
+    """The published night that a date or a run id (or the start of one) names. Raises LakeError, which lists those
+    that there are."""
+    nights = lake.publications()
+    found = [
+        night
+        for night in nights
+        if name == str(night.ds) or (len(name) >= 4 and night.run_id.startswith(name))
+    ]
+    if len(found) == 1:
+        return found[0]
+    try:
+        known = nearest(date.fromisoformat(name), [night.ds for night in nights])
+    except ValueError:
+        listed = ", ".join(f"{night.ds} ({night.run_id})" for night in (found or nights)[-5:])
+        known = f"there are {listed}" if listed else "there is none yet"
+    problem = "names several published runs" if found else "is no published run"
+    raise LakeError(f"{lake.path}: {name!r} {problem}; {known} (see `roilake runs`)")
+
+
+def compare(lake: Lake, before: str, after: str) -> Comparison:
+    """Read and compare two runs, each named by its night or its run id. Raises LakeError."""
+    first, second = (read_night(lake, find_run(lake, name)) for name in (before, after))
+    return Comparison(
+        before=first,
+        after=second,
+        changes=changes(first.test, second.test),
+        config=config_changes(dict(first.config), dict(second.config)),
+        rows=table_counts(second, first),
+    )
+
+
+def config_changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ."""
+    first, second = _flat(before), _flat(after)
+    keys = sorted(first.keys() | second.keys())
+    return {key: (first.get(key), second.get(key)) for key in keys if first.get(key) != second.get(key)}
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return leaves
+
+
+def to_object(found: Comparison) -> dict[str, Any]:
+    """The same for machines."""
+    return {
+        "runs": [{"ds": str(night.ds), "run_id": night.run_id, "code_revision": night.code_revision} for night in
+                 (found.before, found.after)],
+        "metrics": [
+            {
+                "model": change.model, "metric": change.metric, "before": change.before["value"],
+                "after": change.after["value"], "difference": change.value, "low": change.low, "high": change.high,
+                "verdict": change.verdict,
+            }
+            for change in found.changes
+        ],
+        "config": {key: list(values) for key, values in found.config.items()},
+        "rows": {count.name: [count.before, count.now] for count in found.rows},
+        "seconds": {run["job"]: [_seconds(found.before, run["job"]), run["seconds"]] for run in found.after.runs},
+    }  # fmt: skip
+
+
+def _seconds(night: Night, job: str) -> float | None:
+    run = night.run(job)
+    return run["seconds"] if run else None
+
+
+def print_comparison(found: Comparison, console: Console) -> None:
+    """What a person reads: what differs in code and config first, since it is the cause, then what came of it."""
+    first, second = found.before, found.after
+    console.print(
+        f"\n[bold]{second.ds}[/bold] ({second.run_id}) against [bold]{first.ds}[/bold] ({first.run_id})"
+    )
+    same = first.code_revision == second.code_revision
+    code = f"{first.code_revision[:12]} → {second.code_revision[:12]}"
+    console.print(f"code: {f'the same, {second.code_revision[:12]}' if same else code}")
+    if not found.config:
+        console.print("config: the same")
+    for key, (old, new) in found.config.items():
+        console.print(f"config: {key}: {old} → {new}", markup=False, soft_wrap=True)
+    console.print(_metrics(found))
+    console.print(
+        "Nights are held against each other as independent: where they share test days the interval is wide."
+    )
+    console.print(_figures(found))
+
+
+def _metrics(found: Comparison) -> Table:
+    table = _table("Test windows, all requests", found, "model", "metric")
+    for name in ("difference", "95 % interval", "reading"):
+        table.add_column(name, justify="left" if name == "reading" else "right")
+    for change in found.changes:
+        ends = f"{signed(change.low)} to {signed(change.high)}" if change.low is not None else "–"
+        table.add_row(
+            change.model, label(change.metric), number(change.before["value"]), number(change.after["value"]),
+            signed(change.value), ends, {"noise": "within noise"}.get(change.verdict, change.verdict),
+            style="bold" if change.beyond and change.model == found.after.default_model else None,
+        )  # fmt: skip
+    return table
+
+
+def _figures(found: Comparison) -> Table:
+    table = _table("Rows of the night, and time of its jobs", found, "table or job")
+    table.add_column("change", justify="right")
+    for count in found.rows:
+        table.add_row(count.name, number(count.before), number(count.now), count.change)
+    for run in found.after.runs:
+        earlier = _seconds(found.before, run["job"])
+        old = "–" if earlier is None else duration(earlier)
+        table.add_row(run["job"], old, duration(run["seconds"]), "")
+    return table
+
+
+def _table(title: str, found: Comparison, *names: str) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    for name in names:
+        table.add_column(name)
+    for night in (found.before, found.after):
+        table.add_column(str(night.ds), justify="right")
+    return table
