@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from roilake.errors import ConfigError, MetricError
-from roilake.evaluation.names import LISTED, parse
+from roilake.evaluation.names import LISTED, SLICES, direction, parse
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -29,6 +29,9 @@ class Strict(BaseModel):
     """Base of every config section: frozen, and no key it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Section = TypeVar("Section", bound=Strict)
 
 
 class FileSource(Strict):
@@ -100,6 +103,9 @@ class SimilarityConfig(Strict):
 class GraphConfig(Strict):
     half_life_days: Annotated[float, Field(gt=0)] = 180.0
     max_neighbours: Positive = 50
+    edges: bool = True
+    """Publish ``edges``: every pair, both ways, with its times. Without it a graph has ``adjacency`` only, and its pairs
+    need a fifth of the disk."""
     similarity: SimilarityConfig | None = SimilarityConfig()
 
 
@@ -192,6 +198,37 @@ class EvaluationConfig(Strict):
         return max((k for kind, k in found if kind in LISTED and k), default=0)
 
 
+class Bound(Strict):
+    """What a metric of the night must keep to. ``model``: the default model unless named; ``all`` bounds each model.
+
+    ``not_worse_than: last`` fails when the metric's 95 % interval lies wholly on the worse side of that of the last
+    published night. Nights keep estimates, not outcomes, so nothing is paired. With intervals of equal width and no
+    true change it fails one night in 360 (less where the nights share test days): rare enough to stop a night for.
+    """
+
+    metric: str
+    model: str | None = None
+    split: Literal["validation", "test"] = "test"
+    slice: str = "all"
+    minimum: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    maximum: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    not_worse_than: Literal["last"] | None = None
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> Bound:
+        if self.minimum is None and self.maximum is None and self.not_worse_than is None:
+            raise ValueError(f"{self.metric} has no bound; add minimum, maximum or not_worse_than: last")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}; change one of them")
+        return self
+
+
+class GatesConfig(Strict):
+    """What must hold, beside the checks of every night, before a night is published."""
+
+    bounds: tuple[Bound, ...] = ()
+
+
 class NightConfig(Strict):
     """All that one night needs beside its ``ds`` and its lake."""
 
@@ -207,6 +244,7 @@ class NightConfig(Strict):
     training: TrainingConfig = TrainingConfig()
     scoring: ScoringConfig = ScoringConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    gates: GatesConfig = GatesConfig()
 
     @model_validator(mode="after")
     def _shards_divide(self) -> NightConfig:
@@ -232,21 +270,59 @@ class NightConfig(Strict):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _gates_name_what_there_is(self) -> NightConfig:
+        cuts = tuple(self.evaluation.slices)
+        slices = (*SLICES, f"minus {self.default_model}", *(f"{cut}=VALUE" for cut in cuts))
+        for place, bound in enumerate(self.gates.bounds):
+            known = {"metric": self.evaluation.metrics, "model": (*self.models, "all"), "slice": slices}
+            found = {"metric": bound.metric, "model": bound.model or "all", "slice": bound.slice}
+            if bound.slice.partition("=")[0] in cuts and "=" in bound.slice:
+                found["slice"] = slices[0]
+            for key, name in found.items():
+                if name not in known[key]:
+                    raise ValueError(
+                        f"gates.bounds.{place}.{key}: the night has no {key} {name!r}; there are "
+                        f"{', '.join(known[key])}"
+                    )
+            if bound.not_worse_than and not direction(bound.metric):
+                raise ValueError(
+                    f"gates.bounds.{place}.not_worse_than: {bound.metric} has no better side; set a minimum or maximum"
+                )
+        return self
+
     def digest(self) -> str:
         """Hash of the whole config. The order of entries counts, for that of edge types lays out the ROIs."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 def load_config(path: str | Path) -> NightConfig:
-    """Read and validate a night's YAML. Raises ConfigError with file, key and what to do."""
+    """Read and validate a night's YAML. ``gates`` may name a YAML file, relative to that of the night. Raises
+    ConfigError with file, key and what to do."""
+    tree = _read_mapping(Path(path), "start from conf/nights/movielens.yaml")
+    if isinstance(tree.get("gates"), str):
+        tree["gates"] = load_gates(Path(path).parent / tree["gates"])
+    return _validated(NightConfig, tree, path)
+
+
+def load_gates(path: str | Path) -> GatesConfig:
+    """Read and validate a YAML file of bounds, as ``load_config`` does a night's."""
+    return _validated(GatesConfig, _read_mapping(Path(path), "start from conf/gates/default.yaml"), path)
+
+
+def _read_mapping(path: Path, hint: str) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(Path(path).read_text())
+        tree = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: holds no mapping; start from conf/nights/movielens.yaml")
+        raise ConfigError(f"{path}: holds no mapping; {hint}")
+    return tree
+
+
+def _validated(kind: type[Section], tree: dict[str, Any], path: str | Path) -> Section:
     try:
-        return NightConfig.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first_problem(error)}") from error
 

@@ -1,4 +1,4 @@
-"""Names of metrics, as configs and calls write them: ``auc``, ``recall@20``."""
+"""Names of metrics and slices, as configs and calls write them: ``auc``, ``recall@20``; ``all``, ``gender=F``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ LISTED = ("coverage", "novelty", "diversity", "popularity_bias")
 WHOLE = ("mrr", "map")
 AUC_POPULAR = "auc_popular"
 """Only in a night: AUC against negatives drawn by popularity."""
+SLICES = ("all", "cold_users", "warm_users", "head_items", "tail_items")
+"""Slices of every night; a config's own are named NAME=VALUE."""
+_UP = (*SCORED, AUC_POPULAR, *RANKED)
+_DOWN = ("log_loss", "normalised_entropy", "brier", "calibration_error")
 
 
 def parse(name: str) -> tuple[str, int | None]:
@@ -29,3 +33,10 @@ def parse(name: str) -> tuple[str, int | None]:
         known = ", ".join((*SCORED, AUC_POPULAR, *PROBABLE, *WHOLE, with_k))
         raise MetricError(f"unknown metric {name!r}; there are {known} (K a whole number from 1)")
     return kind, k
+
+
+def direction(name: str) -> int:
+    """1 where more of the metric is better, -1 where less is, 0 where neither (``calibration_ratio``, whose best is 1,
+    and those of whole lists)."""
+    kind = parse(name)[0]
+    return int(kind in _UP) - int(kind in _DOWN)
