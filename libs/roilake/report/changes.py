@@ -91,9 +91,7 @@ def slice_changes(
             yield from changes(earlier, {model: found[model]}, name)
 
 
-def together(found: list[Change], model: str, metric: str) -> bool:
-    """Whether every other model moved beyond its interval the same way as ``model`` did in this metric: that points
-    at what was asked rather than at the model."""
-    moved = {change.model: change for change in found if change.metric == metric}
-    own = moved.pop(model)
-    return bool(moved) and all(other.beyond and other.value * own.value > 0 for other in moved.values())
+def moved_with(found: list[Change], own: Change) -> list[str]:
+    """Other models that moved beyond their interval the same way as ``own`` in its metric."""
+    others = [change for change in found if change.metric == own.metric and change.model != own.model]
+    return [other.model for other in others if other.beyond and other.value * own.value > 0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from roilake.report.changes import Change, changes, slice_changes, together
+from collections import Counter
+
+from roilake.report.changes import Change, changes, moved_with, slice_changes
 from roilake.report.contents import Contents
 from roilake.report.costs import times
 from roilake.report.night import Night, Row
@@ -86,12 +88,12 @@ def _said(change: Change) -> str:
 
 
 def _alike(night: Night, found: list[Change], moved: list[Change]) -> str:
-    alike = [change for change in moved if together(found, night.default_model, change.metric)]
-    if 2 * len(alike) < len(moved) or not alike:
-        return ""
-    return (
-        "; every other model moved the same way, which points at the requests judged rather than at the model"
-    )
+    """Other models that moved beyond noise the same way in most of these metrics."""
+    counts = Counter(model for change in moved for model in moved_with(found, change))
+    others = [model for model, count in counts.items() if 2 * count > len(moved)]
+    if others and len(others) == len(night.test) - 1:
+        return "; every other model moved the same way, which points at the requests judged rather than at the model"
+    return f"; {listed(sorted(others))} moved the same way" if others else ""
 
 
 def volume(contents: Contents) -> str:

@@ -92,23 +92,15 @@ def nights_table(found: Sequence[Mapping[str, Any]]) -> Table:
 
 def jobs_table(ds: date, found: Sequence[Mapping[str, Any]]) -> Table:
     """The jobs of one night."""
-    names = (
-        "job",
-        "run",
-        "status",
-        "#time",
-        "#rows in",
-        "#rows out",
-        "#rejected",
-        "#bytes",
-        "tables written",
+    title = f"Night of {ds}, run {found[-1]['run_id']}"
+    table = _table(
+        title, "job", "status", "#time", "#rows in", "#rows out", "#rejected", "#bytes", "wrote versions"
     )
-    table = _table(f"Night of {ds}", *names)
     for job in found:
         written = ", ".join(f"{name} {version}" for name, version in sorted(job["outputs"].items()))
         table.add_row(
-            job["job"], job["run_id"], job["status"], duration(job["seconds"]), number(job["rows_in"]),
-            number(job["rows_out"]), number(job["rows_quarantined"]), size(job["bytes"]), written,
+            job["job"], job["status"], duration(job["seconds"]), number(job["rows_in"]), number(job["rows_out"]),
+            number(job["rows_quarantined"]), size(job["bytes"]), written,
             style=None if job["status"] == "succeeded" else "bold red",
         )  # fmt: skip
     return table
@@ -118,5 +110,6 @@ def _table(title: str, *columns: str) -> Table:
     """``#`` marks a column of numbers."""
     table = Table(title=title, box=box.SIMPLE_HEAD)
     for column in columns:
-        table.add_column(column.removeprefix("#"), justify="right" if column.startswith("#") else "left")
+        right, last = column.startswith("#"), column == columns[-1]
+        table.add_column(column.removeprefix("#"), justify="right" if right else "left", no_wrap=not last)
     return table
