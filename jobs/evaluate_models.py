@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import functions as F
+
 from roilake.config import NightConfig
-from roilake.evaluation.night import measure
+from roilake.evaluation.facts import field_values, fields_of, links
+from roilake.evaluation.night import Catalogue, measure
+from roilake.evaluation.slices import Facts
 from roilake.graph import plan_windows
-from roilake.job import JobResult, main, recorded
+from roilake.job import JobResult, Recorder, main, recorded
 from roilake.lake import Lake
-from roilake.scoring import judge, map_shards, open_night, write_index
+from roilake.scoring import judge, map_shards, open_night, with_days, write_index
 from roilake.scoring.outcomes import SCHEMA
+from roilake.scoring.towers import Night, Worker
 
 JUDGED = ("validation", "test")
 
@@ -24,15 +32,73 @@ def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
         record.rows_in = sum(shard.rows for shard in night.shards)
         write_index(night)
         record.progress(f"item vectors of {len(night.towers)} models are laid out")
-        largest = max((sum(s.rows for s in night.shards if s.split == split) for split in JUDGED), default=0)
-        share = min(1.0, (config.evaluation.max_requests or largest) / max(largest, 1))
-        work = judge(config.evaluation.negatives, config.seed, share, drop_seen=config.scoring.drop_seen)
-        outcomes = map_shards(lake.spark, night, SCHEMA, work).toArrow()
+        outcomes, share = _judged(record, config, night)
         record.progress(f"judged {outcomes.num_rows // max(len(night.towers), 1):,} requests by each model")
-        rows = measure(outcomes, config.evaluation, config.default_model, config.seed, ds, record.run.run_id)
-        record.write("metrics", rows)
+        store = Worker(night).store()
+        catalogues = {
+            as_of: Catalogue(store.degrees("item", as_of), store.features(as_of)["item"].interest_ND.numpy())
+            for as_of in windows
+        }
+        activity = {as_of: store.degrees("user", as_of) for as_of in windows}
+        facts = _facts(record, config, outcomes, activity)
+        place = (config.default_model, config.seed, ds, record.run.run_id)
+        record.write("metrics", measure(outcomes, catalogues, facts, config.evaluation, *place))
         record.details |= {"negatives": config.evaluation.negatives, "seed": config.seed, "share": share}
     return record.result
+
+
+def _judged(record: Recorder, config: NightConfig, night: Night) -> tuple[pa.Table, float]:
+    """What every model did with every judged request, and the share of the requests that is judged."""
+    largest = max((sum(s.rows for s in night.shards if s.split == split) for split in JUDGED), default=0)
+    share = min(1.0, (config.evaluation.max_requests or largest) / max(largest, 1))
+    work = judge(
+        config.evaluation.negatives,
+        config.seed,
+        share,
+        depth=config.evaluation.list_length,
+        drop_seen=config.scoring.drop_seen,
+    )
+    outcomes = map_shards(record.lake.spark, night, SCHEMA, work).toArrow()
+    asked = pc.field("request_id").isin(pc.unique(outcomes["request"]))
+    requests = record.lake.to_arrow(
+        "requests",
+        record.pin("requests"),
+        filters={"ds": record.run.ds, "split": JUDGED},
+        columns=("request_id", "item", "time"),
+    )
+    return with_days(outcomes, requests.filter(asked)), share
+
+
+def _facts(
+    record: Recorder, config: NightConfig, outcomes: pa.Table, activity: Mapping[date, object]
+) -> Facts:
+    """What the slices of the config ask for."""
+    slices = tuple(config.evaluation.slices.values())
+    nodes = {
+        kind: record.lake.to_arrow(
+            "nodes",
+            record.pin("nodes"),
+            filters={"ds": record.run.ds, "node_type": kind},
+            columns=("id", "fields"),
+        )
+        for kind in sorted({kind for kind, _ in fields_of(slices)})
+    }
+    fields = {(kind, name): field_values(nodes[kind], name) for kind, name in fields_of(slices)}
+    linked = None
+    if any(cut.by == "edge_type" for cut in slices):
+        mine = outcomes.filter(pc.field("model") == config.default_model)
+        positives = _positives(mine)
+        edges = record.read("edges").where(F.col("ds") == F.lit(record.run.ds))
+        starts = pc.unique(positives["as_of"]).to_pylist()
+        linked = links(edges.where(F.col("as_of").isin(starts)), positives)
+    return Facts(fields, activity, linked)  # type: ignore[arg-type]
+
+
+def _positives(outcomes: pa.Table) -> pa.Table:
+    """One row per positive: as_of, request, user, query, item."""
+    row_P = pc.list_parent_indices(outcomes["items"].combine_chunks())
+    spread = outcomes.select(["as_of", "request", "user", "query"]).take(row_P)
+    return spread.append_column("item", pc.list_flatten(outcomes["items"]))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,11 @@ def integers(values: Any, like: Any = None) -> Array:
     return xp.as_tensor(values, dtype=xp.int64, device=device)
 
 
+def filled(shape: tuple[int, ...], value: float, like: Array) -> Array:
+    """An array of one value, of the type and on the device of ``like``."""
+    return np.full(shape, value, like.dtype) if namespace(like) is np else like.new_full(shape, value)
+
+
 def order(values: Array) -> Array:
     """Places that sort ``values`` ascending, equal ones in the order that they have."""
     xp = namespace(values)
