@@ -52,7 +52,7 @@ def test_report_writes_the_page_again_and_prints_its_path(folder: Path) -> None:
     path = Path(call(folder, "report", "--ds", str(SECOND)).strip())
     assert path == folder / "reports" / f"{SECOND}.html"
     page = path.read_text()
-    assert "Since 2020-01-09, zoomer moved in AUC by +0.100 (better)." in page
+    assert "Since 2020-01-09, zoomer got better in AUC (+0.100)." in page
     assert "2 events came in (4 on 2020-01-09), with 1 new user and 1 new item; 1 row rejected." in page
     beside = Path(call(folder, "report", "--ds", str(SECOND), "--since", str(FIRST)).strip())
     assert beside.name == "2020-01-10-since-2020-01-09.html"

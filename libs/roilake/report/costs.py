@@ -33,7 +33,7 @@ class Amortisation:
     count: int
     bytes: int
     seconds: float
-    plan: str
+    details: Row
 
     @property
     def reads(self) -> float:
@@ -68,8 +68,7 @@ def amortisation(night: Night) -> Amortisation | None:
         Use(side, split, count, _times(night, side, split))
         for (side, split), count in sorted(night.rois.items(), key=lambda entry: _place(*entry[0]))
     ]
-    plan = run["details"].get("plan", "unknown")
-    return Amortisation(uses, run["rows_out"], run["bytes"], run["seconds"], plan)
+    return Amortisation(uses, run["rows_out"], run["bytes"], run["seconds"], run["details"])
 
 
 def _place(side: str, split: str) -> tuple[bool, int]:

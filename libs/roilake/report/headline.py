@@ -53,12 +53,9 @@ def standing(night: Night) -> str:
         return f"{shown}; there is no other model to hold it against."
     rival = best_other(night, first)
     against = f"{rival} has {number(value(night.test, rival or '', first))}"
-    counts = [
-        f"{word} in {number(count)}"
-        for word in ("ahead", "level", "behind")
-        if (count := list(stands.values()).count(word))
-    ]
-    return f"{shown} ({against}); of {len(names)} metrics it is clearly {listed(counts)} against the best other model."
+    found = list(stands.values())
+    counts = [f"{word} in {found.count(word)}" for word in ("ahead", "level", "behind") if word in found]
+    return f"{shown} ({against}); against the best other model in each of {len(names)} metrics it is {listed(counts)}."
 
 
 def change_sentence(night: Night, before: Night) -> str:
@@ -71,9 +68,7 @@ def change_sentence(night: Night, before: Night) -> str:
         return f"{since}, {night.default_model} cannot be compared: that night did not judge it."
     if not moved:
         return f"{since}, nothing of {night.default_model} moved beyond noise, in {len(own)} metrics."
-    shown = listed([_said(change) for change in _few(night, moved)])
-    more = f" ({len(moved)} of {len(own)} metrics moved beyond noise)" if len(moved) > 1 else ""
-    return f"{since}, {night.default_model} moved in {shown}{more}{_alike(night, found, moved)}."
+    return f"{since}, {night.default_model} {_said(_few(night, moved))}{_alike(night, found, moved)}."
 
 
 def _few(night: Night, moved: list[Change]) -> list[Change]:
@@ -82,9 +77,13 @@ def _few(night: Night, moved: list[Change]) -> list[Change]:
     return main or sorted(moved, key=lambda change: -change.strength)[:3]
 
 
-def _said(change: Change) -> str:
-    worse = {"worse": " (worse)", "better": " (better)"}.get(change.verdict, "")
-    return f"{label(change.metric)} by {signed(change.value)}{worse}"
+def _said(moved: list[Change]) -> str:
+    words = {"worse": "got worse in", "better": "got better in", "moved": "moved in"}
+    return " and ".join(
+        f"{word} {listed([f'{label(change.metric)} ({signed(change.value)})' for change in those])}"
+        for verdict, word in words.items()
+        if (those := [change for change in moved if change.verdict == verdict])
+    )
 
 
 def _alike(night: Night, found: list[Change], moved: list[Change]) -> str:
@@ -92,8 +91,8 @@ def _alike(night: Night, found: list[Change], moved: list[Change]) -> str:
     counts = Counter(model for change in moved for model in moved_with(found, change))
     others = [model for model, count in counts.items() if 2 * count > len(moved)]
     if others and len(others) == len(night.test) - 1:
-        return "; every other model moved the same way, which points at the requests judged rather than at the model"
-    return f"; {listed(sorted(others))} moved the same way" if others else ""
+        return "; so did every other model, which points at the requests judged rather than at the model"
+    return f"; so did {listed(sorted(others))}" if others else ""
 
 
 def volume(contents: Contents) -> str:

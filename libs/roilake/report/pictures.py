@@ -11,20 +11,28 @@ from roilake.report import plots
 from roilake.report.contents import Contents
 from roilake.report.night import Night
 from roilake.report.slices import calibration
-from roilake.report.standing import best_other, main_metrics
-from roilake.report.words import label, number
+from roilake.report.standing import best_other, main_metrics, metric_names
+from roilake.report.words import direction, in_order, label, number
 
+PLOTS = 6
 Series = dict[str, tuple[list[float], list[float]]]
 
 
 def pictures(contents: Contents) -> dict[str, Any]:
     """``metrics`` maps metric names to plots; ``loss``, ``epochs``, ``fanout`` and ``calibration`` are plots."""
     return {
-        "metrics": {name: _intervals(contents.night, name) for name in main_metrics(contents.night)},
+        "metrics": {name: _intervals(contents.night, name) for name in plotted(contents.night)},
         **_curves(contents.night),
         **_calibration(contents.night),
         **_fanout(contents),
     }
+
+
+def plotted(night: Night) -> list[str]:
+    """The main metrics, and others in which models compete while there is room."""
+    main = main_metrics(night)
+    others = [name for name in metric_names(night) if direction(name) and name not in main]
+    return in_order([*main, *others[: PLOTS - len(main)]])
 
 
 def _intervals(night: Night, name: str) -> Markup:

@@ -40,13 +40,13 @@ def graph_counts(night: Night, before: Night | None) -> list[Count]:
     nodes, edges = (before.nodes, before.edges) if before else ({}, {})
     return [
         *(Count(f"{kind} nodes", count, nodes.get(kind)) for kind, count in night.nodes.items()),
-        *(Count(f"{edge_label(kind)} edges", count, edges.get(kind)) for kind, count in night.edges.items()),
+        *(Count(edge_label(kind), count, edges.get(kind)) for kind, count in night.edges.items()),
     ]
 
 
 def edge_label(edge_type: str) -> str:
-    """``item_item_similar`` as ``item to item, similar``."""
-    return edge_type.replace("_", " to ", 1).replace("_", ", ")
+    """``item_item_similar`` as ``item → item, similar``."""
+    return edge_type.replace("_", " → ", 1).replace("_", ", ")
 
 
 def null_shares(night: Night) -> list[tuple[str, str]]:

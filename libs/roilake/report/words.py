@@ -8,7 +8,7 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
 GROUPS = ("separation", "ranking", "probability", "lists")
 KINDS = {
     "auc": ("AUC", "separation", 1),
-    "auc_popular": ("AUC (popular)", "separation", 1),
+    "auc_popular": ("AUC popular", "separation", 1),
     "gauc": ("GAUC", "separation", 1),
     "pr_auc": ("PR-AUC", "separation", 1),
     "ks": ("KS", "separation", 1),
