@@ -4,6 +4,7 @@ windows."""
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -12,79 +13,127 @@ from roilake.config import NightConfig
 from roilake.errors import SourceError
 from roilake.events import node_attributes
 from roilake.graph import (
-    EdgeRules,
+    SimilarityRules,
     assign_ids,
-    first_seen,
-    indexed,
-    interaction_moments,
+    build,
     night_windows,
+    plan_slices,
     similar_pairs,
     similarity_moments,
 )
 from roilake.graph.nodes import describe_nodes
+from roilake.graph.scan import Slice
+from roilake.graph.spill import STREAMS, Plan
 from roilake.job import JobResult, Recorder, main, recorded
-from roilake.lake import TABLES, Lake
+from roilake.lake import TABLES, Lake, TaskFiles
 
 JOB = "build_graph"
+_FILES = 4
 
 
 def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
     """Ids are given to the keys that no earlier night knows; edges and adjacency hold, for each window,
-    only events before its start. Raises SourceError when there are no events at all."""
-    with recorded(lake, config, ds, JOB) as record:
-        events = record.read("events").where(F.col("ds") <= F.lit(ds)).persist()
-        record.rows_in = events.count()
+    only events before its start. Raises SourceError when there are no events at all, LakeError when the disk is
+    full."""
+    with recorded(lake, config, ds, JOB) as record, build.scratch_folder(lake.scratch("graph")) as scratch:
+        files = [f for f in lake.active_files("events", record.pin("events")) if f.partition["ds"] <= str(ds)]
+        record.rows_in = sum(file.rows for file in files)
         if not record.rows_in:
             raise SourceError(f"{config.source.events.path}: has no event up to {ds}; choose a later --ds")
-        _write_ids(record, events, ds)
-        ids = (
-            lake.read("node_ids", version=record.outputs["node_ids"])
-            .where(F.col("ds") <= F.lit(ds))
-            .persist()
-        )
-        _write_nodes(record, ids, config, ds)
-        _write_edges(record, events, ids, config, ds)
-        events.unpersist(), ids.unpersist()
+        cores = lake.spark.sparkContext.defaultParallelism
+        tasks = plan_slices([f.path for f in files], build.slice_events(record.rows_in, cores))
+        parts = build.count_parts(record.rows_in, cores)
+        seen = build.seen(lake.spark, tasks, parts).persist()
+        with record.stage("ids"):
+            ids = _write_ids(record, seen, ds)
+        with record.stage("nodes"):
+            _write_nodes(record, ids, config, ds)
+        with record.stage("keys"):
+            plan = _plan(record, config, scratch, parts)
+            hubs = seen.where(F.col("events") > build.HUB_EVENTS).join(
+                ids, on=["node_type", "key"], how="inner"
+            )
+            build.write_spread(plan, hubs.select("node_type", "id", "events").collect())
+        files_written = _similar(record, plan, config, seen, ids)
+        seen.unpersist()
+        _build(record, plan, tasks, files_written)
     return record.result
 
 
-def _write_ids(record: Recorder, events: DataFrame, ds: date) -> None:
-    """A rerun gives the night's ids again, unless later nights build on them: then it only adds to them."""
-    spark = record.lake.spark
-    if record.lake.exists("node_ids"):
+def _write_ids(record: Recorder, seen: DataFrame, ds: date) -> DataFrame:
+    """A rerun gives the night's ids again, unless later nights build on them: then it only adds to them. Returns
+    the ids of this night and the ones before it."""
+    lake, spark = record.lake, record.lake.spark
+    if lake.exists("node_ids"):
         given = record.read("node_ids")
         later = not given.where(F.col("ds") > F.lit(ds)).isEmpty()
         known = given if later else given.where(F.col("ds") < F.lit(ds))
     else:
         known, later = spark.createDataFrame([], TABLES["node_ids"].spark_schema), False
-    new = assign_ids(events, known, ds)
+    new = assign_ids(seen, known, ds)
     kept = known.where((F.col("ds") == F.lit(ds)) & F.lit(later))
-    record.write("node_ids", new.unionByName(kept.select(new.columns)).coalesce(1))
+    record.write("node_ids", new.unionByName(kept.select(new.columns)).coalesce(_FILES))
+    return lake.read("node_ids", version=record.outputs["node_ids"]).where(F.col("ds") <= F.lit(ds))
 
 
 def _write_nodes(record: Recorder, ids: DataFrame, config: NightConfig, ds: date) -> None:
     attributes = node_attributes(record.lake.spark, config.source)
     nodes = describe_nodes(ids, attributes, query_terms_from_key=config.source.queries is None)
-    record.write("nodes", nodes.withColumn("ds", F.lit(ds)).coalesce(1))
+    record.write("nodes", nodes.withColumn("ds", F.lit(ds)).coalesce(_FILES))
 
 
-def _write_edges(record: Recorder, events: DataFrame, ids: DataFrame, config: NightConfig, ds: date) -> None:
-    moments = interaction_moments(indexed(events, F.broadcast(ids)))
-    similarity = config.graph.similarity
-    if similarity:
-        nodes = record.lake.read("nodes", version=record.outputs["nodes"]).where(F.col("ds") == F.lit(ds))
-        similar = similar_pairs(nodes, first_seen(events, ids), similarity, config.seed)
-        moments = moments.unionByName(similarity_moments(similar)) if similar is not None else moments
-    instants = sorted({window.as_of for window in night_windows(record.lake, config, ds)})
-    rules = EdgeRules(
-        ds=ds,
+def _plan(record: Recorder, config: NightConfig, scratch: Path, parts: int) -> Plan:
+    # Ids of later nights too, which a rerun finds: only all of them together are dense.
+    ids = record.lake.to_arrow("node_ids", record.outputs["node_ids"], columns=["node_type", "key", "id"])
+    instants = sorted({window.as_of for window in night_windows(record.lake, config, record.run.ds)})
+    record.details["windows"], record.details["parts"] = len(instants), parts
+    return Plan(
+        folder=scratch,
+        ds=record.run.ds,
         instants=tuple(instants),
         half_life_days=config.graph.half_life_days,
-        top_similar=similarity.top if similarity else 0,
         max_neighbours=config.graph.max_neighbours,
+        nodes=build.write_keys(scratch, ids),
+        parts=parts,
+        timed=config.graph.edges,
     )
-    record.details["windows"] = len(instants)
-    record.write_from_tasks(("edges", "adjacency"), moments.repartition("edge_type", "src"), rules.tables)
+
+
+def _similar(record: Recorder, plan: Plan, config: NightConfig, seen: DataFrame, ids: DataFrame) -> TaskFiles:
+    """Similarity edges, which few pairs make: candidates come from Spark ML, lists from one task's share."""
+    similarity, lake = config.graph.similarity, record.lake
+    if not similarity:
+        return {}
+    nodes = lake.read("nodes", version=record.outputs["nodes"]).where(F.col("ds") == F.lit(plan.ds))
+    times = seen.join(ids, on=["node_type", "key"], how="inner").select("node_type", "id", "first_time")
+    pairs = similar_pairs(nodes, times, similarity, config.seed)
+    if pairs is None:
+        return {}
+    rules = SimilarityRules(plan.ds, plan.instants, similarity.top, plan.max_neighbours, plan.timed)
+    with record.stage("similarity"):
+        moments = similarity_moments(pairs).repartition("edge_type", "src")
+        return lake.files_from_tasks(moments, rules.tables)
+
+
+def _build(record: Recorder, plan: Plan, tasks: list[list[Slice]], files: TaskFiles) -> None:
+    """``edges`` and ``adjacency`` from the interactions, and from what is in ``files`` already."""
+    lake, spark = record.lake, record.lake.spark
+
+    def add(found: TaskFiles) -> None:
+        for table, written in found.items():
+            files.setdefault(table, []).extend(written)
+
+    with record.stage("spill"):
+        build.spill(spark, plan, tasks)
+    spilled = 0
+    for stream in STREAMS:
+        with record.stage(f"sum {'_'.join(stream)}"):
+            add(lake.files_from_tasks(build.numbered_tasks(spark, plan.parts), build.summing(plan, stream)))
+        spilled += build.drop_runs(plan, stream)
+    with record.stage("merge"):
+        add(lake.files_from_tasks(build.numbered_tasks(spark, plan.parts), build.merging(plan)))
+    record.details["spilled_bytes"], record.details["task_seconds"] = spilled, build.task_seconds(plan)
+    record.commit_files(("edges", "adjacency") if plan.timed else ("adjacency",), files)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pyspark.sql import DataFrame
 from roilake import __version__
 from roilake.config import NightConfig, load_config
 from roilake.errors import AuditError, ConfigError, RoilakeError
-from roilake.lake import TABLES, Lake, Make, Run, check_folder, spark_session
+from roilake.lake import TABLES, Lake, Make, Run, TaskFiles, check_folder, spark_session
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,13 @@ class Recorder:
         for table, version in versions.items():
             self._count(table, version, began)
 
+    def commit_files(self, tables: Sequence[str], files: TaskFiles) -> None:
+        """``lake.commit_files`` of this night's rows, counted."""
+        began = time.monotonic()
+        versions = self.lake.commit_files(tables, files, where={"ds": self.run.ds}, run=self.run)
+        for table, version in versions.items():
+            self._count(table, version, began)
+
     def _count(self, table: str, version: int, began: float) -> None:
         count, size = self.lake.written(table, version)
         self.outputs[table] = version
@@ -91,6 +98,15 @@ class Recorder:
             self.rows_out += count
             self.bytes += size
         self.progress(f"wrote {table} version {version}", rows=count, seconds=time.monotonic() - began)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Tell, and note in ``details``, how long a part of the job took."""
+        began = time.monotonic()
+        yield
+        seconds = round(time.monotonic() - began, 2)
+        self.details.setdefault("stage_seconds", {})[name] = seconds
+        self.progress(f"{name}: {seconds:.1f} s")
 
     def progress(self, text: str, *, rows: int | None = None, seconds: float | None = None) -> None:
         """One line on stderr."""

@@ -109,8 +109,11 @@ def night_rows(
 
 
 def finished(spark: SparkSession, sound: DataFrame, config: NightConfig) -> DataFrame:
-    """Sound new rows as rows of ``events`` (without ``ds``)."""
+    """Sound new rows as rows of ``events`` (without ``ds``). Sessions lie together, in order, as the table promises:
+    all of a user's rows are in one partition already, for that is how sessions are found."""
     queries = queries_of_items(spark, config.source)
     events = with_queries(sound, queries, config.seed)
     events = with_sessions(events, config.source.session_gap_minutes)
-    return events.withColumn("event_type", F.coalesce("event_type", F.lit("interaction")))
+    return events.withColumn(
+        "event_type", F.coalesce("event_type", F.lit("interaction"))
+    ).sortWithinPartitions("user", "session", "time", "event_id")

@@ -10,10 +10,10 @@ from pyspark.sql import functions as F
 from roilake.events import NODE_TYPES
 
 
-def assign_ids(events: DataFrame, known: DataFrame, ds: date) -> DataFrame:
-    """(node_type, key, id, ds) of the keys of ``events`` that ``known`` (same columns) lacks: dense from the
-    largest known id of the type on, in order of (first time, hash of the key, key)."""
-    new = node_times(events).join(known, on=["node_type", "key"], how="left_anti")
+def assign_ids(seen: DataFrame, known: DataFrame, ds: date) -> DataFrame:
+    """(node_type, key, id, ds) of the keys of ``seen`` (node_type, key, first_time) that ``known`` lacks: dense from
+    the largest known id of the type on, in order of (first time, hash of the key, key)."""
+    new = seen.join(known, on=["node_type", "key"], how="left_anti")
     taken = known.groupBy("node_type").agg((F.max("id") + 1).alias("taken"))
     order = Window.partitionBy("node_type").orderBy("first_time", F.xxhash64("key"), "key")
     return (
@@ -25,18 +25,6 @@ def assign_ids(events: DataFrame, known: DataFrame, ds: date) -> DataFrame:
             (F.col("position") - 1 + F.coalesce("taken", F.lit(0))).cast("int").alias("id"),
             F.lit(ds).alias("ds"),
         )
-    )
-
-
-def node_times(events: DataFrame) -> DataFrame:
-    """(node_type, key, first_time) of all keys in events."""
-    keys = [F.struct(F.lit(kind).alias("node_type"), F.col(kind).alias("key")) for kind in NODE_TYPES]
-    return (
-        events.select("time", F.explode(F.array(*keys)).alias("node"))
-        .select("time", "node.*")
-        .where(F.col("key").isNotNull())
-        .groupBy("node_type", "key")
-        .agg(F.min("time").alias("first_time"))
     )
 
 
@@ -54,13 +42,4 @@ def indexed(events: DataFrame, ids: DataFrame) -> DataFrame:
         query.alias("query"),
         F.col("item_id").alias("item"),
         "session",
-    )
-
-
-def first_seen(events: DataFrame, ids: DataFrame) -> DataFrame:
-    """(node_type, id, first_time): when each node was first seen."""
-    return (
-        node_times(events)
-        .join(ids, on=["node_type", "key"], how="inner")
-        .select("node_type", "id", "first_time")
     )

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from roilake.errors import LakeError
 from roilake.lake.tables import TABLES, Table
-from roilake.lake.tasks import Make, run_tasks, write_rows
+from roilake.lake.tasks import Make, TaskFiles, run_tasks, write_rows
 
 LAYOUT = 1
 MARKER = "_roilake.json"
@@ -213,11 +213,22 @@ class Lake:
         partition columns only. Returns the committed versions; each table is one commit."""
         for table in tables:
             _check_where(TABLES[table], where)
+        return self.commit_files(tables, self.files_from_tasks(parts, make), where=where, run=run)
+
+    def files_from_tasks(self, parts: DataFrame, make: Make) -> TaskFiles:
+        """Have tasks write what ``make`` gives for each partition of ``parts``; ``commit_files`` makes it visible."""
+        self._mark()
+        return run_tasks(parts, make, self.folder)
+
+    def commit_files(
+        self, tables: Sequence[str], files: TaskFiles, *, where: dict[str, object], run: Run
+    ) -> dict[str, int]:
+        """As ``write_from_tasks``, of files that tasks have written, at once or in several turns."""
+        for table in tables:
+            _check_where(TABLES[table], where)
             if not self.exists(table):
                 self._create(TABLES[table])
-        actions = run_tasks(parts, make, self.folder)
-        for table in tables:
-            self._commit(TABLES[table], actions.get(table, []), where, run)
+            self._commit(TABLES[table], files.get(table, []), where, run)
         return {table: self.version(table) for table in tables}
 
     def _commit(self, table: Table, files: list[AddAction], where: dict[str, object], run: Run) -> None:

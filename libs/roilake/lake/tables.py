@@ -65,6 +65,7 @@ class Table:
     read_by: tuple[str, ...]
     cumulative: bool
     since: int  # layout of the lake that first had it
+    encodings: dict[str, str]  # parquet encoding of columns that are smaller by another than a dictionary
 
     def column(self, name: str) -> Column:
         """The column of that name. Raises KeyError."""
@@ -94,6 +95,7 @@ def _table(
     read_by: str = "",
     cumulative: bool = False,
     since: int = 1,
+    encodings: str = "",
 ) -> Table:
     """``columns`` has one line each: name, type (with ``?`` when it may be null), meaning, parted by the first two
     runs of blanks. The other lists are parted by blanks; jobs are named without ``jobs.``."""
@@ -108,6 +110,7 @@ def _table(
         tuple(read_by.split()),
         cumulative,
         since,
+        dict(zip(encodings.split()[::2], encodings.split()[1::2], strict=True)),
     )
 
 
@@ -120,8 +123,10 @@ _DS = "ds date logical date of the night that made the row"
 _ALL = (
     _table(
         "events",
-        "What users did, as ingested: each night adds only the events that no earlier night holds.",
+        "What users did, as ingested: each night adds only the events that no earlier night holds. The events of a "
+        "user and session lie together in one file, in order of (time, event_id).",
         key="ds event_id",
+        encodings="event_id DELTA_BYTE_ARRAY time DELTA_BINARY_PACKED",
         written_by="ingest_events",
         read_by="ingest_events build_graph build_requests embed_interests",
         cumulative=True,

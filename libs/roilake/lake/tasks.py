@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +25,9 @@ from roilake.lake.tables import TABLES, Table
 Make = Callable[[pa.Table], Iterable[tuple[str, pa.Table]]]
 """From the rows of one task to (table name, rows of that table), as often as there is more."""
 
+TaskFiles = dict[str, list[AddAction]]
+"""Files by table that tasks have written and no commit names yet."""
+
 _ACTION = pa.schema(
     [(name, pa.string()) for name in ("table", "path", "values")]
     + [("rows", pa.int64()), ("size", pa.int64())]
@@ -31,27 +35,32 @@ _ACTION = pa.schema(
 
 
 _CHUNK = 1_000_000
-"""Rows of a DataFrame that a task holds before it writes a file."""
+"""Rows of a DataFrame that a task holds before it writes a row group."""
 
 
 def write_rows(rows: DataFrame, table: Table, folder: Path) -> list[AddAction]:
-    """Write a DataFrame that has the columns of ``table``."""
+    """Write a DataFrame that has the columns of ``table``: the rows of a task keep their order, in one file for each
+    combination of partition values."""
 
     def task(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        files = _Files(folder, table)
         for chunk in _chunks(batches):
-            yield _described(_write(folder, table, chunk))
+            files.add(chunk)
+        yield _described(files.close())
 
     return _run(rows, task).get(table.name, [])
 
 
-def run_tasks(parts: DataFrame, make: Make, folder: Path) -> dict[str, list[AddAction]]:
+def run_tasks(parts: DataFrame, make: Make, folder: Path) -> TaskFiles:
     """Run ``make`` on each partition of ``parts`` and write what it gives below ``folder``; the files by table."""
 
     def task(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         found = list(batches)
         if found:
             for name, rows in make(pa.Table.from_batches(found)):
-                yield _described(_write(folder, TABLES[name], rows))
+                files = _Files(folder, TABLES[name])
+                files.add(rows)
+                yield _described(files.close())
 
     return _run(parts, task)
 
@@ -59,9 +68,9 @@ def run_tasks(parts: DataFrame, make: Make, folder: Path) -> dict[str, list[AddA
 Task = Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]
 
 
-def _run(parts: DataFrame, task: Task) -> dict[str, list[AddAction]]:
+def _run(parts: DataFrame, task: Task) -> TaskFiles:
     schema = "table string, path string, values string, rows long, size long"
-    actions: dict[str, list[AddAction]] = {}
+    actions: TaskFiles = {}
     for row in parts.mapInArrow(task, schema).collect():
         action = AddAction(
             path=row["path"],
@@ -90,26 +99,56 @@ def _described(files: Iterable[dict[str, object]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(list(files), schema=_ACTION)
 
 
-def _write(folder: Path, table: Table, rows: pa.Table) -> Iterator[dict[str, object]]:
-    """One file for each combination of partition values in ``rows``."""
-    rows = rows.select(list(table.names)).cast(table.arrow_schema)
-    keys = list(table.partitions)
-    for values in rows.select(keys).group_by(keys).aggregate([]).to_pylist():
-        mask = pa.scalar(True)
-        for key, value in values.items():
-            mask = pc.and_(mask, pc.equal(rows[key], pa.scalar(value, rows[key].type)))
-        some = rows.filter(mask).drop_columns(keys)
-        path = "/".join(
-            [*(f"{key}={value}" for key, value in values.items()), f"part-{uuid.uuid4()}.parquet"]
-        )
-        file = folder / table.name / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(some, file, compression="zstd")
-        texts = {key: str(value) for key, value in values.items()}
-        yield {
-            "table": table.name,
-            "path": path,
-            "values": json.dumps(texts),
-            "rows": len(some),
-            "size": file.stat().st_size,
-        }
+class _Files:
+    """The files that a task writes for a table: one for each combination of partition values, open until ``close``."""
+
+    def __init__(self, folder: Path, table: Table) -> None:
+        self._folder, self._table = folder / table.name, table
+        self._writers: dict[str, tuple[pq.ParquetWriter, dict[str, object]]] = {}
+
+    def add(self, rows: pa.Table) -> None:
+        rows = rows.select(list(self._table.names)).cast(self._table.arrow_schema)
+        keys = list(self._table.partitions)
+        combinations = rows.select(keys).group_by(keys).aggregate([]).to_pylist()
+        for values in combinations:
+            some = _matching(rows, values) if len(combinations) > 1 else rows
+            self._write(values, some.drop_columns(keys))
+
+    def _write(self, values: dict[str, object], rows: pa.Table) -> None:
+        place = "/".join(f"{key}={value}" for key, value in values.items())
+        if place not in self._writers:
+            path = f"{place}/part-{uuid.uuid4()}.parquet" if place else f"part-{uuid.uuid4()}.parquet"
+            file = self._folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            texts = {key: str(value) for key, value in values.items()}
+            described: dict[str, object] = {
+                "table": self._table.name, "path": path, "values": json.dumps(texts), "rows": 0
+            }  # fmt: skip
+            self._writers[place] = (pq.ParquetWriter(file, rows.schema, **_options(self._table)), described)
+        writer, described = self._writers[place]
+        writer.write_table(rows)
+        described["rows"] = int(str(described["rows"])) + len(rows)
+
+    def close(self) -> list[dict[str, object]]:
+        """What was written: path, partition values, rows and bytes."""
+        for writer, described in self._writers.values():
+            writer.close()
+            described["size"] = (self._folder / str(described["path"])).stat().st_size
+        return [described for _, described in self._writers.values()]
+
+
+def _options(table: Table) -> dict[str, Any]:
+    """Keys repeat, so dictionaries pay even when they are large; a table names the columns that do better otherwise."""
+    stored = [column.name for column in table.columns if column.name not in table.partitions]
+    options: dict[str, Any] = {"compression": "zstd", "dictionary_pagesize_limit": 1 << 26}
+    if table.encodings:
+        options["column_encoding"] = table.encodings
+        options["use_dictionary"] = [name for name in stored if name not in table.encodings]
+    return options
+
+
+def _matching(rows: pa.Table, values: dict[str, object]) -> pa.Table:
+    mask = pa.scalar(True)
+    for key, value in values.items():
+        mask = pc.and_(mask, pc.equal(rows[key], pa.scalar(value, rows[key].type)))
+    return rows.filter(mask)

@@ -1,0 +1,168 @@
+"""The compiled kernel behind typed functions; ``kernel.c`` says what it computes.
+
+Legend: N events or records, W words of a record (key, units; timed: first and last time), E pairs, P parts.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roilake import native
+from roilake.graph.build_kernel import LIBRARY, source_digest
+
+Bytes = NDArray[np.uint8]
+Ids = NDArray[np.int32]
+Longs = NDArray[np.int64]
+Words = NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Key:
+    """Bits of a record's key, from low to high: instant, target, source."""
+
+    instant: int
+    target: int
+    source: int
+
+    @property
+    def bits(self) -> int:
+        return self.instant + self.target + self.source
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of one instant, sorted by (source, target). Times are there for timed records only."""
+
+    source_E: Ids
+    target_E: Ids
+    weight_E: NDArray[np.float32]
+    first_E: Longs | None
+    last_E: Longs | None
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The strongest neighbours of each source: list i is ``starts[i] ... starts[i + 1]`` of ids and weights."""
+
+    source: Ids
+    starts: Ids
+    ids: Ids
+    weights: NDArray[np.float32]
+
+
+def index_keys(text: Bytes, at: Longs) -> Ids:
+    """Slots of a hash table over the keys ``text[at[i]:at[i + 1]]``."""
+    slots = np.full(1 << max(2 * (len(at) - 1), 2).bit_length(), -1, np.int32)
+    _library().keys_index(_at(text), _at(at), _long(len(at) - 1), _at(slots), _long(len(slots)))
+    return slots
+
+
+def find_keys(text: Bytes, at: Longs, slots: Ids, asked: Bytes, asked_at: Ids) -> Ids:
+    """Number of each asked key, -1 for one that is not there."""
+    ids = np.empty(len(asked_at) - 1, np.int32)
+    arrays = (_at(text), _at(at), _at(slots), _long(len(slots)), _at(asked), _at(asked_at))
+    _library().keys_find(*arrays, _long(len(ids)), _at(ids))
+    return ids
+
+
+def first_times(codes_N: Ids, time_N: Longs, number: int) -> tuple[Longs, Longs]:
+    """Earliest time and number of events of each of ``number`` codes; code -1 is none."""
+    first, count = np.full(number, np.iinfo(np.int64).max), np.zeros(number, np.int64)
+    _library().keys_seen(_at(codes_N), _at(time_N), _long(len(codes_N)), _at(first), _at(count))
+    return first, count
+
+
+def spill(records_NW: Words, key: Key, spread: Bytes | None, parts: int) -> tuple[Bytes, Longs]:
+    """Runs of all parts, sorted and summed up, and where each starts. Uses up the records."""
+    number, width = records_NW.shape
+    out = np.empty(number * (width + 1) * 8 + 8 * parts, np.uint8)
+    offsets, scratch = np.zeros(parts + 1, np.int64), np.empty_like(records_NW)
+    sizes = (number, width, key.instant, key.target, key.bits)
+    _library().records_spill(
+        _at(records_NW), _at(scratch), *map(_long, sizes), _at(spread), _long(parts), _at(out), _at(offsets)
+    )
+    return out[: offsets[-1]], offsets
+
+
+def gather(runs: Sequence[Bytes], width: int, key: Key) -> Words:
+    """Records of some runs, sorted by key and summed up."""
+    total = sum(int(run[:8].view(np.int64)[0]) for run in runs)
+    records, scratch = np.empty((total, width), np.uint64), np.empty((total, width), np.uint64)
+    pointers = (ctypes.c_void_p * len(runs))(*(run.ctypes.data for run in runs))
+    number = _library().records_gather(
+        pointers, _long(len(runs)), _long(width), _long(key.bits), _at(records), _at(scratch)
+    )
+    return records[:number]
+
+
+def pairs_at(records_NW: Words, key: Key, now: int, decay: NDArray[np.float64]) -> Pairs:
+    """Pairs as of instant number ``now``; ``decay[i]`` is what instant i's units are worth then."""
+    number, width = records_NW.shape
+    source, target, weight = (np.empty(number, kind) for kind in (np.int32, np.int32, np.float32))
+    first, last = (np.empty(number, np.int64) if width == 4 else None for _ in range(2))
+    outputs = (source, target, weight, first, last)
+    sizes = (number, width, key.instant, key.target, now)
+    found = _library().records_pairs(
+        _at(records_NW),
+        *map(_long, sizes),
+        _at(np.ascontiguousarray(decay)),
+        *(_at(array) for array in outputs),
+    )
+    return Pairs(*(None if array is None else array[:found] for array in outputs))  # type: ignore[arg-type]
+
+
+def spill_lists(
+    source_E: Ids, target_E: Ids, weight_E: NDArray[np.float32], nodes: int, most: int, parts: int
+) -> tuple[Bytes, Longs]:
+    """The ``most`` strongest targets of each source, and where the lists of each part start."""
+    out, offsets = np.empty(16 * len(source_E), np.uint8), np.zeros(parts + 1, np.int64)
+    arrays = (_at(source_E), _at(target_E), _at(weight_E))
+    sizes = map(_long, (len(source_E), nodes, most, parts))
+    if _library().lists_spill(*arrays, *sizes, _at(out), _at(offsets)):
+        raise MemoryError("graph kernel: no memory for lists")
+    return out[: offsets[-1]], offsets
+
+
+def merge_lists(pieces: Sequence[Bytes], most: int) -> Lists:
+    """The strongest ``most`` of each source over all pieces, which hold different targets; by source."""
+    lists, entries = ctypes.c_int64(), ctypes.c_int64()
+    for piece in pieces:
+        _library().lists_size(_at(piece), _long(len(piece)), ctypes.byref(lists), ctypes.byref(entries))
+    found, scratch = (np.empty((lists.value, 2), np.uint64) for _ in range(2))
+    source, starts = np.empty(lists.value, np.int32), np.zeros(lists.value + 1, np.int32)
+    ids, weights = np.empty(entries.value, np.int32), np.empty(entries.value, np.float32)
+    pointers = (ctypes.c_void_p * len(pieces))(*(piece.ctypes.data for piece in pieces))
+    sizes = np.array([len(piece) for piece in pieces], np.int64)
+    outputs = (found, scratch, source, starts, ids, weights)
+    number = _library().lists_merge(
+        pointers, _at(sizes), _long(len(pieces)), _long(most), *(_at(array) for array in outputs)
+    )
+    if number < 0:
+        raise MemoryError("graph kernel: no memory for lists")
+    end = starts[number]
+    return Lists(source[:number], starts[: number + 1], ids[:end], weights[:end])
+
+
+def _at(array: NDArray[Any] | None) -> ctypes.c_void_p:
+    if array is not None and not array.flags.c_contiguous:
+        raise ValueError("graph kernel: an array does not lie in one piece")
+    return ctypes.c_void_p(None if array is None else array.ctypes.data)
+
+
+_long = ctypes.c_int64
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """Load the kernel once a process. Raises RoilakeError when it is missing or older than its source."""
+    library = native.load("graph", source_digest(), LIBRARY, "run: python -m roilake.graph.build_kernel")
+    for name in ("records_gather", "records_pairs", "lists_merge"):
+        getattr(library, name).restype = ctypes.c_int64
+    return library

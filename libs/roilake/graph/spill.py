@@ -1,0 +1,184 @@
+"""Events -> sums of pairs, spilled as runs: the first half of a graph's build, a task for some slices of events.
+
+A pair is summed once for both its directions: a stream is named after its first direction. Each task sorts and sums
+what it read, and spills one run for each part of a stream; part p of all tasks together holds whole pairs. Parts are
+cut by source, so that each of them holds all targets of most of its sources, and few of a target's sources pass its
+own top. A hub is spread over several parts by target: no part is much larger than another, whatever the degrees.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from roilake.errors import RoilakeError
+from roilake.events import NODE_TYPES
+from roilake.graph import kernel
+from roilake.graph.keys import KeyIndex
+from roilake.graph.scan import Events, Slice, read_events
+
+STREAMS = (("user", "item"), ("user", "query"), ("item", "query"), ("item", "item"))
+"""Source and target of the pairs of an event; items of adjacent events of a session are one pair, smaller id first."""
+
+_UNIT = 2**30
+_DAY = 86_400_000_000  # microseconds
+_HELD = 8_000_000  # events that a task sums up before it spills
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a graph is built. ``folder`` holds what is spilled; ``nodes`` counts nodes by type; ``timed`` sums keep the
+    first and last time of their moments."""
+
+    folder: Path
+    ds: date
+    instants: tuple[date, ...]
+    half_life_days: float
+    max_neighbours: int
+    nodes: Mapping[str, int]
+    parts: int
+    timed: bool
+
+    @property
+    def width(self) -> int:
+        """Words of a record."""
+        return 4 if self.timed else 2
+
+    def key(self, stream: tuple[str, str]) -> kernel.Key:
+        """Raises RoilakeError when a pair's key does not fit 64 bits."""
+        source, target = (max(self.nodes[kind] - 1, 0).bit_length() for kind in stream)
+        key = kernel.Key((len(self.instants) - 1).bit_length(), target, source)
+        if key.bits > 64:
+            raise RoilakeError(
+                f"build_graph: {'_'.join(stream)} pairs of {len(self.instants)} windows need {key.bits} bits, "
+                "of 64; plan fewer windows"
+            )
+        return key
+
+    def decay(self, now: int) -> NDArray[np.float64]:
+        """What a unit at each instant is worth at instant number ``now``: 2^(-(now - then) / half-life)."""
+        at = micros(self.instants)
+        return np.exp2(-(at[now] - at) / (self.half_life_days * _DAY))
+
+    def spread(self, kind: str) -> NDArray[np.uint8] | None:
+        """Over how many parts each source is spread; None when there is no hub."""
+        file = self.folder / f"spread-{kind}.npy"
+        return np.load(file, mmap_mode="r") if file.exists() else None
+
+
+def spill_slices(plan: Plan, task: int, slices: Sequence[Slice]) -> None:
+    """Sum up the pairs of some slices and spill them, one run file for each stream and ``_HELD`` events."""
+    clock = Clock()
+    index = {kind: KeyIndex(plan.folder / "keys" / kind) for kind in NODE_TYPES}
+    held: list[dict[str, NDArray]] = []
+    chunk = 0
+    for part in slices:
+        events = read_events(part)
+        while (group := clock.timed("scan", next, events, None)) is not None:
+            held.append(clock.timed("keys", _by_id, plan, group, index))
+            if sum(len(some["time"]) for some in held) >= _HELD:
+                _spill(plan, f"{task:05d}-{chunk:03d}", held, clock)
+                held, chunk = [], chunk + 1
+    _spill(plan, f"{task:05d}-{chunk:03d}", held, clock)
+    clock.save(plan.folder / "clock" / f"spill-{task:05d}.json")
+
+
+def _by_id(plan: Plan, events: Events, index: Mapping[str, KeyIndex]) -> dict[str, NDArray]:
+    """Ids by node type (-1: none), ``before`` (the item before in the session), ``time``, the number of the first
+    ``instant`` after it, and ``units``, what the moment is worth then. Events after the last instant are left out."""
+    at = micros(plan.instants)
+    instant = np.searchsorted(at, events.time_N, side="right")
+    columns: dict[str, NDArray] = {"time": events.time_N, "instant": instant}
+    for kind in NODE_TYPES:
+        column = events.columns[kind]
+        columns[kind] = np.append(index[kind].find(column.keys), np.int32(-1))[column.codes_N]
+    before = np.append(np.int32(-1), columns["item"][:-1])
+    if events.before is not None:
+        before[0] = index["item"].find(pa.array([events.before]))[0]
+    columns["before"] = np.where(events.joined_N, before, -1)
+    if (instant == len(at)).any():
+        columns = {name: column[instant < len(at)] for name, column in columns.items()}
+    age = (at[columns["instant"]] - columns["time"]) / (plan.half_life_days * _DAY)
+    return columns | {"units": np.rint(np.exp2(-age) * _UNIT).astype(np.uint64)}
+
+
+def _spill(plan: Plan, name: str, held: list[dict[str, NDArray]], clock: Clock) -> None:
+    if not held:
+        return
+    columns = {key: np.concatenate([some[key] for some in held]) for key in held[0]}
+    for stream in STREAMS:
+        records = clock.timed("pairs", _records, plan, stream, columns)
+        source = plan.spread(stream[0])
+        runs = clock.timed("sort", kernel.spill, records, plan.key(stream), source, plan.parts)
+        clock.timed("write", write_parts, plan.folder / "runs" / "_".join(stream) / name, *runs)
+
+
+def _records(plan: Plan, stream: tuple[str, str], columns: Mapping[str, NDArray]) -> kernel.Words:
+    source, target = (columns[kind] for kind in stream)
+    if stream == ("item", "item"):
+        before = columns["before"]
+        source, target = np.minimum(before, target), np.maximum(before, target)
+    kept = np.flatnonzero(
+        (source >= 0) & (target >= 0) & (source != target if stream[0] == stream[1] else True)
+    )
+    key = plan.key(stream)
+    records = np.empty((len(kept), plan.width), np.uint64)
+    pair = source[kept].astype(np.uint64) << np.uint64(key.target) | target[kept].astype(np.uint64)
+    records[:, 0] = pair << np.uint64(key.instant) | columns["instant"][kept].astype(np.uint64)
+    records[:, 1] = columns["units"][kept]
+    if plan.timed:
+        records[:, 2] = records[:, 3] = columns["time"][kept].view(np.uint64)
+    return records
+
+
+def write_parts(file: Path, parts: NDArray[np.uint8], offsets: kernel.Longs) -> None:
+    """A file of several parts, written aside and renamed: a task that runs twice leaves one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    with aside.open("wb") as out:
+        out.write(offsets.tobytes())
+        out.write(parts.data)
+    os.replace(aside, file)
+
+
+def read_part(file: Path, part: int, parts: int) -> NDArray[np.uint8]:
+    start, end = np.fromfile(file, np.int64, 2, offset=8 * part)
+    return np.fromfile(file, np.uint8, end - start, offset=8 * (parts + 1) + start)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Finished files of a folder, which may not be there when nothing was spilled to it."""
+    return sorted(file for file in folder.glob("*") if not file.name.startswith("."))
+
+
+def micros(instants: Sequence[date]) -> NDArray[np.int64]:
+    return np.array(instants, "datetime64[us]").astype(np.int64)
+
+
+class Clock:
+    """Where a task's time went: CPU seconds and wall seconds are the same but for waiting, so wall is kept."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def timed(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return function(*arguments)
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def save(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(self.seconds))
