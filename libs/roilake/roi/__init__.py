@@ -5,7 +5,7 @@ from __future__ import annotations
 from roilake.roi.build import planned
 from roilake.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout, Slot, node_types
 from roilake.roi.planner import Choice
-from roilake.roi.reading import explode_roi
+from roilake.roi.reading import Position, explode_roi, positions
 from roilake.roi.rows import Plan, item_events, request_events
 
 __all__ = [
@@ -13,11 +13,13 @@ __all__ = [
     "REQUEST_ROOTS",
     "Choice",
     "Plan",
+    "Position",
     "RoiLayout",
     "Slot",
     "explode_roi",
     "item_events",
     "node_types",
     "planned",
+    "positions",
     "request_events",
 ]

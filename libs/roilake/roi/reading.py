@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple, dataclass
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -33,20 +35,32 @@ def explode_roi(rois: DataFrame, layout: RoiLayout) -> DataFrame:
 
 
 def _positions(rois: DataFrame, layout: RoiLayout) -> DataFrame:
-    """What each position of a ROI's arrays means; ``above`` is the position of the parent, -1 for a root."""
-    rows = []
+    schema = "position int, slot string, hop int, edge_type string, root_type string, place int, above int"
+    return rois.sparkSession.createDataFrame([astuple(place) for place in positions(layout)], schema)
+
+
+@dataclass(frozen=True)
+class Position:
+    """What one entry of a ROI's arrays means."""
+
+    position: int
+    slot: str  # path of edge types from the root
+    hop: int
+    edge_type: str
+    root_type: str
+    place: int  # 0 is the best of its parent
+    above: int  # position of the parent, -1 for a root
+
+
+def positions(layout: RoiLayout) -> list[Position]:
+    """All entries of the ROIs that ``layout`` describes, in their order."""
+    found = []
     for slot in layout.slots:
         start = None if slot.parent is None else layout.slots[slot.parent].start
         for offset in range(slot.size):
             above = -1 if start is None else start + offset // slot.fanout
-            known = (
-                slot.name,
-                slot.hop,
-                slot.edge_type,
-                layout.roots[slot.root],
-                offset % slot.fanout,
-                above,
+            root, place = layout.roots[slot.root], offset % slot.fanout
+            found.append(
+                Position(slot.start + offset, slot.name, slot.hop, slot.edge_type, root, place, above)
             )
-            rows.append((slot.start + offset, *known))
-    schema = "position int, slot string, hop int, edge_type string, root_type string, place int, above int"
-    return rois.sparkSession.createDataFrame(rows, schema)
+    return found
