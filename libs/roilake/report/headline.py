@@ -8,7 +8,7 @@ from roilake.report.changes import Change, changes, moved_with, slice_changes
 from roilake.report.contents import Contents
 from roilake.report.costs import times
 from roilake.report.night import Night, Row
-from roilake.report.slices import BINS, group_and_value
+from roilake.report.slices import group_and_value, is_slice
 from roilake.report.standing import best_other, lead, main_metrics, metric_names, value
 from roilake.report.words import direction, duration, label, listed, number, plural, signed
 
@@ -137,9 +137,8 @@ def _behind(night: Night) -> list[str]:
     behind = [name for name in names if lead(night, name) == "behind"]
     if 2 * len(behind) <= len(names):
         return []
-    return [
-        f"{best_other(night, behind[0])} beats {night.default_model} in {listed([label(n) for n in behind])}"
-    ]
+    rivals = list(dict.fromkeys(best_other(night, name) or "" for name in behind))
+    return [f"{night.default_model} is behind {listed(rivals)} in {listed([label(name) for name in behind])}"]
 
 
 def _worse_slices(contents: Contents) -> list[str]:
@@ -152,9 +151,7 @@ def _worse_slices(contents: Contents) -> list[str]:
     worse = [
         change
         for change in slice_changes(other.metrics, night.metrics, night.default_model)
-        if change.verdict == "worse"
-        and change.metric in names
-        and not change.slice.startswith(("minus ", BINS))
+        if change.verdict == "worse" and change.metric in names and is_slice(change.slice)
         if change.metric not in whole or whole[change.metric].verdict != "worse"
     ]
     if not worse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from roilake.report import plots
-from roilake.report.night import Measure
+from roilake.report.changes import changes
+from roilake.report.night import Measure, Measures
 from roilake.report.slices import BINS
-from roilake.report.words import direction, in_order, kind_of, label, signed
+from roilake.report.words import label, signed
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -23,6 +25,7 @@ _PLAIN = [
     {"selector": "th", "props": f"color: {plots.MUTED}; font-weight: normal"},
     {"selector": "tbody tr", "props": f"background: none; border-top: 1px solid {plots.FAINT}"},
 ]
+_USUAL = {"f": "{:.3f}", "i": "{:,}"}
 
 
 def beside(figures: Mapping[str, str], *, width: str = "22em") -> HTML:
@@ -40,19 +43,10 @@ def beside(figures: Mapping[str, str], *, width: str = "22em") -> HTML:
 
 
 def table(rows: pd.DataFrame, **formats: str) -> Styler:
-    """Rows in the report's plain style; ``formats`` are those of the columns, e.g. ``seconds="{:.1f}"``."""
-    styled = rows.style.hide(axis="index").set_table_styles(_PLAIN)
-    return styled.format(formats, na_rep="–")
-
-
-def main_metrics(metrics: pd.DataFrame, count: int = 3) -> list[str]:
-    """The first metric of each kind in which more is better."""
-    first: dict[str, str] = {}
-    for name in in_order(metrics["metric"]):
-        if direction(name) > 0:
-            first.setdefault(kind_of(name), name)
-    wanted = [kind for kind in ("auc", "hit_rate", "ndcg", "recall") if kind in first]
-    return [first[kind] for kind in dict.fromkeys([*wanted, *first])][:count]
+    """Rows in the report's plain style. Fractions have three digits, counts a comma at each thousand; ``formats`` says
+    what is to look otherwise, e.g. ``seconds="{:.1f}"``."""
+    usual = {name: _USUAL[kind] for name, kind in rows.dtypes.map(lambda t: t.kind).items() if kind in _USUAL}
+    return rows.style.hide(axis="index").set_table_styles(_PLAIN).format({**usual, **formats}, na_rep="–")
 
 
 def intervals(metrics: pd.DataFrame, metric: str, highlight: str, part: str = "all") -> str:
@@ -121,6 +115,24 @@ def over_nights(metrics: pd.DataFrame, metric: str, highlight: str) -> str:
         axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, handlelength=1.2)
 
     return plots.draw(paint, 2.6, alt=f"{label(metric)} of {', '.join(models)} over {len(nights)} nights")
+
+
+def since(metrics: pd.DataFrame, before: date, after: date, names: Sequence[str]) -> pd.DataFrame:
+    """What changed between two nights in the metrics ``names`` of all test requests: metric, model, a column per night,
+    change, low, high, verdict. Their test days differ, so the interval takes them as independent; see ``changes``."""
+    told = changes(_by_model(metrics, before), _by_model(metrics, after))
+    rows = [
+        (label(c.metric), c.model, c.before["value"], c.after["value"], c.value, c.low, c.high, c.verdict)
+        for c in told
+        if c.metric in names
+    ]
+    columns = ["metric", "model", str(before), str(after), "change", "low", "high", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _by_model(metrics: pd.DataFrame, ds: date) -> Measures:
+    rows = metrics[(metrics["ds"] == ds) & (metrics["slice"] == "all")]
+    return {str(model): _measures(own, by="metric") for model, own in rows.groupby("model")}
 
 
 def calibration(metrics: pd.DataFrame, models: Sequence[str], highlight: str) -> str:

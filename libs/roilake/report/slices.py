@@ -37,6 +37,11 @@ class Slice:
         return max((change.strength for change in self.changes.values()), default=0.0)
 
 
+def is_slice(name: str) -> bool:
+    """Whether it is a group of requests, and not all of them, a difference, a bin or a canary."""
+    return name != "all" and not name.startswith(("minus ", "calibration bin ", "canary"))
+
+
 def group_and_value(name: str) -> tuple[str, str]:
     """What a slice is cut by, and its value there: ``gender=F`` is (gender, F)."""
     group, _, value = name.partition("=")
@@ -66,7 +71,7 @@ def _slices(night: Night, before: Night | None) -> list[Slice]:
             {metric: change for metric, change in moved.get(name, {}).items() if metric in names},
         )
         for (split, name), found in sorted(night.metrics.items())
-        if split == "test" and model in found and not name.startswith(("all", "minus ", BINS))
+        if split == "test" and model in found and is_slice(name)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from roilake.report.night import Measure, Measures, Night
@@ -28,10 +29,15 @@ def metric_names(night: Night) -> list[str]:
 
 
 def main_metrics(night: Night) -> list[str]:
+    """``leading`` of the night's metrics."""
+    return leading(metric_names(night))
+
+
+def leading(names: Iterable[str]) -> list[str]:
     """The few that stand for all: the first of each kind in which models compete, how well they rank before how well
     they are calibrated."""
     first: dict[str, str] = {}
-    for name in metric_names(night):
+    for name in in_order(names):
         if direction(name):
             first.setdefault(kind_of(name), name)
     order = sorted(first, key=lambda kind: WANTED.index(kind) if kind in WANTED else len(WANTED))

@@ -1,34 +1,36 @@
-"""Numbers and names as people read them, and which way of a metric is better."""
+"""Numbers and names as people read them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from roilake.evaluation import names
+
 UNITS = ("B", "kB", "MB", "GB", "TB")
 GROUPS = ("separation", "ranking", "probability", "lists")
 KINDS = {
-    "auc": ("AUC", "separation", 1),
-    "auc_popular": ("AUC popular", "separation", 1),
-    "gauc": ("GAUC", "separation", 1),
-    "pr_auc": ("PR-AUC", "separation", 1),
-    "ks": ("KS", "separation", 1),
-    "hit_rate": ("Hit rate", "ranking", 1),
-    "recall": ("Recall", "ranking", 1),
-    "precision": ("Precision", "ranking", 1),
-    "ndcg": ("NDCG", "ranking", 1),
-    "mrr": ("MRR", "ranking", 1),
-    "map": ("MAP", "ranking", 1),
-    "log_loss": ("Log-loss", "probability", -1),
-    "normalised_entropy": ("Normalised entropy", "probability", -1),
-    "brier": ("Brier", "probability", -1),
-    "calibration_error": ("Calibration error", "probability", -1),
-    "calibration_ratio": ("Calibration ratio", "probability", 0),
-    "coverage": ("Coverage", "lists", 0),
-    "novelty": ("Novelty", "lists", 0),
-    "diversity": ("Diversity", "lists", 0),
-    "popularity_bias": ("Popularity bias", "lists", 0),
+    "auc": ("AUC", "separation"),
+    "auc_popular": ("AUC popular", "separation"),
+    "gauc": ("GAUC", "separation"),
+    "pr_auc": ("PR-AUC", "separation"),
+    "ks": ("KS", "separation"),
+    "hit_rate": ("Hit rate", "ranking"),
+    "recall": ("Recall", "ranking"),
+    "precision": ("Precision", "ranking"),
+    "ndcg": ("NDCG", "ranking"),
+    "mrr": ("MRR", "ranking"),
+    "map": ("MAP", "ranking"),
+    "log_loss": ("Log-loss", "probability"),
+    "normalised_entropy": ("Normalised entropy", "probability"),
+    "brier": ("Brier", "probability"),
+    "calibration_error": ("Calibration error", "probability"),
+    "calibration_ratio": ("Calibration ratio", "probability"),
+    "coverage": ("Coverage", "lists"),
+    "novelty": ("Novelty", "lists"),
+    "diversity": ("Diversity", "lists"),
+    "popularity_bias": ("Popularity bias", "lists"),
 }
-"""Kind of metric to its label, its group and which way is better: 1 up, -1 down, 0 neither."""
+"""Kind of metric to its label and its group, in the order of the page."""
 
 
 def kind_of(name: str) -> str:
@@ -37,16 +39,16 @@ def kind_of(name: str) -> str:
 
 
 def direction(name: str) -> int:
-    """1 where more of the metric is better, -1 where less is, 0 where neither (or where it is not known)."""
-    return KINDS.get(kind_of(name), ("", "", 0))[2]
+    """As ``names.direction``; 0 for a metric that only another version of the code knows."""
+    return names.direction(name) if kind_of(name) in KINDS else 0
 
 
 def group_of(name: str) -> str:
     """The group of metrics that is shown together; ``lists`` for a kind that is not known."""
-    return KINDS.get(kind_of(name), ("", "lists", 0))[1]
+    return KINDS.get(kind_of(name), ("", "lists"))[1]
 
 
-def in_order(names: Iterable[str]) -> list[str]:
+def in_order(metrics: Iterable[str]) -> list[str]:
     """Distinct metric names by kind, then by K."""
     kinds = list(KINDS)
 
@@ -54,7 +56,7 @@ def in_order(names: Iterable[str]) -> list[str]:
         kind, _, k = name.partition("@")
         return (kinds.index(kind) if kind in kinds else len(kinds)), kind, int(k or 0)
 
-    return sorted(set(names), key=place)
+    return sorted(set(metrics), key=place)
 
 
 def label(name: str) -> str:
