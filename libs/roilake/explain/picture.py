@@ -3,7 +3,7 @@ with the items that were recommended."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,8 @@ def draw_request(explanation: Explanation, items: pd.DataFrame, shared: pd.DataF
     Thin lines lead on to the items (``recommended``) whose own regions hold the neighbour (``shared_nodes``), strong
     ones to an item that is itself a neighbour. Of a hop, the 28 neighbours with the largest share are drawn."""
     drawing = _place(explanation, items)
-    rows = max(-y for _, y in (*drawing.spots.values(), *drawing.items.values(), (0.0, 0.0))) + 1
+    drawn = (*drawing.spots.values(), *drawing.items.values(), *drawing.roots.values())
+    rows = max(-y for _, y in drawn) + 2
 
     def paint(axes: Axes) -> None:
         axes.axis("off")
@@ -44,8 +45,7 @@ def draw_request(explanation: Explanation, items: pd.DataFrame, shared: pd.DataF
         _paint_neighbours(axes, drawing)
         _paint_heads(axes, drawing, explanation.relations)
         _paint_roots(axes, drawing, explanation)
-        right = max(x for x, _ in (*drawing.items.values(), *drawing.spots.values(), (0.0, 0.0)))
-        axes.set_xlim(-0.35, right + LABEL)
+        axes.set_xlim(-0.35, max(x for x, _ in drawn) + LABEL)
         axes.set_ylim(-rows, GAP)
 
     alt = f"region of interest of user {explanation.user} with query {explanation.query}"
@@ -53,10 +53,8 @@ def draw_request(explanation: Explanation, items: pd.DataFrame, shared: pd.DataF
 
 
 def _place(explanation: Explanation, items: pd.DataFrame) -> _Drawing:
-    kept = explanation.neighbours.groupby("hop", group_keys=False)[explanation.neighbours.columns].apply(
-        lambda hop: hop.nlargest(PER_HOP, "share")
-    )
-    kept = kept.sort_values("position")
+    best = explanation.neighbours.sort_values("share", ascending=False).groupby("hop").head(PER_HOP)
+    kept = best.sort_values("position")
     spots: dict[int, Spot] = {}
     for hop, column in kept.groupby("hop"):
         y = 0.0
@@ -65,16 +63,24 @@ def _place(explanation: Explanation, items: pd.DataFrame) -> _Drawing:
                 spots[position] = (hop * COLUMN - 0.9, y)
                 y -= 1
             y -= GAP
-    first = kept[kept["hop"] == 1]
-    roots = {}
-    for kind, group in first.groupby(first["path"].str.split("/").str[0], sort=False):
-        ys = [spots[position][1] for position in group["position"]]
-        roots[str(kind)] = (0.0, (min(ys) + max(ys)) / 2)
+    roots = {kind: (0.0, y) for kind, y in _root_heights(explanation, kept, spots)}
     height, last = -min((y for _, y in spots.values()), default=0.0), kept["hop"].max() if len(kept) else 0
     step = max(1.0, height / max(len(items) - 1, 1))
     places = {rank: ((last + 1) * COLUMN - 0.7, -step * row) for row, rank in enumerate(items["rank"])}
     colours = dict(zip(explanation.neighbours["edge_type"].unique(), COLOURS * 2, strict=False))
     return _Drawing(kept, spots, roots, places, colours)
+
+
+def _root_heights(
+    explanation: Explanation, kept: pd.DataFrame, spots: Mapping[int, Spot]
+) -> Iterator[tuple[str, float]]:
+    """Each root in the middle of its neighbours; one without any below all."""
+    below = min((y for _, y in spots.values()), default=0.0) - 2 * GAP
+    for kind in ["user"] if explanation.query is None else ["user", "query"]:
+        first = kept[(kept["hop"] == 1) & (kept["parent_type"] == kind)]
+        ys = [spots[position][1] for position in first["position"]] or [below]
+        yield kind, (min(ys) + max(ys)) / 2
+        below -= 2 * GAP if first.empty else 0
 
 
 def _paint_neighbours(axes: Axes, drawing: _Drawing) -> None:
@@ -118,8 +124,9 @@ def _paint_roots(axes: Axes, drawing: _Drawing, explanation: Explanation) -> Non
         axes.scatter([x], [y], s=190, color=INK, zorder=5, lw=0)
         key = str(explanation.user if kind == "user" else explanation.query)
         name = explanation.names.label_of(kind, explanation.names.id_of(kind, key))
-        axes.text(x - 0.12, y + 1.1, f"{kind} {_short(name)}", weight="bold", zorder=6)
-        axes.text(x - 0.12, y - 1.5, f"own {weights[kind, 'own']:.0%}", color=MUTED, size=8, zorder=6)
+        box = {"facecolor": "white", "alpha": 0.7, "lw": 0, "pad": 1}
+        axes.text(x - 0.12, y + 1.1, f"{kind} {_short(name)}", weight="bold", zorder=6, bbox=box)
+        axes.text(x - 0.12, y - 1.7, f"own {weights[kind, 'own']:.0%}", color=MUTED, size=8, zorder=6)
 
 
 def _paint_items(axes: Axes, drawing: _Drawing, items: pd.DataFrame, shared: pd.DataFrame) -> None:

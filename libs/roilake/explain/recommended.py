@@ -31,8 +31,8 @@ def first_lists(recommendations: pd.DataFrame, names: Names, requests: int = 8) 
 
 
 def shared_nodes(explanation: Explanation, items: pd.DataFrame) -> pd.DataFrame:
-    """One row per item and node that both regions hold, roots included: rank, item, node_type, node (key), path and
-    path_of_item: where it lies in the request's and in the item's region (for a root, its type).
+    """One row per item and node that both regions hold, roots included: rank, item, node_type, node (key), label,
+    path and path_of_item: where it lies in the request's and in the item's region (for a root, its type).
 
     ``items`` has the columns rank and item."""
     own, item_layout = _held(explanation), RoiLayout.of(explanation.roi.item_hops, ITEM_ROOTS)
@@ -46,8 +46,11 @@ def shared_nodes(explanation: Explanation, items: pd.DataFrame) -> pd.DataFrame:
         both = own.merge(
             held[["node_type", "node", "path"]], on=["node_type", "node"], suffixes=("", "_of_item")
         )
-        parts.append(both.assign(rank=ranks[row["root"]], item=key))
-    columns = ["rank", "item", "node_type", "node", "path", "path_of_item"]
+        labels = [
+            names.label_of(k, names.id_of(k, n)) for k, n in zip(both["node_type"], both["node"], strict=True)
+        ]
+        parts.append(both.assign(rank=ranks[row["root"]], item=key, label=labels))
+    columns = ["rank", "item", "node_type", "node", "label", "path", "path_of_item"]
     found = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
     return found[columns].sort_values(["rank", "node_type", "node"], ignore_index=True)
 
