@@ -37,7 +37,7 @@ __all__ = [
     "load_fitted",
 ]
 
-_SHARED = {"attention", "batch", "encoder", "graph_tower", "matrix", "tower", "tree"}
+_SHARED = {"attention", "batch", "encoder", "graph_tower", "matrix", "sparse", "tower", "tree"}
 
 
 def kinds() -> tuple[str, ...]:

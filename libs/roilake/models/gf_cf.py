@@ -8,7 +8,8 @@ import scipy.sparse as sp
 from pydantic import Field
 from scipy.sparse.linalg import svds
 
-from roilake.models.matrix import Factors, Fitted, MatrixModel, Progress, Sum, Walk, power, scaled
+from roilake.models.matrix import Factors, Fitted, MatrixModel, Progress, Sum, Walk
+from roilake.models.sparse import degrees, power, scaled
 from roilake.models.tower import Options as BaseOptions
 
 
@@ -30,7 +31,7 @@ class Model(MatrixModel):
     """
 
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
-        user_U, item_I = (np.asarray(seen_UI.sum(axis)).ravel() for axis in (1, 0))
+        user_U, item_I = degrees(seen_UI)
         normed_UI = scaled(power(user_U, -0.5), seen_UI, power(item_I, -0.5))
         linear = Walk(seen_UI, normed_UI.T.tocsr(), normed_UI)
         dim = min(self.options.dim, min(seen_UI.shape) - 1)
@@ -44,7 +45,8 @@ class Model(MatrixModel):
 
 
 def singular_vectors(normed_UI: sp.csr_matrix, dim: int, seed: int) -> np.ndarray:
-    """Right singular vectors [I, dim] of the largest singular values, float64, by Lanczos from a seeded start."""
+    """Right singular vectors [I, dim] of the largest singular values, by Lanczos from a seeded start. (The spectrum is
+    flat: subspace iteration, the usual randomised method, is still 1e-3 of NDCG off after eight products.)"""
     start = np.random.Generator(np.random.Philox(seed)).standard_normal(min(normed_UI.shape))
     _, _, vectors_DI = svds(normed_UI.astype(np.float64), k=dim, v0=start)
     return np.ascontiguousarray(vectors_DI.T)

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from torch import Tensor
 
-Floats = NDArray[np.float32]
+from roilake.models.sparse import Floats
+
 Progress = Callable[[str], None]
 MANIFEST = "fitted.json"
 
@@ -32,17 +33,6 @@ def interactions(user_E: NDArray[Any], item_E: NDArray[Any], num_users: int, num
     seen_UI = sp.csr_matrix((ones, (user_E, item_E)), shape=(num_users, num_items))
     seen_UI.data[:] = 1.0
     return seen_UI
-
-
-def power(degree_N: NDArray[Any], exponent: float) -> Floats:
-    """degree^exponent, and 0 where the degree is 0: a node without edges takes and gives nothing."""
-    known = degree_N > 0
-    return np.where(known, np.where(known, degree_N, 1.0) ** exponent, 0.0).astype(np.float32)
-
-
-def scaled(rows_U: Floats, seen_UI: sp.csr_matrix, columns_I: Floats) -> sp.csr_matrix:
-    """diag(rows) seen diag(columns), float32."""
-    return (sp.diags(rows_U) @ seen_UI @ sp.diags(columns_I)).tocsr().astype(np.float32)
 
 
 class Fitted(ABC):
@@ -126,7 +116,7 @@ class Walk(Fitted):
 
     def scores(self, user_B: NDArray[np.int64], start: int, stop: int) -> Tensor:
         met_UB = _dense((self.seen_UI[user_B] @ self.back_IU).T)
-        return (_torch(_columns(self.forth_UI, start, stop).T.tocsr()) @ met_UB).T.contiguous()
+        return (torch_csr(_columns(self.forth_UI, start, stop).T.tocsr()) @ met_UB).T.contiguous()
 
 
 @dataclass(frozen=True)
@@ -200,9 +190,9 @@ def _dense(matrix: Any) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(matrix.toarray() if sp.issparse(matrix) else matrix))
 
 
-def _torch(matrix: sp.csr_matrix) -> Tensor:
+def torch_csr(matrix: sp.csr_matrix) -> Tensor:
     """The same matrix for torch, whose product with a dense one is MKL's and uses all cores."""
     first, place, value = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
-    with warnings.catch_warnings():  # torch calls its CSR tensors beta
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(first, place, value, size=matrix.shape, check_invariants=False)
+    with warnings.catch_warnings():  # torch calls its CSR tensors beta, and tells that it does not check them
+        warnings.filterwarnings("ignore", message="Sparse ")
+        return torch.sparse_csr_tensor(first, place, value, size=matrix.shape)

@@ -1,0 +1,42 @@
+"""Matrix factorisation with Bayesian personalised ranking (Rendle et al., UAI 2009), by the library `implicit`."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from implicit.cpu.bpr import BayesianPersonalizedRanking
+from pydantic import Field
+
+from roilake.models.matrix import Factors, Fitted, MatrixModel, Progress
+from roilake.models.tower import Options as BaseOptions
+
+
+class Options(BaseOptions):
+    """``dim`` factors beside an item bias; an epoch draws as many pairs as the matrix has ones."""
+
+    dim: int = Field(64, ge=1)
+    epochs: int = Field(100, ge=1)
+    learning_rate: float = Field(0.05, gt=0)
+    penalty: float = Field(0.01, ge=0)
+
+
+class Model(MatrixModel):
+    """score(u, i) = <p_u, q_i> + b_i, by stochastic ascent on the sum over (u, i seen, j not seen) of
+
+        ln sigmoid(score(u, i) - score(u, j)) - penalty (|p_u|^2 + |q_i|^2 + |q_j|^2 + b_i^2 + b_j^2)
+
+    On one thread: with more, `implicit`'s updates race and no two runs are equal.
+    """
+
+    def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
+        model = BayesianPersonalizedRanking(
+            factors=self.options.dim,
+            learning_rate=self.options.learning_rate,
+            regularization=self.options.penalty,
+            iterations=self.options.epochs,
+            num_threads=1,
+            random_state=seed,
+        )
+        progress(f"bpr_mf: {self.options.epochs} epochs of {seen_UI.nnz:,} pairs")
+        model.fit(seen_UI, show_progress=False)
+        return Factors(np.asarray(model.user_factors), np.asarray(model.item_factors))
