@@ -18,7 +18,7 @@ from roilake.report import costs, quality, slices
 from roilake.report.changes import Change, changes, difference
 from roilake.report.contents import Contents
 from roilake.report.headline import headline
-from roilake.report.page import render, write_page
+from roilake.report.page import render, unfolded, write_page
 from roilake.report.words import duration, in_order, label, number, signed, size
 from tests.report.sample import MODELS, NAMES, failed, last_night, measure, metrics, night, runs, sample
 
@@ -122,6 +122,14 @@ def test_slices_are_grouped_and_what_moved_most_comes_first() -> None:
     assert [one.value for one in found[0][1]] == ["F", "M"]
     assert found[0][1][0].changes["ndcg@20"].verdict == "worse"
     assert {group for group, _ in slices.groups(night(), None)} == {group for group, _ in found}
+    assert "none" not in {
+        one.value for _, group in found for one in group
+    }  # no user without history was judged
+    shown, folded = unfolded(found)
+    assert ([group for group, _ in shown + folded], len(folded)) == ([group for group, _ in found], 0)
+    assert [group for group, _ in unfolded([("long", found[1][1] * 3), *found])[1]] == [
+        group for group, _ in found
+    ]
     points = slices.calibration(night())["zoomer"]
     assert len(points) == 10
     assert points[3] == (pytest.approx(0.35), measure(0.09 * 3 + 0.06, 0.03))

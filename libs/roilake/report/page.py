@@ -16,7 +16,7 @@ from roilake.report.headline import headline
 from roilake.report.night import Night, Row
 from roilake.report.pictures import pictures
 
-SHOWN = 12
+SHOWN = 20
 """Slices that are shown at once; the others unfold."""
 COLUMNS = 7
 """Metrics side by side in a table."""
@@ -101,21 +101,33 @@ def _slices(night: Night, other: Night | None) -> dict[str, Any]:
     told = [change for one in found for change in one.changes.values() if change.verdict != "unknown"]
     return {
         "slice_names": names,
-        "slice_groups": groups,
+        "slice_groups": unfolded(groups),
         "slice_count": len(found),
         "slice_moves": (sum(change.beyond for change in told), len(told)),
         "scales": {name: scale(night, found, name) for name in names},
-        "shown": SHOWN,
     }
 
 
+def unfolded(groups: list[slices.Group]) -> tuple[list[slices.Group], list[slices.Group]]:
+    """Groups to show at once, the first and what else there is room for, and the others, which unfold."""
+    shown, room = groups[:1], SHOWN - sum(len(found) for _, found in groups[:1])
+    folded: list[slices.Group] = []
+    for group, found in groups[1:]:
+        fits = len(found) <= room
+        (shown if fits else folded).append((group, found))
+        room -= len(found) if fits else 0
+    return shown, folded
+
+
 def scale(night: Night, found: list[slices.Slice], name: str) -> dict[str, float]:
-    """The common axis of a column of small plots: its left end, its width, and the value of all requests there."""
-    whole = night.test.get(night.default_model, {}).get(name)
-    measures = [one.measures[name] for one in found if name in one.measures] + ([whole] if whole else [])
-    ends = [m[end] for m in measures for end in ("low", "value", "high") if m[end] is not None] or [0.0, 1.0]
-    mark = whole["value"] if whole and whole["value"] is not None else min(ends)
-    return {"low": min(ends), "width": (max(ends) - min(ends)) or 1.0, "mark": mark}
+    """The common axis of a column of small plots: its left end, its width, and the value of all requests there. It
+    holds every value; an interval that is wider is cut at its ends."""
+    whole = standing.value(night.test, night.default_model, name)
+    values = [one.measures[name]["value"] for one in found if name in one.measures]
+    known = [value for value in [*values, whole] if value is not None] or [0.0]
+    margin = 0.25 * (max(known) - min(known)) or 0.05
+    mark = whole if whole is not None else min(known)
+    return {"low": min(known) - margin, "width": max(known) - min(known) + 2 * margin, "mark": mark}
 
 
 def _data(night: Night, other: Night | None) -> dict[str, Any]:

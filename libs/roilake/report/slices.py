@@ -37,6 +37,10 @@ class Slice:
         return max((change.strength for change in self.changes.values()), default=0.0)
 
 
+Group = tuple[str, list[Slice]]
+"""What slices are cut by, and the slices."""
+
+
 def is_slice(name: str) -> bool:
     """Whether it is a group of requests, and not all of them, a difference, a bin or a canary."""
     return name != "all" and not name.startswith(("minus ", "calibration bin ", "canary"))
@@ -48,11 +52,11 @@ def group_and_value(name: str) -> tuple[str, str]:
     return BUILT_IN.get(name, (group.replace("_", " "), value or "yes"))
 
 
-def groups(night: Night, before: Night | None) -> list[tuple[str, list[Slice]]]:
+def groups(night: Night, before: Night | None) -> list[Group]:
     """Groups of slices of the test windows, and slices within them, by their strongest change since ``before``; by
-    name where there is none."""
+    name where there is none. Empty slices are left out."""
     found: dict[str, list[Slice]] = {}
-    for one in _slices(night, before):
+    for one in filter(lambda one: one.n, _slices(night, before)):
         found.setdefault(one.group, []).append(one)
     order = sorted(found, key=lambda group: (-max(one.strength for one in found[group]), group))
     return [(group, sorted(found[group], key=lambda one: (-one.strength, one.name))) for group in order]
