@@ -4,6 +4,7 @@ from roilake.evaluation.intervals import Estimate
 from roilake.evaluation.metrics import auc, grouped_auc
 from roilake.evaluation.observed import auc_difference, auc_estimate, mean_difference, mean_estimate
 from roilake.evaluation.ranking import NEVER, Ranks, ranks_among_negatives
+from roilake.evaluation.rows import measure_arrays
 
 __all__ = [
     "NEVER",
@@ -15,5 +16,6 @@ __all__ = [
     "grouped_auc",
     "mean_difference",
     "mean_estimate",
+    "measure_arrays",
     "ranks_among_negatives",
 ]

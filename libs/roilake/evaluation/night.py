@@ -46,7 +46,8 @@ from roilake.evaluation.ranking import NEVER, Ranks, ranks_among_negatives
 from roilake.evaluation.slices import Facts, Mask, Positives, slice_masks
 
 JUDGED_SPLIT = "test"
-"""The split on which calibrated probabilities are judged; they are fitted on ``validation``."""
+"""The split that has the config's slices, and on which calibrated probabilities are judged (fitted on
+``validation``)."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,10 @@ def measure(
     with ThreadPoolExecutor() as pool:  # sorting lets go of the interpreter lock
         for split in sorted({split for split, _ in models}):
             usual = _rows_of(outcomes, split, default_model)
-            masks = slice_masks(Positives.of(usual), config.slices, facts)
+            cuts = (
+                config.slices if split == JUDGED_SPLIT else {}
+            )  # validation is for selection, not for reading
+            masks = slice_masks(Positives.of(usual), cuts, facts)
             job = _Split(split, default_model, models, masks, config, seed)
             own = sorted(model for each, model in models if each == split)
             rows += [
