@@ -28,18 +28,19 @@ _PLAIN = [
 _USUAL = {"f": "{:.3f}", "i": "{:,}"}
 
 
-def beside(figures: Mapping[str, str], *, width: str = "22em") -> HTML:
-    """SVGs side by side under their titles, each at most ``width`` wide; a narrow page stacks them."""
+def beside(figures: Mapping[str, str], *, width: str = "24em") -> HTML:
+    """SVGs under their titles, each at most ``width`` wide, two in a row; a narrow page stacks them."""
     from IPython.display import HTML
 
+    row = (
+        f"display: flex; flex-wrap: wrap; gap: 1em 2em; max-width: calc(2 * {width} + 2em); background: white"
+    )
+    cell = f"flex: 1 1 20em; max-width: {width}; margin: 0"
     cells = [
-        f'<figure style="flex: 1 1 15em; max-width: {width}; margin: 0"><figcaption><b>{escape(title)}</b></figcaption>'
-        f"{figure}</figure>"
+        f'<figure style="{cell}"><figcaption><b>{escape(title)}</b></figcaption>{figure}</figure>'
         for title, figure in figures.items()
     ]
-    return HTML(
-        f'<div style="display: flex; flex-wrap: wrap; gap: 2em; background: white">{"".join(cells)}</div>'
-    )
+    return HTML(f'<div style="{row}">{"".join(cells)}</div>')
 
 
 def table(rows: pd.DataFrame, **formats: str) -> Styler:
