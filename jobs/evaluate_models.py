@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
 from roilake.config import NightConfig
+from roilake.evaluation.canaries import shuffled_rows
 from roilake.evaluation.facts import field_values, fields_of, links
 from roilake.evaluation.night import Catalogue, measure
 from roilake.evaluation.slices import Facts
@@ -30,8 +31,7 @@ def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
         windows = {w.as_of: w.split for w in plan_windows(config.windows, ds, None) if w.split in JUDGED}
         night = open_night(record, config, tuple(config.models), windows)
         record.rows_in = sum(shard.rows for shard in night.shards)
-        write_index(night)
-        record.progress(f"item vectors of {len(night.towers)} models are laid out")
+        write_index(night, record.progress)
         outcomes, share = _judged(record, config, night)
         record.progress(f"judged {outcomes.num_rows // max(len(night.towers), 1):,} requests by each model")
         store = Worker(night).store()
@@ -42,7 +42,9 @@ def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
         activity = {as_of: store.degrees("user", as_of) for as_of in windows}
         facts = _facts(record, config, outcomes, activity)
         place = (config.default_model, config.seed, ds, record.run.run_id)
-        record.write("metrics", measure(outcomes, catalogues, facts, config.evaluation, *place))
+        rows = measure(outcomes, catalogues, facts, config.evaluation, *place)
+        canary = shuffled_rows(outcomes, config.seed, ds, record.run.run_id).select(rows.column_names)
+        record.write("metrics", pa.concat_tables([rows, canary.cast(rows.schema)]))
         record.details |= {"negatives": config.evaluation.negatives, "seed": config.seed, "share": share}
     return record.result
 

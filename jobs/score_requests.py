@@ -17,8 +17,7 @@ def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
     with recorded(lake, config, ds, "score_requests") as record:
         night = open_night(record, config, (config.default_model,), {ds + timedelta(days=1): "serve"})
         record.rows_in = sum(shard.rows for shard in night.shards)
-        write_index(night)
-        record.progress(f"item vectors of {config.default_model} are laid out")
+        write_index(night, record.progress)
         work = recommend(config.scoring.top_k, drop_seen=config.scoring.drop_seen)
         best = map_shards(lake.spark, night, SCHEMA, work)
         record.write("recommendations", with_keys(best, record.read("node_ids"), config.default_model, ds))

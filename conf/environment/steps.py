@@ -17,7 +17,7 @@ from supplies import HERE, ROOT, Run
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 SPARK_JARS = VENV / "lib" / "python3.11" / "site-packages" / "pyspark" / "jars"
-KERNELS = tuple(ROOT / "libs" / "roilake" / room for room in ("roi", "graph"))
+KERNELS = tuple(ROOT / "libs" / "roilake" / room for room in ("roi", "graph", "scoring"))
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def install_project(run: Run) -> None:
 
 
 def compile_kernels(run: Run) -> None:
-    """The shared libraries of the ROI and the graph kernel, beside their sources."""
+    """The shared libraries of the ROI, the graph and the top-K kernel, beside their sources."""
     for room in KERNELS:
         run([PYTHON, "-m", f"roilake.{room.name}.build_kernel"])
 

@@ -191,7 +191,7 @@ def naive_auc(scores: dict, positives: dict, config: NightConfig, weights: np.nd
 def test_outcomes_hold_the_list_shown_and_the_positives_with_their_days(filled: Lake) -> None:
     night = night_of(filled, small_config())
     shard = next(shard for shard in night.shards if shard.split == "test")
-    write_index(night)
+    write_index(night, print)
     work = judge(2, 0, 1.0, depth=3, drop_seen=False)
     outcomes = pa.concat_tables(work(Worker(night), shard))
     tower = night.towers[0]

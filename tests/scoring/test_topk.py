@@ -11,7 +11,7 @@ from torch import Tensor
 
 from roilake.errors import MetricError
 from roilake.evaluation import NEVER
-from roilake.scoring.topk import Seen, ranks, top_k
+from roilake.scoring.topk import NOTHING, Product, Seen, ranks, top_k
 
 
 def case(seed: int, b: int, i: int, levels: int) -> tuple[Tensor, Tensor, np.ndarray]:
@@ -37,8 +37,8 @@ def test_top_k_is_the_head_of_a_stable_sort(shape: tuple, k: int, block: int, ma
     seen &= masked
     k = min(k, len(items))
     scores, order = full_order(requests, items, seen)
-    mask = Seen.of(*(torch.tensor(side) for side in np.nonzero(seen))) if masked else None
-    best, found = top_k(requests, items, k, seen=mask, block=block)
+    mask = Seen.of(*(torch.tensor(side) for side in np.nonzero(seen))) if masked else NOTHING
+    best, found = top_k(Product(requests, items), k, seen=mask, tile=(2, block))
     expected = np.take_along_axis(scores, order[:, :k], 1)
     assert np.array_equal(best.numpy(), expected)
     assert np.array_equal(found.numpy(), np.where(np.isneginf(expected), -1, order[:, :k]))
@@ -51,7 +51,7 @@ def test_ranks_are_places_in_that_order(shape: tuple, block: int) -> None:
     _, order = full_order(requests, items, seen)
     row, item = (torch.tensor(side).flatten() for side in np.indices(seen.shape))
     mask = Seen.of(*(torch.tensor(side) for side in np.nonzero(seen)))
-    found = ranks(requests, items, row, item, seen=mask, block=block).reshape(seen.shape).numpy()
+    found = ranks(Product(requests, items), row, item, seen=mask, tile=(2, block)).reshape(seen.shape).numpy()
     places = np.argsort(order, axis=1) + 1
     assert np.array_equal(found, np.where(seen, NEVER, places))
 
@@ -59,13 +59,12 @@ def test_ranks_are_places_in_that_order(shape: tuple, block: int) -> None:
 def test_float_vectors_give_the_same_in_one_block_and_in_many() -> None:
     generator = torch.Generator().manual_seed(0)
     requests, items = torch.randn(9, 16, generator=generator), torch.randn(500, 16, generator=generator)
-    whole, blocks = top_k(requests, items, 50), top_k(requests, items, 50, block=64)
+    scorer = Product(requests, items)
+    whole, blocks = top_k(scorer, 50), top_k(scorer, 50, tile=(4, 64))
     assert torch.equal(whole[1], blocks[1])
     assert torch.allclose(whole[0], blocks[0])
     rows = torch.arange(9).repeat_interleave(50)
-    assert torch.equal(
-        ranks(requests, items, rows, whole[1].flatten()).reshape(9, 50)[3], torch.arange(1, 51)
-    )
+    assert torch.equal(ranks(scorer, rows, whole[1].flatten()).reshape(9, 50)[3], torch.arange(1, 51))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -73,18 +72,18 @@ def test_vectors_that_are_no_numbers_are_refused(bad: float) -> None:
     requests, items = torch.ones(2, 3), torch.ones(5, 3)
     items[4, 1] = bad
     with pytest.raises(MetricError, match="item vector 4 is NaN or infinite"):
-        top_k(requests, items, 2)
+        Product(requests, items)
     with pytest.raises(MetricError, match="request vector 4"):
-        ranks(items, requests, torch.tensor([0]), torch.tensor([0]))
+        Product(items, requests)
 
 
 def test_overflow_and_k_beyond_the_items_are_refused() -> None:
     long = torch.full((2, 3), 1e30)
     with pytest.raises(MetricError, match="overflows"):
-        top_k(long, long, 1)
+        top_k(Product(long, long), 1)
     with pytest.raises(MetricError, match=r"k = 3 must lie in 1\.\.2"):
-        top_k(torch.ones(1, 3), torch.ones(2, 3), 3)
+        top_k(Product(torch.ones(1, 3), torch.ones(2, 3)), 3)
 
 
 def test_no_request_gives_no_row() -> None:
-    assert top_k(torch.ones(0, 3), torch.ones(4, 3), 2)[1].shape == (0, 2)
+    assert top_k(Product(torch.ones(0, 3), torch.ones(4, 3)), 2)[1].shape == (0, 2)

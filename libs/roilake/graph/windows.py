@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from roilake.config import NightConfig, WindowsConfig
 from roilake.lake import Lake
+from roilake.models import makes_interests
 
 Split = Literal["train", "validation", "test", "serve"]
 
@@ -26,7 +27,7 @@ class Window:
 
 @dataclass(frozen=True)
 class LastModel:
-    """The default model of the last published night: ``folder`` holds its files."""
+    """A model of the last published night: ``folder`` holds its files."""
 
     name: str
     ds: date
@@ -74,15 +75,20 @@ def _back(end: date, length: str, count: int) -> date:
 
 
 def last_model(lake: Lake, config: NightConfig, ds: date) -> LastModel | None:
-    """The default model of the last night published before ``ds``; None on a first night."""
+    """The model of the last night published before ``ds`` that this one builds on: the default model, or, where that
+    makes no interest vectors, the first of the config's models that does, if any. None on a first night, or when the
+    default model is new."""
     published = lake.publication(before=ds)
     if published is None or "models" not in published.versions:
         return None
-    where: dict[str, object] = {"ds": published.ds, "name": config.default_model, "run_id": published.run_id}
-    rows = lake.to_arrow("models", published.versions["models"], filters=where).to_pylist()
-    if not rows:
+    where: dict[str, object] = {"ds": published.ds, "run_id": published.run_id}
+    found = lake.to_arrow("models", published.versions["models"], filters=where).to_pylist()
+    rows = {row["name"]: row for row in found}
+    if config.default_model not in rows:
         return None
-    row = rows[0]
+    known = (name for name in (config.default_model, *config.models) if name in rows)
+    makers = (name for name in known if makes_interests(json.loads(rows[name]["config"])["kind"]))
+    row = rows[next(makers, config.default_model)]
     return LastModel(
         name=row["name"],
         ds=row["ds"],

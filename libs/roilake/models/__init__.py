@@ -35,6 +35,7 @@ __all__ = [
     "is_matrix_kind",
     "kinds",
     "load_fitted",
+    "makes_interests",
 ]
 
 _SHARED = {"attention", "batch", "encoder", "graph_tower", "matrix", "sparse", "tower", "tree"}
@@ -61,6 +62,11 @@ def build(
 def is_matrix_kind(kind: str) -> bool:
     """True for a baseline of the user-item matrix (``fit``), False for a twin tower (``build``)."""
     return issubclass(_module(kind).Model, MatrixModel)
+
+
+def makes_interests(kind: str) -> bool:
+    """True for a model that gives every node a vector for the next night to select by."""
+    return kind in kinds() and hasattr(_module(kind).Model, "interest_vectors")
 
 
 def fit(kind: str, options: dict[str, Any], seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:

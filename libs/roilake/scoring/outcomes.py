@@ -19,8 +19,8 @@ from roilake.evaluation.draws import draw_negatives
 from roilake.feed import RequestRows
 from roilake.hashing import keyed_hash, uniform
 from roilake.scoring.recommend import seen_items
-from roilake.scoring.topk import Seen, ranks, top_k
-from roilake.scoring.towers import Shard, Tower, Worker, read_index, select
+from roilake.scoring.topk import NOTHING, Scorer, Seen, ranks, top_k
+from roilake.scoring.towers import Shard, Tower, Worker, select
 
 SCHEMA = pa.schema(
     [
@@ -53,7 +53,7 @@ class Judged:
     head_P: NDArray[np.bool_]
     uniform_RN: NDArray[np.int64]
     popular_RN: NDArray[np.int64]
-    seen: Seen | None
+    seen: Seen
 
 
 def judge(
@@ -99,7 +99,7 @@ def _judged(worker: Worker, shard: Shard, negatives: int, seed: int, share: floa
         head_P=head_items(degree_I)[item_P],
         uniform_RN=drawn[0],
         popular_RN=drawn[1],
-        seen=seen_items(worker.night, shard.as_of, user_R) if drop_seen else None,
+        seen=seen_items(worker.night, shard.as_of, user_R) if drop_seen else NOTHING,
     )
 
 
@@ -129,12 +129,11 @@ def head_items(degree_I: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _outcomes(worker: Worker, shard: Shard, tower: Tower, judged: Judged, depth: int) -> pa.Table:
-    items_ID = read_index(worker.night, tower, shard.as_of)
-    vectors_RD = worker.embed(tower, shard.as_of, judged.rows)
+    scorer = worker.scorer(tower, shard.as_of, judged.rows)
     count = len(judged.rows)
     lengths = np.bincount(judged.row_P.numpy(), minlength=count)
-    positive_P = (vectors_RD[judged.row_P] * items_ID[judged.item_P]).sum(1).numpy()
-    rank_P = ranks(vectors_RD, items_ID, judged.row_P, judged.item_P, seen=judged.seen).numpy()
+    rank_P = ranks(scorer, judged.row_P, judged.item_P, seen=judged.seen).numpy()
+    positives, *negatives = _pair_scores(scorer, judged)
     columns = [
         pa.array([tower.name] * count),
         pa.array([shard.split] * count),
@@ -143,35 +142,36 @@ def _outcomes(worker: Worker, shard: Shard, tower: Tower, judged: Judged, depth:
         pa.array(judged.rows.user_R[:count]),
         pa.array(judged.rows.query_R[:count]),
         pa.array(judged.cold_R),
-        _top(vectors_RD, items_ID, judged.seen, depth),
+        _top(scorer, judged.seen, depth),
         _lists(judged.item_P.numpy().astype(np.int32), lengths),
         _lists(judged.head_P, lengths),
-        _lists(positive_P, lengths),
+        positives,
         _lists(rank_P, lengths),
-        *(_pair_scores(vectors_RD, items_ID, drawn) for drawn in (judged.uniform_RN, judged.popular_RN)),
+        *negatives,
     ]
     return pa.table(columns, schema=SCHEMA)
 
 
-def _top(vectors_RD: Tensor, items_ID: Tensor, seen: Seen | None, depth: int) -> pa.ListArray:
+def _top(scorer: Scorer, seen: Seen, depth: int) -> pa.ListArray:
     """The first ``depth`` items of each request's list."""
-    k = min(depth, len(items_ID))
+    k = min(depth, scorer.num_items)
     if not k:
-        return _lists(np.empty(0, np.int32), np.zeros(len(vectors_RD), np.int64))
-    item_RK = top_k(vectors_RD, items_ID, k, seen=seen)[1].numpy().astype(np.int32)
+        return _lists(np.empty(0, np.int32), np.zeros(scorer.num_requests, np.int64))
+    item_RK = top_k(scorer, k, seen=seen)[1].numpy().astype(np.int32)
     return _lists(item_RK[item_RK >= 0], (item_RK >= 0).sum(1))
 
 
-def _pair_scores(vectors_RD: Tensor, items_ID: Tensor, drawn_RN: NDArray[np.int64]) -> pa.ListArray:
-    """Scores of the drawn items by request; computed pair by pair as those of positives are, so that ties
-    stay ties."""
-    row, place = np.nonzero(drawn_RN >= 0)
-    scores = np.empty(len(row), np.float32)
-    for start in range(0, len(row), 1 << 16):
-        part = slice(start, start + (1 << 16))
-        items = torch.from_numpy(drawn_RN[row[part], place[part]])
-        scores[part] = (vectors_RD[torch.from_numpy(row[part])] * items_ID[items]).sum(1).numpy()
-    return _lists(scores, np.bincount(row, minlength=len(drawn_RN)))
+def _pair_scores(scorer: Scorer, judged: Judged) -> list[pa.ListArray]:
+    """Scores by request of positives, uniform and popular negatives; all computed in one way, so that ties stay
+    ties."""
+    rows, items = [judged.row_P], [judged.item_P]
+    for drawn_RN in (judged.uniform_RN, judged.popular_RN):
+        row, place = np.nonzero(drawn_RN >= 0)
+        rows.append(torch.from_numpy(row))
+        items.append(torch.from_numpy(drawn_RN[row, place]))
+    scores = scorer.pairs(torch.cat(rows), torch.cat(items)).split([len(row) for row in rows])
+    lengths = (np.bincount(row.numpy(), minlength=len(judged.rows)) for row in rows)
+    return [_lists(part.numpy(), length) for part, length in zip(scores, lengths, strict=True)]
 
 
 def _lists(values: NDArray | pa.ChunkedArray, lengths_R: NDArray) -> pa.ListArray:

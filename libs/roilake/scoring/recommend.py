@@ -7,15 +7,13 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from roilake.scoring.topk import Seen, top_k
-from roilake.scoring.towers import Night, Shard, Worker, read_index
+from roilake.scoring.topk import NOTHING, Seen, top_k
+from roilake.scoring.towers import Night, Shard, Worker, user_items
 
 SCHEMA = pa.schema(
     [
@@ -35,11 +33,10 @@ def recommend(k: int, *, drop_seen: bool) -> Callable[[Worker, Shard], Iterator[
     def work(worker: Worker, shard: Shard) -> Iterator[pa.Table]:
         (tower,) = worker.night.towers
         rows = worker.requests(shard, positives=False)
-        items_ID = read_index(worker.night, tower, shard.as_of)
         users_R, queries_R = rows.user_R[: len(rows)], rows.query_R[: len(rows)]
-        seen = seen_items(worker.night, shard.as_of, users_R) if drop_seen else None
-        vectors_RD = worker.embed(tower, shard.as_of, rows)
-        score_RK, item_RK = top_k(vectors_RD, items_ID, min(k, len(items_ID)), seen=seen)
+        seen = seen_items(worker.night, shard.as_of, users_R) if drop_seen else NOTHING
+        scorer = worker.scorer(tower, shard.as_of, rows)
+        score_RK, item_RK = top_k(scorer, min(k, scorer.num_items), seen=seen)
         row, place = np.nonzero(item_RK.numpy() >= 0)
         yield pa.table(
             [
@@ -57,10 +54,7 @@ def recommend(k: int, *, drop_seen: bool) -> Callable[[Worker, Shard], Iterator[
 
 def seen_items(night: Night, as_of: date, user_R: NDArray[np.int32]) -> Seen:
     """Items that the user of each row had an event with before ``as_of``, with any query."""
-    files = [file.path for file in night.edges if file.partition["as_of"] == as_of.isoformat()]
-    wanted = (pc.field("edge_type") == "user_item") & pc.field("src").isin(np.unique(user_R))
-    parts = [pq.read_table(path, columns=["src", "dst"], filters=wanted, partitioning=None) for path in files]
-    pairs = pa.concat_tables(parts) if parts else pa.table({"src": [], "dst": []})
+    pairs = user_items(night, as_of, user_R)
     return match_rows(user_R, pairs["src"].to_numpy(), pairs["dst"].to_numpy())
 
 

@@ -1,28 +1,118 @@
-"""Exact top-K and exact ranks over all items by blocked matrix products: no user-item matrix is ever held.
+"""Exact top-K and exact ranks over all items, tile by tile: no user-item matrix is ever held.
 
-Legend: B requests, I items, D dimension, K shown items, P positives (flat over requests), J items of a block.
-Items are their row numbers. The order is total: higher score first, ties by lower item. So the rank of an
-item is its place in the list that ``top_k`` gives. NaN or infinite vectors or scores raise MetricError.
+Legend: B requests, I items, D dimension, K shown items, P positives (flat over requests), R x J a tile.
+Items are their row numbers. The order is total: higher score first, ties by lower item. So the rank of an item is its
+place in the list that ``top_k`` gives. NaN or infinite vectors or scores raise MetricError.
+
+Tiles of rows are spread over torch's threads, one thread each: a tile is multiplied and read while it is in cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from roilake.errors import MetricError
 from roilake.evaluation.ranking import NEVER
+from roilake.models import Fitted
+from roilake.scoring.kernel import Best, Hidden, count_before, decode
 
-BLOCK = 1 << 16
-CHUNK = 256
+Tile = tuple[int, int]
+WIDE: Tile = (128, 1 << 16)
+
+
+class Scorer(Protocol):
+    """Scores any item for each of some requests. ``tile``: rows and items that it does best at a time."""
+
+    @property
+    def tile(self) -> Tile: ...
+
+    @property
+    def num_requests(self) -> int: ...
+
+    @property
+    def num_items(self) -> int: ...
+
+    def block(self, rows: slice, items: slice) -> Tensor:
+        """Scores [R, J] float32, in memory of their own."""
+
+    def pairs(self, row_P: Tensor, item_P: Tensor) -> Tensor:
+        """Scores [P] of single pairs; equal vectors give equal scores."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """score(r, i) = <request_r, item_i>. Shapes [B, D], [I, D] float32. MetricError for a vector that is no number."""
+
+    requests_BD: Tensor
+    items_ID: Tensor
+    tile: ClassVar[Tile] = (256, 4096)
+
+    def __post_init__(self) -> None:
+        for name, vectors in (("request", self.requests_BD), ("item", self.items_ID)):
+            finite = torch.isfinite(vectors).all(1)
+            if not finite.all():
+                row = int((~finite).nonzero()[0])
+                raise MetricError(f"{name} vector {row} is NaN or infinite: the model diverged")
+
+    @property
+    def num_requests(self) -> int:
+        return len(self.requests_BD)
+
+    @property
+    def num_items(self) -> int:
+        return len(self.items_ID)
+
+    def block(self, rows: slice, items: slice) -> Tensor:
+        return self.requests_BD[rows] @ self.items_ID[items].T
+
+    def pairs(self, row_P: Tensor, item_P: Tensor) -> Tensor:
+        parts = zip(row_P.split(1 << 16), item_P.split(1 << 16), strict=True)
+        return torch.cat([(self.requests_BD[row] * self.items_ID[item]).sum(1) for row, item in parts])
+
+
+@dataclass(frozen=True)
+class Users:
+    """A fitted model of the user-item matrix, asked for these users [B]."""
+
+    fitted: Fitted
+    user_B: NDArray[np.int64]
+    tile: ClassVar[Tile] = WIDE
+
+    @property
+    def num_requests(self) -> int:
+        return len(self.user_B)
+
+    @property
+    def num_items(self) -> int:
+        return self.fitted.num_items
+
+    def block(self, rows: slice, items: slice) -> Tensor:
+        return self.fitted.scores(self.user_B[rows], items.start, items.stop)
+
+    def pairs(self, row_P: Tensor, item_P: Tensor) -> Tensor:
+        found_P = torch.empty(len(row_P))
+
+        def work(rows: slice) -> None:
+            for items, scores_RJ in _tiles(self, rows, self.tile[1]):
+                here = (row_P >= rows.start) & (row_P < rows.stop)
+                here &= (item_P >= items.start) & (item_P < items.stop)
+                found_P[here] = scores_RJ[row_P[here] - rows.start, item_P[here] - items.start]
+
+        _for_rows(work, self.num_requests, self.tile[0])
+        return found_P
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Items that are not to be shown, as (request row, item) pairs sorted by item."""
+    """Items that are not to be shown, as (request row, item) pairs sorted by row, then item."""
 
     row: Tensor
     item: Tensor
@@ -30,94 +120,95 @@ class Seen:
     @classmethod
     def of(cls, row: Tensor, item: Tensor) -> Seen:
         """Pairs in any order."""
-        order = torch.argsort(item, stable=True)
+        order = np.lexsort((item.numpy(), row.numpy()))
         return cls(row[order], item[order])
 
-    def mask(self, scores_BJ: Tensor, start: int) -> None:
-        """Set the scores of seen items of the block that begins at item ``start`` to minus infinity, in
-        place."""
-        first, last = torch.searchsorted(
-            self.item, torch.tensor([start, start + scores_BJ.shape[1]])
-        ).tolist()
-        scores_BJ[self.row[first:last], self.item[first:last] - start] = -torch.inf
+    def hidden(self, rows: slice) -> Hidden:
+        """The pairs of some rows, as the kernel takes them."""
+        first_R1 = np.searchsorted(self.row.numpy(), np.arange(rows.start, rows.stop + 1))
+        item_E = self.item[first_R1[0] : first_R1[-1]].numpy().astype(np.int32)
+        return Hidden(first_R1 - first_R1[0], item_E)
+
+    def holds(self, row_P: NDArray[np.int64], item_P: NDArray[np.int64], num_items: int) -> NDArray[np.bool_]:
+        """Which of these pairs are among them."""
+        known = self.row.numpy() * num_items + self.item.numpy()
+        wanted = row_P * num_items + item_P
+        return np.append(known, -1)[np.searchsorted(known, wanted)] == wanted
 
 
-def top_k(
-    requests_BD: Tensor, items_ID: Tensor, k: int, *, seen: Seen | None = None, block: int = BLOCK
-) -> tuple[Tensor, Tensor]:
+NOTHING = Seen(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+
+
+def top_k(scorer: Scorer, k: int, *, seen: Seen = NOTHING, tile: Tile | None = None) -> tuple[Tensor, Tensor]:
     """Scores [B, K] float32 and items [B, K] of the k best items of each request. Where fewer than k are left
     after masking, the rest of the row has score -inf and item -1. MetricError when k exceeds the number of
     items."""
-    _check(requests_BD, items_ID)
-    if not 1 <= k <= len(items_ID):
-        raise MetricError(f"k = {k} must lie in 1..{len(items_ID)}, the number of items")
-    best_BK = requests_BD.new_empty((len(requests_BD), 0))
-    item_BK = torch.empty((len(requests_BD), 0), dtype=torch.int64)
-    for start, scores_BJ in _blocks(requests_BD, items_ID, seen, block):
-        scores, places = _best(scores_BJ, min(k, scores_BJ.shape[1]))
-        # earlier blocks hold lower items and stand first, so a stable sort keeps ties in item order
-        joined, items = torch.cat([best_BK, scores], 1), torch.cat([item_BK, places + start], 1)
-        joined, order = torch.sort(joined, dim=1, descending=True, stable=True)
-        best_BK, item_BK = joined[:, :k], items.gather(1, order)[:, :k]
-    if torch.isnan(best_BK).any() or torch.isposinf(best_BK).any():
-        raise MetricError("a score overflows float32: the model's vectors are too long")
-    return best_BK, item_BK.masked_fill(torch.isneginf(best_BK), -1)
+    if not 1 <= k <= scorer.num_items:
+        raise MetricError(f"k = {k} must lie in 1..{scorer.num_items}, the number of items")
+    high, wide = tile or scorer.tile
+    score_BK = np.empty((scorer.num_requests, k), np.float32)
+    item_BK = np.empty((scorer.num_requests, k), np.int64)
 
+    def work(rows: slice) -> None:
+        best = Best(seen.hidden(rows), k)
+        for items, scores_RJ in _tiles(scorer, rows, wide):
+            best.add(scores_RJ, items.start)
+        score_BK[rows], item_BK[rows] = decode(np.sort(best.keys(), axis=1)[:, ::-1])
 
-def _best(scores_BJ: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best of each row, ordered by (score desc, place asc); torch.topk alone leaves ties to chance."""
-    scores_BK, place_BK = torch.topk(scores_BJ, k, dim=1, sorted=False)
-    bound_B1 = scores_BK.amin(1, keepdim=True)
-    crowded = torch.count_nonzero(scores_BJ >= bound_B1, dim=1) > k
-    if crowded.any():  # several places share the last score: keep the lowest ones
-        order = torch.sort(scores_BJ[crowded], dim=1, descending=True, stable=True).indices[:, :k]
-        place_BK[crowded] = order
-    place_BK = place_BK.sort(1).values
-    scores_BK, order = torch.sort(scores_BJ.gather(1, place_BK), dim=1, descending=True, stable=True)
-    return scores_BK, place_BK.gather(1, order)
+    _for_rows(work, scorer.num_requests, high)
+    return torch.from_numpy(score_BK), torch.from_numpy(item_BK)
 
 
 def ranks(
-    requests_BD: Tensor,
-    items_ID: Tensor,
-    row_P: Tensor,
-    item_P: Tensor,
-    *,
-    seen: Seen | None = None,
-    block: int = BLOCK,
+    scorer: Scorer, row_P: Tensor, item_P: Tensor, *, seen: Seen = NOTHING, tile: Tile = WIDE
 ) -> Tensor:
     """Rank [P], from 1, of item ``item_P`` in the full order of request ``row_P``: one more than the number
-    of items that stand before it. A seen item is never shown: rank NEVER."""
-    _check(requests_BD, items_ID)
-    own_P = torch.empty(len(row_P), dtype=requests_BD.dtype)
-    for start, scores_BJ in _blocks(requests_BD, items_ID, seen, block):
-        here = torch.nonzero((item_P >= start) & (item_P < start + scores_BJ.shape[1])).squeeze(1)
-        own_P[here] = scores_BJ[row_P[here], item_P[here] - start]
-    before_P = torch.zeros(len(row_P), dtype=torch.int64)
-    for start, scores_BJ in _blocks(requests_BD, items_ID, seen, block):
-        item_J = torch.arange(start, start + scores_BJ.shape[1])
-        for first in range(0, len(row_P), CHUNK):
-            part = slice(first, first + CHUNK)
-            scores_CJ, own_C1 = scores_BJ[row_P[part]], own_P[part, None]
-            ahead_CJ = (scores_CJ > own_C1) | ((scores_CJ == own_C1) & (item_J < item_P[part, None]))
-            before_P[part] += torch.count_nonzero(ahead_CJ, dim=1)
-    return torch.where(torch.isneginf(own_P), NEVER, before_P + 1)
+    of items that stand before it. A seen item is never shown: rank NEVER. Products of more items than a tile is wide
+    are made twice: for the items' own scores, and to count."""
+    order_P = np.argsort(row_P.numpy(), kind="stable")
+    rows_P, items_P = row_P.numpy()[order_P], item_P.numpy()[order_P]
+    own_P, before_P = np.empty(len(rows_P), np.float32), np.zeros(len(rows_P), np.int64)
+    high, wide = tile
 
-
-def _blocks(
-    requests_BD: Tensor, items_ID: Tensor, seen: Seen | None, block: int
-) -> Iterator[tuple[int, Tensor]]:
-    for start in range(0, len(items_ID), block):
-        scores_BJ = requests_BD @ items_ID[start : start + block].T
-        if seen is not None:
-            seen.mask(scores_BJ, start)
-        yield start, scores_BJ
-
-
-def _check(requests_BD: Tensor, items_ID: Tensor) -> None:
-    for name, vectors in (("request", requests_BD), ("item", items_ID)):
-        finite = torch.isfinite(vectors).all(1)
-        if not finite.all():
-            raise MetricError(
-                f"{name} vector {int((~finite).nonzero()[0])} is NaN or infinite: the model diverged"
+    def work(rows: slice) -> None:
+        place_R1 = np.searchsorted(rows_P, np.arange(rows.start, rows.stop + 1))
+        asked = slice(place_R1[0], place_R1[-1])
+        again: list[tuple[slice, Tensor]] = []
+        for items, scores_RJ in _tiles(scorer, rows, wide):
+            here = (
+                np.flatnonzero((items_P[asked] >= items.start) & (items_P[asked] < items.stop)) + asked.start
             )
+            own_P[here] = scores_RJ[rows_P[here] - rows.start, items_P[here] - items.start]
+            again = [(items, scores_RJ)]
+        hidden, before = seen.hidden(rows), before_P[asked]
+        for items, scores_RJ in again if scorer.num_items <= wide else _tiles(scorer, rows, wide):
+            place = place_R1 - asked.start
+            count_before(scores_RJ, items.start, hidden, place, items_P[asked], own_P[asked], before)
+
+    _for_rows(work, scorer.num_requests, high)
+    never_P = np.isneginf(own_P) | seen.holds(rows_P, items_P, scorer.num_items)
+    rank_P = np.empty_like(before_P)
+    rank_P[order_P] = np.where(never_P, NEVER, before_P + 1)
+    return torch.from_numpy(rank_P)
+
+
+def _tiles(scorer: Scorer, rows: slice, wide: int) -> Iterator[tuple[slice, Tensor]]:
+    for start in range(0, scorer.num_items, wide):
+        items = slice(start, min(start + wide, scorer.num_items))
+        yield items, scorer.block(rows, items)
+
+
+def _for_rows(work: Callable[[slice], None], count: int, high: int) -> None:
+    """Call ``work`` for all tiles of rows; on several threads, each of which multiplies alone."""
+    tiles = [slice(start, min(start + high, count)) for start in range(0, count, high)]
+    threads = min(torch.get_num_threads(), len(tiles))
+    if threads <= 1:
+        for rows in tiles:
+            work(rows)
+        return
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(work, tiles))
+    finally:
+        torch.set_num_threads(before)

@@ -2,18 +2,20 @@
 
 All that a worker needs is plain data in ``Night``, so an executor opens the pinned files itself. Requests are
 embedded where they are used, shard by shard, in batches that depend on the data alone; items once, on the
-driver. Legend: R requests, I items, D dimension.
+driver, and so are models of the user-item matrix alone. Legend: R requests, I items, D dimension.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
@@ -25,9 +27,10 @@ from torch import Tensor
 from roilake.errors import LakeError
 from roilake.feed import FeatureStore, RequestRows, Vocabulary, read_items, read_requests
 from roilake.lake import DataFile
-from roilake.models import TwinTower, build
+from roilake.models import Fitted, TwinTower, build, fit, interactions, is_matrix_kind, load_fitted
 from roilake.models.batch import ItemBatch, RequestBatch
 from roilake.roi.layout import RoiLayout
+from roilake.scoring.topk import Product, Scorer, Users
 
 BATCH = 512
 
@@ -66,6 +69,7 @@ class Night:
     item_layout: RoiLayout
     interest_dim: int
     index: str
+    seed: int = 0
 
 
 @dataclass
@@ -102,6 +106,22 @@ class Worker:
         width = max(map(_longest, shard.paths), default=0) if positives else 1
         return read_requests(shard.paths, self.night.request_layout.size, width)
 
+    def scorer(self, tower: Tower, as_of: date, rows: RequestRows) -> Scorer:
+        """Scores of all items for these requests, from the index that ``write_index`` left."""
+        path = _index_path(self.night, tower, as_of)
+        if is_matrix_kind(tower.kind):
+            return Users(load_fitted(path), rows.user_R[: len(rows)].astype(np.int64))
+        items_ID = torch.from_numpy(np.load(f"{path}.npy", allow_pickle=False))
+        return Product(self.embed(tower, as_of, rows), items_ID)
+
+    def fit(self, tower: Tower, as_of: date, progress: Callable[[str], None]) -> Fitted:
+        """A model of the user-item matrix alone, fitted to who had what before ``as_of``, whatever the weights."""
+        size = self.store().schema(self.night.interest_dim).num_nodes
+        pairs = user_items(self.night, as_of)
+        user_E, item_E = (pairs[name].to_numpy().astype(np.int64) for name in ("src", "dst"))
+        seen_UI = interactions(user_E, item_E, size["user"], size["item"])
+        return fit(tower.kind, dict(tower.options), seen_UI, self.night.seed, progress)
+
     @torch.inference_mode()
     def embed(self, tower: Tower, as_of: date, rows: RequestRows) -> Tensor:
         """Request vectors [R, D]."""
@@ -122,24 +142,34 @@ class Worker:
         return torch.cat([model.embed_items(part, features) for part in _item_batches(batch)])
 
 
-def write_index(night: Night) -> None:
-    """Embed all items for every model and window of the night, and lay the vectors where workers find
-    them."""
+def write_index(night: Night, progress: Callable[[str], None]) -> None:
+    """For every model and window of the night: embed all items, or fit the model to the user-item matrix; and lay
+    what comes of it where workers find it."""
     worker = Worker(night)
     for as_of in sorted({shard.as_of for shard in night.shards}):
         for tower in night.towers:
             path = _index_path(night, tower, as_of)
             path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, worker.embed_items(tower, as_of).numpy())
+            if is_matrix_kind(tower.kind):
+                shutil.rmtree(path, ignore_errors=True)
+                worker.fit(tower, as_of, progress).save(path)
+            else:
+                np.save(f"{path}.npy", worker.embed_items(tower, as_of).numpy())
+            progress(f"{tower.name} is laid out as of {as_of}")
 
 
-def read_index(night: Night, tower: Tower, as_of: date) -> Tensor:
-    """Item vectors [I, D] as ``write_index`` left them."""
-    return torch.from_numpy(np.load(_index_path(night, tower, as_of), allow_pickle=False))
+def user_items(night: Night, as_of: date, users: NDArray[np.int32] | None = None) -> pa.Table:
+    """Who had an event with what before ``as_of``, with any query: columns src (user) and dst (item)."""
+    files = [file.path for file in night.edges if file.partition["as_of"] == as_of.isoformat()]
+    wanted = pc.field("edge_type") == "user_item"
+    if users is not None:
+        wanted &= pc.field("src").isin(np.unique(users))
+    parts = [pq.read_table(path, columns=["src", "dst"], filters=wanted, partitioning=None) for path in files]
+    return pa.concat_tables(parts) if parts else pa.table({"src": [], "dst": []})
 
 
 def _index_path(night: Night, tower: Tower, as_of: date) -> Path:
-    return Path(night.index) / f"{as_of}-{tower.name}.npy"
+    return Path(night.index) / f"{as_of}-{tower.name}"
 
 
 def _load(model: TwinTower, weights: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from roilake.config import ModelConfig, TrainingConfig
 from roilake.errors import ConfigError
-from roilake.models import TwinTower, build
+from roilake.models import TwinTower, build, is_matrix_kind
 from roilake.training.artifacts import Artifacts, warm_start
 from roilake.training.checkpoint import Checkpoints
 from roilake.training.context import Context
@@ -47,17 +47,20 @@ class Plan:
         return {task.name: self._train(task, inputs) for task in self.tasks}
 
     def _train(self, task: ModelTask, inputs: Inputs) -> dict[str, Any]:
-        model = self._build(task, inputs)
+        """A model of the user-item matrix alone is fitted where it is asked, as of each window: nothing is learnt
+        here, but it has its folder like the others."""
+        model = None if is_matrix_kind(task.config.kind) else self._build(task, inputs)
+        trainable = model is not None and model.trainable
         recipe = Recipe(
             name=task.name,
             loss=task.config.loss,
-            epochs=task.epochs if model.trainable else 0,
+            epochs=task.epochs if trainable else 0,
             learning_rate=task.config.learning_rate or self.training.learning_rate,
             checkpoint_every=self.training.checkpoint_every,
             averaging=self.training.averaging,
         )
         checkpoints = Checkpoints(Path(task.checkpoints), f"{self.key} {task.name}")
-        progress = fit(model, inputs, recipe, checkpoints) if model.trainable else Progress()
+        progress = fit(model, inputs, recipe, checkpoints) if model and trainable else Progress()
         figures = _figures(progress, inputs)
         if inputs.context.rank == 0:
             self._artifacts(task, model, inputs, progress, figures).write(Path(task.folder))
@@ -76,10 +79,15 @@ class Plan:
         return model
 
     def _artifacts(
-        self, task: ModelTask, model: TwinTower, inputs: Inputs, progress: Progress, figures: dict[str, Any]
+        self,
+        task: ModelTask,
+        model: TwinTower | None,
+        inputs: Inputs,
+        progress: Progress,
+        figures: dict[str, Any],
     ) -> Artifacts:
         windows = self.data.train or self.data.validation
-        interest = interest_vectors(model, inputs, task.name) if windows else {}
+        interest = interest_vectors(model, inputs, task.name) if windows and model else {}
         manifest = {
             "name": task.name,
             "model": task.config.model_dump(mode="json"),
@@ -94,7 +102,8 @@ class Plan:
             "metrics": figures["metrics"],
         }
         curve = {"steps": progress.curve, "epochs": progress.epochs, "best_epoch": progress.best_epoch}
-        return Artifacts(model.state_dict(), manifest, curve, self.data.vocabulary, interest)
+        weights = model.state_dict() if model else {}
+        return Artifacts(weights, manifest, curve, self.data.vocabulary, interest)
 
 
 def interest_vectors(model: TwinTower, inputs: Inputs, name: str) -> dict[str, torch.Tensor]:
