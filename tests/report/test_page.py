@@ -93,6 +93,12 @@ def test_noise_is_not_sold_as_change() -> None:
     same = Contents(night(), before=replace(night(), ds=date(1998, 4, 9), quarantine=()))
     assert headline(same)[2] == "Since 1998-04-09, nothing of zoomer moved beyond noise, in 8 metrics."
     assert "moved beyond" not in headline(replace(same, before=None))[2]
+    lists = metrics()
+    lists["test", "all"]["zoomer"]["coverage@20"] = measure(0.4)
+    minor = Contents(night(), before=replace(night(), ds=date(1998, 4, 9), metrics=lists))
+    assert headline(minor)[2] == (
+        "Since 1998-04-09, no main metric of zoomer moved beyond noise; of all 8 did Coverage @20 (−0.090)."
+    )
 
 
 def test_what_moves_all_models_alike_is_laid_to_the_requests() -> None:

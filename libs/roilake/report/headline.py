@@ -12,6 +12,9 @@ from roilake.report.slices import group_and_value, is_slice
 from roilake.report.standing import best_other, lead, main_metrics, metric_names, value
 from roilake.report.words import direction, duration, label, listed, number, plural, signed
 
+FAR = 1.8
+"""Half-widths of its interval by which a slice must fall to be named: there are many, and by chance one in some 5,000
+falls as far (3.5 standard errors)."""
 WAITING = 0.2
 """A share of the training time spent waiting for input that deserves a word."""
 
@@ -62,19 +65,19 @@ def change_sentence(night: Night, before: Night) -> str:
     """What of the default model changed beyond its interval, and whether all models moved alike."""
     found = changes(before.test, night.test)
     own = [change for change in found if change.model == night.default_model]
-    moved = [change for change in own if change.beyond]
     since = f"Since {before.ds}"
     if not own:
         return f"{since}, {night.default_model} cannot be compared: that night did not judge it."
+    moved = [change for change in own if change.beyond]
+    main = [change for change in moved if change.metric in main_metrics(night)]
+    if main:
+        return f"{since}, {night.default_model} {_said(main)}{_alike(night, found, main)}."
     if not moved:
         return f"{since}, nothing of {night.default_model} moved beyond noise, in {len(own)} metrics."
-    return f"{since}, {night.default_model} {_said(_few(night, moved))}{_alike(night, found, moved)}."
-
-
-def _few(night: Night, moved: list[Change]) -> list[Change]:
-    """The main metrics' changes if there are any, else the strongest three."""
-    main = [change for change in moved if change.metric in main_metrics(night)]
-    return main or sorted(moved, key=lambda change: -change.strength)[:3]
+    rest = listed([f"{label(change.metric)} ({signed(change.value)})" for change in moved])
+    return (
+        f"{since}, no main metric of {night.default_model} moved beyond noise; of all {len(own)} did {rest}."
+    )
 
 
 def _said(moved: list[Change]) -> str:
@@ -142,7 +145,7 @@ def _behind(night: Night) -> list[str]:
 
 
 def _worse_slices(contents: Contents) -> list[str]:
-    """The slice that fell most, if it fell by more than its interval while the whole did not."""
+    """The slice that fell most, if it fell by far more than its interval while the whole did not fall."""
     other = contents.since or contents.before
     if other is None:
         return []
@@ -151,7 +154,8 @@ def _worse_slices(contents: Contents) -> list[str]:
     worse = [
         change
         for change in slice_changes(other.metrics, night.metrics, night.default_model)
-        if change.verdict == "worse" and change.metric in names and is_slice(change.slice)
+        if change.verdict == "worse" and change.strength > FAR
+        if change.metric in names and is_slice(change.slice)
         if change.metric not in whole or whole[change.metric].verdict != "worse"
     ]
     if not worse:

@@ -97,14 +97,15 @@ def _moves(others: list[Change]) -> str:
 
 def _slices(night: Night, other: Night | None) -> dict[str, Any]:
     names, groups = standing.slice_metrics(night), slices.groups(night, other)
-    found = [one for _, group in groups for one in group]
+    shown, folded = unfolded(groups)
+    found, first = ([one for _, group in part for one in group] for part in (groups, shown))
     told = [change for one in found for change in one.changes.values() if change.verdict != "unknown"]
     return {
         "slice_names": names,
-        "slice_groups": unfolded(groups),
+        "slice_groups": (shown, folded),
         "slice_count": len(found),
         "slice_moves": (sum(change.beyond for change in told), len(told)),
-        "scales": {name: scale(night, found, name) for name in names},
+        "scales": {name: scale(night, first, name) for name in names},
     }
 
 
@@ -121,7 +122,7 @@ def unfolded(groups: list[slices.Group]) -> tuple[list[slices.Group], list[slice
 
 def scale(night: Night, found: list[slices.Slice], name: str) -> dict[str, float]:
     """The common axis of a column of small plots: its left end, its width, and the value of all requests there. It
-    holds every value; an interval that is wider is cut at its ends."""
+    holds the values of the slices shown at once; what lies beyond is drawn at its end."""
     whole = standing.value(night.test, night.default_model, name)
     values = [one.measures[name]["value"] for one in found if name in one.measures]
     known = [value for value in [*values, whole] if value is not None] or [0.0]
