@@ -23,8 +23,8 @@ class Model(MatrixModel):
 
         P = (R^T R + penalty)^-1,   B_ij = -P_ij / P_jj,   B_jj = 0,   score(u, .) = r_u B
 
-    The map is dense: 4 I^2 bytes, made in place in float32 by Cholesky, in I^3 multiplications. 10,000 items take 0.4 GB,
-    41,000 6.7 GB (and some ten minutes of two cores).
+    The map is dense: 4 I^2 bytes, made in place in float32 by Cholesky, in I^3 multiplications. 10,000 items take
+    0.4 GB, 41,000 6.7 GB and 7e13 multiplications.
     """
 
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:

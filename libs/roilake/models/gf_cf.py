@@ -6,10 +6,9 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 from pydantic import Field
-from scipy.sparse.linalg import svds
 
 from roilake.models.matrix import Factors, Fitted, MatrixModel, Progress, Sum, Walk
-from roilake.models.sparse import degrees, power, scaled
+from roilake.models.sparse import degrees, normalised, power, scaled, singular_vectors
 from roilake.models.tower import Options as BaseOptions
 
 
@@ -32,8 +31,9 @@ class Model(MatrixModel):
 
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
         user_U, item_I = degrees(seen_UI)
-        normed_UI = scaled(power(user_U, -0.5), seen_UI, power(item_I, -0.5))
-        linear = Walk(seen_UI, normed_UI.T.tocsr(), normed_UI)
+        normed_UI = normalised(seen_UI)
+        normed_IU = normed_UI.T.tocsr()
+        linear = Walk(seen_UI, normed_IU, normed_IU)
         dim = min(self.options.dim, min(seen_UI.shape) - 1)
         if self.options.alpha == 0 or dim < 1:
             return linear
@@ -42,11 +42,3 @@ class Model(MatrixModel):
         user_UD = scaled(np.ones_like(user_U), seen_UI, power(item_I, -0.5)) @ basis_ID
         item_ID = self.options.alpha * power(item_I, 0.5)[:, None] * basis_ID
         return Sum((linear, Factors(user_UD.astype(np.float32), item_ID.astype(np.float32))))
-
-
-def singular_vectors(normed_UI: sp.csr_matrix, dim: int, seed: int) -> np.ndarray:
-    """Right singular vectors [I, dim] of the largest singular values, by Lanczos from a seeded start. (The spectrum is
-    flat: subspace iteration, the usual randomised method, is still 1e-3 of NDCG off after eight products.)"""
-    start = np.random.Generator(np.random.Philox(seed)).standard_normal(min(normed_UI.shape))
-    _, _, vectors_DI = svds(normed_UI.astype(np.float64), k=dim, v0=start)
-    return np.ascontiguousarray(vectors_DI.T)

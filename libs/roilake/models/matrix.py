@@ -74,7 +74,7 @@ class Factors(Fitted):
         return len(self.item_ID)
 
     def scores(self, user_B: NDArray[np.int64], start: int, stop: int) -> Tensor:
-        return torch.from_numpy(self.user_UD[user_B] @ self.item_ID[start:stop].T)
+        return torch.from_numpy(self.user_UD[user_B]) @ torch.from_numpy(self.item_ID[start:stop]).T
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,13 @@ class ItemMap(Fitted):
 
 @dataclass(frozen=True)
 class Walk(Fitted):
-    """score(u, .) = seen_u back forth: from a user's items to users and on to their items. Shapes [U, I], [I, U],
-    [U, I], all sparse. The map back forth [I, I], which can be far from sparse, is never made: a call takes
+    """score(u, .) = seen_u back forth^T: from a user's items to users and on to their items. Shapes [U, I], [I, U],
+    [I, U], all sparse. The map back forth^T [I, I], which can be far from sparse, is never made: a call takes
     4 (U + J) bytes a user."""
 
     seen_UI: sp.csr_matrix
     back_IU: sp.csr_matrix
-    forth_UI: sp.csr_matrix
+    forth_IU: sp.csr_matrix
 
     @property
     def num_users(self) -> int:
@@ -116,7 +116,7 @@ class Walk(Fitted):
 
     def scores(self, user_B: NDArray[np.int64], start: int, stop: int) -> Tensor:
         met_UB = _dense((self.seen_UI[user_B] @ self.back_IU).T)
-        return (torch_csr(_columns(self.forth_UI, start, stop).T.tocsr()) @ met_UB).T.contiguous()
+        return (torch_csr(self.forth_IU[start:stop]) @ met_UB).T.contiguous()
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,8 @@ def _read(folder: Path, name: str, how: Any) -> Any:
     if isinstance(how, int):
         return tuple(load_fitted(folder / f"{name}.{number}") for number in range(how))
     if how is None:
-        return np.load(folder / f"{name}.npy", mmap_mode="r")
-    parts = (np.load(folder / f"{name}.{part}.npy", mmap_mode="r") for part in ("data", "indices", "indptr"))
+        return np.load(folder / f"{name}.npy", mmap_mode="c")
+    parts = (np.load(folder / f"{name}.{part}.npy", mmap_mode="c") for part in ("data", "indices", "indptr"))
     return sp.csr_matrix(tuple(parts), shape=tuple(how))
 
 

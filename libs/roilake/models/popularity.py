@@ -1,31 +1,22 @@
-"""Popularity: every request gets the same ranking, by the number of events of an item before the window."""
+"""Popularity: every user gets the same ranking, by the number of an item's users."""
 
 from __future__ import annotations
 
-from torch import Tensor
+import numpy as np
+import scipy.sparse as sp
 
-from roilake.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
+from roilake.models.matrix import Factors, Fitted, MatrixModel, Progress
+from roilake.models.sparse import degrees
 from roilake.models.tower import Options as BaseOptions
-from roilake.models.tower import TwinTower
-from roilake.roi.layout import RoiLayout
 
 
 class Options(BaseOptions):
     """Popularity has no options."""
 
 
-class Model(TwinTower):
-    """score(r, i) = number of events of i before the window. Shapes: [B, 1], [I, 1]."""
+class Model(MatrixModel):
+    """score(u, i) = number of distinct users of i."""
 
-    trainable = False
-
-    def __init__(
-        self, options: Options, schema: FeatureSchema, request_layout: RoiLayout, item_layout: RoiLayout
-    ) -> None:
-        super().__init__(schema, request_layout, item_layout)
-
-    def embed_requests(self, batch: RequestBatch, features: NodeFeatures) -> Tensor:
-        return features["user"].interest_ND.new_ones(len(batch.user_B), 1)
-
-    def embed_items(self, batch: ItemBatch, features: NodeFeatures) -> Tensor:
-        return features["item"].events_N[batch.item_I].float().unsqueeze(1)
+    def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
+        _, item_I = degrees(seen_UI)
+        return Factors(np.ones((seen_UI.shape[0], 1), np.float32), item_I[:, None])

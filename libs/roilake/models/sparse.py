@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.sparse.linalg import svds
 
 Floats = NDArray[np.float32]
 BLOCK = 1024
@@ -28,6 +29,20 @@ def power(degree_N: Floats, exponent: float) -> Floats:
 def scaled(rows_M: Floats, matrix_MN: sp.csr_matrix, columns_N: Floats) -> sp.csr_matrix:
     """diag(rows) matrix diag(columns), float32."""
     return (sp.diags(rows_M) @ matrix_MN @ sp.diags(columns_N)).tocsr().astype(np.float32)
+
+
+def normalised(seen_UI: sp.csr_matrix) -> sp.csr_matrix:
+    """R~ = D_U^-1/2 R D_I^-1/2."""
+    user_U, item_I = degrees(seen_UI)
+    return scaled(power(user_U, -0.5), seen_UI, power(item_I, -0.5))
+
+
+def singular_vectors(normed_UI: sp.csr_matrix, dim: int, seed: int) -> NDArray[np.float64]:
+    """Right singular vectors [I, dim] of the largest singular values, by Lanczos from a seeded start. (The spectrum is
+    flat: subspace iteration, the usual randomised method, is still 1e-3 of NDCG off after eight products.)"""
+    start = np.random.Generator(np.random.Philox(seed)).standard_normal(min(normed_UI.shape))
+    _, _, vectors_DI = svds(normed_UI.astype(np.float64), k=dim, v0=start)
+    return np.ascontiguousarray(vectors_DI.T)
 
 
 def best_of_rows(matrix_MN: sp.csr_matrix, keep: int) -> sp.csr_matrix:
