@@ -23,8 +23,10 @@ def write_lake(folder: Path) -> Lake:
     return lake
 
 
-def write_night(lake: Lake, ds: date, *, auc: float, events: int, rejected: int, epochs: int) -> None:
-    run = Run(f"run{ds:%m%d}abc", ds, "test", "digest", "0123456789abcdef")
+def write_night(
+    lake: Lake, ds: date, *, auc: float, events: int, rejected: int, epochs: int, run_id: str | None = None
+) -> None:
+    run = Run(run_id or f"run{ds:%m%d}abc", ds, "test", "digest", "0123456789abcdef")
     tables = {
         "events": [event(ds, place) for place in range(events)],
         "node_ids": [{"node_type": kind, "key": f"{kind} {ds}", "id": ds.day} for kind in ("user", "item")],

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from roilake.cli import app
 from roilake.lake import Run
 from roilake.report import gather, published
-from tests.report.small_lake import FIRST, SECOND, job, write, write_lake
+from tests.report.small_lake import FIRST, SECOND, job, write, write_lake, write_night
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,15 @@ def test_compare_names_what_differs(folder: Path) -> None:
     assert found["config"] == {"training.epochs": [3, 1]}
     assert found["rows"]["events"] == [4, 2]
     assert found["seconds"]["build_rois"] == [3.0, 3.0]
+    assert found["metrics"][0]["difference"] == pytest.approx(0.1)
+
+
+def test_a_run_is_held_against_the_one_that_replaced_it(tmp_path: Path) -> None:
+    lake = write_lake(tmp_path / "lake")
+    write_night(lake, SECOND, auc=0.9, events=2, rejected=1, epochs=5, run_id="rerun0110")
+    found = json.loads(call(tmp_path / "lake", "compare", "run0110abc", "rerun", "--json"))
+    assert [run["run_id"] for run in found["runs"]] == ["run0110abc", "rerun0110"]
+    assert found["config"] == {"training.epochs": [1, 5]}
     assert found["metrics"][0]["difference"] == pytest.approx(0.1)
 
 

@@ -16,6 +16,7 @@ from jobs import evaluate_models, publish_night, score_requests
 from roilake.config import NightConfig
 from roilake.errors import AuditError
 from roilake.evaluation import gates
+from roilake.evaluation.bounds import Measured
 from roilake.lake import Lake, Run
 from roilake.report import night_summary, print_summary, report_path, to_json
 from tests.scoring.small_night import DS, USERS, small_config, write_run, write_small_night
@@ -109,7 +110,10 @@ def test_a_failed_audit_publishes_nothing_and_says_why(
         publish_night.run(lake, config, DS)
     message = str(caught.value)
     assert "\n" not in message
-    assert "test auc of popularity: 0.9970 is above 0.99, likely a leak" in message
+    assert (
+        "leak: test auc of popularity is 0.9970" in message
+        and "must be at most 0.99; likely a leak" in message
+    )
     assert f"recommendations: {USERS} requests with gaps or doubles in their ranks, must be 0" in message
     assert f"{USERS} requests with fewer than 5 or more than 5 rows" in message
     assert "build_rois: status is failed, must be succeeded" in message
@@ -165,6 +169,7 @@ def test_jobs_must_have_read_what_was_written_last() -> None:
 
 def test_every_model_must_have_been_judged() -> None:
     row = {"split": "test", "slice": "all", "model": "a", "metric": "auc", "value": 0.9}
-    assert list(gates.check_metrics([row], ("a",))) == []
-    assert "metrics of b: 0 test metrics" in next(gates.check_metrics([row], ("a", "b")))
-    assert "metrics of a: 0 test metrics" in next(gates.check_metrics([{**row, "value": None}], ("a",)))
+    assert list(gates.check_judged(Measured.of(DS, [row]), ("a",))) == []
+    assert "metrics of b: 0 test metrics" in next(gates.check_judged(Measured.of(DS, [row]), ("a", "b")))
+    undefined = Measured.of(DS, [{**row, "value": None}])
+    assert "metrics of a: 0 test metrics" in next(gates.check_judged(undefined, ("a",)))

@@ -291,9 +291,23 @@ class Lake:
         """All published nights, the latest one last."""
         if not self.exists("publications"):
             return []
-        rows = self.to_arrow("publications", self.version("publications")).to_pylist()
+        return self._publications(self.version("publications"))
+
+    def _publications(self, version: int) -> list[Publication]:
+        rows = self.to_arrow("publications", version).to_pylist()
         nights = [Publication(**{**row, "versions": dict(row["versions"])}) for row in rows]
         return sorted(nights, key=lambda night: night.ds)
+
+    def replaced_publication(self, run_id: str) -> Publication | None:
+        """The publication of a run (named by its id's start) that a later run of the same night has replaced."""
+        if not self.exists("publications"):
+            return None
+        for commit in self._delta("publications").history():
+            written = json.loads(commit.get("userMetadata", "{}")).get("run_id", "")
+            if written.startswith(run_id):
+                nights = self._publications(commit["version"])
+                return next((night for night in nights if night.run_id == written), None)
+        return None
 
     def _delta(self, table: str, version: int | None = None) -> DeltaTable:
         if not self.exists(table):

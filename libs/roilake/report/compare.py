@@ -31,16 +31,17 @@ class Comparison:
 
 
 def find_run(lake: Lake, name: str) -> Publication:
-    """The published night that a date or a run id (or the start of one) names. Raises LakeError, which lists those
-    that there are."""
+    """The published night that a date or a run id (or the start of one) names. A run that a
+    later run of its night has replaced is found by its id, too. Raises LakeError, which lists those that there are."""
     nights = lake.publications()
     found = [
         night
         for night in nights
         if name == str(night.ds) or (len(name) >= 4 and night.run_id.startswith(name))
     ]
-    if len(found) == 1:
-        return found[0]
+    replaced = lake.replaced_publication(name) if not found and len(name) >= 4 else None
+    if len(found) == 1 or replaced:
+        return replaced or found[0]
     try:
         known = nearest(date.fromisoformat(name), [night.ds for night in nights])
     except ValueError:
