@@ -2,56 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import scipy.sparse as sp
 from numpy.typing import NDArray
+from pyspark.sql import Column
 from pyspark.sql import functions as F
-from safetensors.numpy import load_file
+from safetensors import safe_open
 
 from roilake.config import NightConfig
 from roilake.errors import LakeError
 from roilake.events import NODE_TYPES
 from roilake.graph import LastModel, indexed, last_model, night_windows
-from roilake.graph.interests import (
-    Array,
-    adjacency_matrix,
-    carried_vectors,
-    normalised,
-    offsets,
-    spectral_vectors,
-    unit_rows,
-)
+from roilake.graph.blocks import ROWS, Blocks, Run, lay_out
+from roilake.graph.interests import carry, fit, normalise, offsets, unit_rows
 from roilake.job import JobResult, Recorder, main, recorded
-from roilake.lake import TABLES, Lake
+from roilake.lake import TABLES, Lake, Make
+from roilake.models import makes_interests
 
 JOB = "embed_interests"
 ONE_WAY = ("user_query", "user_item", "query_item")
+STEP = np.float32(2.0**-10)
+"""Coordinates are kept in multiples of this: parquet then takes 11 bits for each instead of 32, and the dot product's
+AUC is the same to .0001 (as with int8, see ``roilake.roi.store``)."""
+
+
+@dataclass(frozen=True)
+class Night:
+    """What the tasks of a night need. Vectors of instant i are dense matrix ``vectors.i``, events before it row i of
+    ``events``."""
+
+    ds: date
+    instants: tuple[date, ...]
+    starts: tuple[int, ...]  # number of the first node of each type, and of all nodes
+    blocks: Blocks
+
+    @property
+    def first(self) -> dict[str, int]:
+        return dict(zip(NODE_TYPES, self.starts, strict=False))
 
 
 def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
     """Vectors are fitted to the graph on a first night, and carried over from the last published model
-    after it. Nodes without an event before a window's start have no row for it."""
-    with recorded(lake, config, ds, JOB) as record:
-        instants = sorted({window.as_of for window in night_windows(lake, config, ds)})
+    after it, if any of its models makes vectors. Nodes without an event before a window's start have no row for it."""
+    with recorded(lake, config, ds, JOB) as record, _folder(record) as folder:
+        instants = tuple(sorted({window.as_of for window in night_windows(lake, config, ds)}))
+        starts = tuple(offsets(_node_counts(record, ds)))
+        night = Night(ds, instants, starts, Blocks(folder, starts[-1]))
         last = last_model(lake, config, ds)
-        starts = offsets(_node_counts(record, ds))
-        degrees = _degrees(record, instants, starts, ds)
+        if last is not None and not makes_interests(last.config["kind"]):
+            last = None
+        record.rows_in = _count_events(record, night)
+        run_blocks = night.blocks.runner(lake.spark)
         if last is None:
-            vectors = _fitted(record, config, instants, starts)
+            _fit(record, config, night, run_blocks)
         else:
-            vectors = _carried(record, last, instants, starts)
-        parts = [
-            _rows(ds, instant, starts, degree, *unit_rows(v))
-            for instant, degree, v in zip(instants, degrees, vectors, strict=True)
-        ]
+            _carry(record, last, night, run_blocks)
         record.details["source"] = f"{last.name}@{last.ds}" if last else "graph"
-        record.write("interest_vectors", pa.concat_tables(parts))
+        blocks = lake.spark.range(0, len(night.blocks.numbers), 1, max(1, len(night.blocks.numbers)))
+        record.write_from_tasks(("interest_vectors",), blocks, night_rows(night))
     return record.result
+
+
+@contextmanager
+def _folder(record: Recorder) -> Iterator[Path]:
+    """A folder for the tasks' files, empty at the start and removed at the end."""
+    folder = record.lake.scratch(f"{JOB}/{record.run.run_id}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _node_counts(record: Recorder, ds: date) -> list[int]:
@@ -60,103 +90,134 @@ def _node_counts(record: Recorder, ds: date) -> list[int]:
     return [int(pc.sum(pc.equal(ids["node_type"], kind)).as_py() or 0) for kind in NODE_TYPES]
 
 
-def _degrees(record: Recorder, instants: list[date], starts: list[int], ds: date) -> list[NDArray[np.int64]]:
-    """Events of each node before each instant."""
-    night = F.col("ds") <= F.lit(ds)
-    by_id = indexed(record.read("events").where(night), F.broadcast(record.read("node_ids").where(night)))
-    days = F.array(*(F.lit(instant) for instant in instants))
+def _count_events(record: Recorder, night: Night) -> int:
+    """Events of each node before each instant, into ``events``: [instants, R] a block. Returns their sum."""
+    known = F.col("ds") <= F.lit(night.ds)
+    by_id = indexed(record.read("events").where(known), F.broadcast(record.read("node_ids").where(known)))
+    days = F.array(*(F.lit(instant) for instant in night.instants))
     bucket = F.size(F.filter(days, lambda day: day.cast("timestamp") <= F.col("time")))
-    numbered = (F.when(F.col(k) >= 0, F.col(k) + start) for k, start in zip(NODE_TYPES, starts, strict=False))
-    known = F.array_compact(F.array(*numbered))
+    nodes = F.array_compact(F.array(*(_numbered(kind, start) for kind, start in night.first.items())))
     counts = (
-        by_id.select(bucket.alias("bucket"), F.explode(known).alias("node")).groupBy("bucket", "node").count()
+        by_id.select(bucket.alias("bucket"), F.explode(nodes).alias("node")).groupBy("bucket", "node").count()
     )
-    table = counts.toArrow()
-    record.rows_in = int(pc.sum(table["count"]).as_py() or 0)
-    per_bucket = np.zeros((len(instants) + 1, starts[-1]), np.int64)
-    np.add.at(per_bucket, (table["bucket"].to_numpy(), table["node"].to_numpy()), table["count"].to_numpy())
-    return list(np.cumsum(per_bucket, axis=0)[: len(instants)])
+    by_block = counts.withColumn("block", F.floor(F.col("node") / ROWS)).repartition("block")
+
+    def save(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield pa.RecordBatch.from_pydict({"rows": [_save_counts(night, list(batches))]})
+
+    return sum(row["rows"] for row in by_block.mapInArrow(save, "rows long").collect())
 
 
-def _fitted(
-    record: Recorder, config: NightConfig, instants: list[date], starts: list[int]
-) -> Iterator[Array]:
-    before: Array | None = None
-    for instant in instants:
-        where = {"ds": record.run.ds, "as_of": instant, "edge_type": list(ONE_WAY)}
-        columns = ["edge_type", "src", "dst", "weight"]
-        edges = record.lake.to_arrow("edges", record.pin("edges"), filters=where, columns=columns)
-        rows, cols = _numbered(edges, starts)
-        matrix = adjacency_matrix(starts[-1], rows, cols, edges["weight"].to_numpy())
-        if not len(edges):
-            yield np.zeros((starts[-1], config.interest.dim))
+def _numbered(kind: str, start: int) -> Column:
+    return F.when(F.col(kind) >= 0, F.col(kind) + F.lit(start))
+
+
+def _save_counts(night: Night, batches: Sequence[pa.RecordBatch]) -> int:
+    if not batches:
+        return 0
+    table = pa.Table.from_batches(batches)
+    blocks, buckets, nodes, counts = (table[name].to_numpy() for name in ("block", "bucket", "node", "count"))
+    for block in np.unique(blocks):
+        mine = blocks == block
+        events = np.zeros((len(night.instants) + 1, night.blocks.rows(block)), np.int64)
+        events[buckets[mine], nodes[mine] - block * ROWS] = counts[mine]
+        night.blocks.save("events", block, np.cumsum(events, axis=0)[: len(night.instants)])
+    return int(counts.sum())
+
+
+def _fit(record: Recorder, config: NightConfig, night: Night, run_blocks: Run) -> None:
+    before = None
+    for number, instant in enumerate(night.instants):
+        files = _adjacency(record, night, instant)
+        name = f"vectors.{number}"
+        if not files:
+            run_blocks(partial(_save_zeros, night, name, config.interest.dim), night.blocks.numbers)
             continue
-        scaled = normalised(matrix, config.interest.degree_exponent)
-        before = spectral_vectors(scaled, config.interest.dim, config.seed, before)
-        yield before
+        lay_out(night.blocks, run_blocks, files, night.first, ONE_WAY)
+        normalise(night.blocks, run_blocks, config.interest.degree_exponent)
+        fit(night.blocks, run_blocks, config.interest.dim, config.seed, before, name)
+        before = name
+        record.progress(f"vectors as of {instant}")
 
 
-def _carried(record: Recorder, last: LastModel, instants: list[date], starts: list[int]) -> Iterator[Array]:
-    known_ND = _known_vectors(last, starts)
-    for instant in instants:
-        where: dict[str, object] = {"ds": record.run.ds, "as_of": instant}
-        lists = record.lake.to_arrow("adjacency", record.pin("adjacency"), filters=where)
-        sizes = pc.list_value_length(lists["neighbours"]).to_numpy()
-        flat = pa.table(
-            {
-                "edge_type": lists["edge_type"].take(pa.array(np.repeat(np.arange(len(lists)), sizes))),
-                "src": np.repeat(lists["src"].to_numpy(), sizes),
-                "dst": pc.list_flatten(lists["neighbours"]),
-            }
-        )
-        rows, cols = _numbered(flat, starts)
-        weights = pc.list_flatten(lists["weights"]).to_numpy().astype(np.float64)
-        yield carried_vectors(
-            known_ND, sp.csr_matrix((weights, (rows, cols)), shape=(starts[-1], starts[-1]))
-        )
+def _carry(record: Recorder, last: LastModel, night: Night, run_blocks: Run) -> None:
+    run_blocks(partial(_save_known, night, _model_vectors(last)), night.blocks.numbers)
+    for number, instant in enumerate(night.instants):
+        lay_out(night.blocks, run_blocks, _adjacency(record, night, instant), night.first)
+        carry(night.blocks, run_blocks, "known", f"vectors.{number}")
+        record.progress(f"vectors as of {instant}")
 
 
-def _known_vectors(last: LastModel, starts: list[int]) -> Array:
-    """The last model's node vectors, rows of zeros for nodes that are new since. Raises LakeError."""
+def _adjacency(record: Recorder, night: Night, instant: date) -> list[str]:
+    files = record.lake.active_files("adjacency", record.pin("adjacency"))
+    wanted = (str(night.ds), str(instant))
+    return [file.path for file in files if (file.partition["ds"], file.partition["as_of"]) == wanted]
+
+
+def _save_zeros(night: Night, name: str, dim: int, block: int) -> None:
+    night.blocks.save(name, block, np.zeros((night.blocks.rows(block), dim), np.float32))
+
+
+def _model_vectors(last: LastModel) -> Path:
+    """The last model's node vectors. Raises LakeError."""
     file = last.folder / "interest.safetensors"
     if not file.exists():
         raise LakeError(
             f"{file}: is missing, so this night cannot build on that of {last.ds}; publish it again"
         )
-    tensors = load_file(file)
-    known_ND = np.zeros((starts[-1], tensors["user"].shape[1]))
-    for kind, start, end in zip(NODE_TYPES, starts, starts[1:], strict=False):
-        rows = tensors[kind][: end - start]
-        known_ND[start : start + len(rows)] = rows
-    return known_ND
+    return file
 
 
-def _numbered(edges: pa.Table, starts: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Source and target of each edge, all nodes numbered through."""
-    types = edges["edge_type"].combine_chunks().dictionary_encode()
-    start_of = dict(zip(NODE_TYPES, starts, strict=False))
-    ends = [name.split("_") for name in types.dictionary.to_pylist()]
-    codes = types.indices.to_numpy()
-    first, second = (np.array([start_of[end[side]] for end in ends], np.int64)[codes] for side in (0, 1))
-    return first + edges["src"].to_numpy(), second + edges["dst"].to_numpy()
+def _save_known(night: Night, file: Path, block: int) -> None:
+    """The last model's vectors of one block and a column of ones, both 0 for nodes that are new since."""
+    low, high = block * ROWS, block * ROWS + night.blocks.rows(block)
+    with safe_open(str(file), "np") as tensors:
+        dim = tensors.get_slice(NODE_TYPES[0]).get_shape()[1]
+        known = np.zeros((high - low, dim + 1), np.float32)
+        for kind, start, end in zip(NODE_TYPES, night.starts, night.starts[1:], strict=False):
+            rows = tensors.get_slice(kind)
+            first, last = max(low, start), min(high, end, start + rows.get_shape()[0])
+            if first < last:
+                known[first - low : last - low, :dim] = rows[first - start : last - start]
+    known[:, dim] = np.abs(known[:, :dim]).sum(axis=1) > 0
+    night.blocks.save("known", block, known)
 
 
-def _rows(
-    ds: date, as_of: date, starts: list[int], degree_N: NDArray[np.int64], units_ND: Array, norms_N: Array
-) -> pa.Table:
-    seen = np.flatnonzero((degree_N > 0) & (norms_N > 0))
-    kinds = np.searchsorted(starts, seen, side="right") - 1
-    flat = pa.array(units_ND[seen].ravel(), pa.float32())
+def night_rows(night: Night) -> Make:
+    """From block numbers to their rows of ``interest_vectors``, an instant at a time."""
+
+    def make(part: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+        for block in part["id"].to_pylist():
+            for number in range(len(night.instants)):
+                yield "interest_vectors", _rows(night, number, block)
+
+    return make
+
+
+def _rows(night: Night, number: int, block: int) -> pa.Table:
+    units_RD, norms_R = unit_rows(night.blocks.load(f"vectors.{number}", block).astype(np.float64))
+    degree_R = _events(night, number, block)
+    seen = np.flatnonzero((degree_R > 0) & (norms_R > 0))
+    nodes = seen + block * ROWS
+    kinds = np.searchsorted(night.starts, nodes, side="right") - 1
+    flat = pa.array(np.rint(units_RD[seen].ravel() / STEP) * STEP, pa.float32())
     table = {
-        "ds": pa.array(np.full(len(seen), np.datetime64(ds)), pa.date32()),
-        "as_of": pa.array(np.full(len(seen), np.datetime64(as_of)), pa.date32()),
+        "ds": pa.repeat(pa.scalar(night.ds), len(seen)),
+        "as_of": pa.repeat(pa.scalar(night.instants[number]), len(seen)),
         "node_type": pa.array(np.array(NODE_TYPES)[kinds], pa.string()),
-        "id": pa.array(seen - np.array(starts)[kinds], pa.int32()),
-        "vector": pa.FixedSizeListArray.from_arrays(flat, units_ND.shape[1]).cast(pa.list_(pa.float32())),
-        "norm": pa.array(norms_N[seen], pa.float32()),
-        "degree": pa.array(degree_N[seen], pa.int32()),
+        "id": pa.array(nodes - np.array(night.starts)[kinds], pa.int32()),
+        "vector": pa.FixedSizeListArray.from_arrays(flat, units_RD.shape[1]).cast(pa.list_(pa.float32())),
+        "norm": pa.array(norms_R[seen], pa.float32()),
+        "degree": pa.array(degree_R[seen], pa.int32()),
     }
     return pa.table(table, schema=TABLES["interest_vectors"].arrow_schema)
+
+
+def _events(night: Night, number: int, block: int) -> NDArray[np.int64]:
+    if not night.blocks.path("events", block).exists():
+        return np.zeros(night.blocks.rows(block), np.int64)
+    events: NDArray[np.int64] = night.blocks.load("events", block)[number]
+    return events
 
 
 if __name__ == "__main__":
