@@ -5,9 +5,11 @@ from roilake.evaluation.metrics import auc, grouped_auc
 from roilake.evaluation.observed import auc_difference, auc_estimate, mean_difference, mean_estimate
 from roilake.evaluation.ranking import NEVER, Ranks, ranks_among_negatives
 from roilake.evaluation.rows import measure_arrays
+from roilake.evaluation.table import Columns, measure_table
 
 __all__ = [
     "NEVER",
+    "Columns",
     "Estimate",
     "Ranks",
     "auc",
@@ -17,5 +19,6 @@ __all__ = [
     "mean_difference",
     "mean_estimate",
     "measure_arrays",
+    "measure_table",
     "ranks_among_negatives",
 ]

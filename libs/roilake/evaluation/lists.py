@@ -19,11 +19,13 @@ def top_lists(request_N: Array, rank_N: Array, item_N: Array, num_requests: int,
     return top_RK
 
 
-def surprise(events_I: Array) -> Array:
+def surprise(events_I: Array, total: float | None = None) -> Array:
     """Self-information -log2 p_i [I] of an item, p_i = (events_i + 1) / (sum of events + I): by its share of the
-    events before the window, each item counted once more so that one without an event has a value."""
+    events before the window, each item counted once more so that one without an event has a value. ``total`` is the
+    denominator where the items are only some of the catalogue's."""
     events_I = floats(events_I)
-    return -namespace(events_I).log2((events_I + 1) / (events_I.sum() + len(events_I)))
+    total = float(events_I.sum()) + len(events_I) if total is None else total
+    return -namespace(events_I).log2((events_I + 1) / total)
 
 
 def mean_of_items(values_I: Array, top_RK: Array) -> Array:
