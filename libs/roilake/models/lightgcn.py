@@ -55,7 +55,7 @@ class Model(MatrixModel):
 
     def epochs(self, seen_UI: sp.csr_matrix, seed: int) -> Iterator[Factors]:
         """The model after each epoch."""
-        users, items = seen_UI.shape
+        users = seen_UI.shape[0]
         adjacency_NN = _adjacency(seen_UI)
         random = np.random.Generator(np.random.Philox(seed))
         embedding_ND = torch.from_numpy(self._start(seen_UI, random, seed)).requires_grad_()
@@ -74,11 +74,12 @@ class Model(MatrixModel):
 
     def _start(self, seen_UI: sp.csr_matrix, random: np.random.Generator, seed: int) -> Floats:
         """X [N, D] before training, with a mean square of 0.01."""
-        if self.options.start == "random":
+        dim = min(self.options.dim, min(seen_UI.shape) - 1)
+        if self.options.start == "random" or dim < 1:
             start_ND = random.standard_normal((sum(seen_UI.shape), self.options.dim), np.float32)
         else:
             normed_UI = normalised(seen_UI)
-            item_ID = singular_vectors(normed_UI, min(self.options.dim, min(seen_UI.shape) - 1), seed)
+            item_ID = singular_vectors(normed_UI, dim, seed)
             start_ND = np.concatenate([normed_UI @ item_ID, item_ID]).astype(np.float32)
         return np.asarray(0.1 * start_ND / np.sqrt(np.mean(start_ND**2)), np.float32)
 
