@@ -191,20 +191,24 @@ def parse_ds(text: str) -> date:
         raise ConfigError(f"--ds {text!r}: is no date; write YYYY-MM-DD") from error
 
 
-def main(run: Callable[[Lake, NightConfig, date], JobResult]) -> None:
-    """Command line of a job: ``--ds --conf --lake [--profile]``. The last stdout line is the result as JSON;
-    exit code 2, and one line on stderr, for what a person can mend."""
+def main(run: Callable[..., JobResult], **options: Callable[[str], Any]) -> None:
+    """Command line of a job: ``--ds --conf --lake [--profile]``, and the job's own ``options``, which are given to it
+    parsed. The last stdout line is the result as JSON; exit code 2, and one line on stderr, for what a person can
+    mend."""
     parser = argparse.ArgumentParser(description=sys.modules[run.__module__].__doc__)
     parser.add_argument("--ds", required=True, help="the night's logical date, YYYY-MM-DD")
     parser.add_argument("--conf", required=True, type=Path, help="the night's YAML")
     parser.add_argument("--lake", required=True, type=Path, help="folder of the lake")
     parser.add_argument("--profile", type=Path, help="Spark settings in spark-defaults form (see conf/spark)")
+    for name in options:
+        parser.add_argument(f"--{name}", required=True)
     args = parser.parse_args()
     try:
+        chosen = {name: parse(getattr(args, name)) for name, parse in options.items()}
         ds, config = parse_ds(args.ds), load_config(args.conf)
         folder = check_folder(args.lake, create=True)
         spark = spark_session(run.__module__, profile=args.profile)
-        print(run(Lake.open(spark, folder, create=True), config, ds).to_json(), flush=True)
+        print(run(Lake.open(spark, folder, create=True), config, ds, **chosen).to_json(), flush=True)
     except RoilakeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

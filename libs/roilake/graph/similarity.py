@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from functools import reduce
 
-from pyspark.ml.feature import HashingTF, MinHashLSH
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -42,6 +41,8 @@ def _pairs_of_type(
     """Pairs that share a minimum in at least one of ``hash_tables`` tables and whose term sets have weight =
     |A and B| / |A or B| >= ``min_jaccard``."""
     src_type, dst_type = edge_type.split("_")[:2]
+    from pyspark.ml.feature import HashingTF, MinHashLSH  # here, so that tasks need not load Spark ML
+
     with_terms = nodes.where(F.size("terms") > 0).select("node_type", "id", "terms")
     # Spark may hash before it filters, and MinHash refuses empty sets: give those a term of their own.
     never_empty = F.when(F.size("terms") > 0, F.col("terms")).otherwise(F.array(F.lit("")))

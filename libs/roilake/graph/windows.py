@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from roilake.config import NightConfig, WindowsConfig
 from roilake.lake import Lake
-from roilake.models import makes_interests
 
 Split = Literal["train", "validation", "test", "serve"]
 
@@ -78,6 +77,8 @@ def last_model(lake: Lake, config: NightConfig, ds: date) -> LastModel | None:
     """The model of the last night published before ``ds`` that this one builds on: the default model, or, where that
     makes no interest vectors, the first of the config's models that does, if any. None on a first night, or when the
     default model is new."""
+    from roilake.models import makes_interests  # here, so that the graph's tasks need not load torch
+
     published = lake.publication(before=ds)
     if published is None or "models" not in published.versions:
         return None

@@ -23,7 +23,8 @@ from pyspark.sql import DataFrame
 from roilake.lake.tables import TABLES, Table
 
 Make = Callable[[pa.Table], Iterable[tuple[str, pa.Table]]]
-"""From the rows of one task to (table name, rows of that table), as often as there is more."""
+"""From the rows of one task to (table name, rows of that table), as often as there is more: each a row group of the
+task's file for their partition values."""
 
 TaskFiles = dict[str, list[AddAction]]
 """Files by table that tasks have written and no commit names yet."""
@@ -56,11 +57,11 @@ def run_tasks(parts: DataFrame, make: Make, folder: Path) -> TaskFiles:
 
     def task(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         found = list(batches)
-        if found:
-            for name, rows in make(pa.Table.from_batches(found)):
-                files = _Files(folder, TABLES[name])
-                files.add(rows)
-                yield _described(files.close())
+        files: dict[str, _Files] = {}
+        for name, rows in make(pa.Table.from_batches(found)) if found else ():
+            files.setdefault(name, _Files(folder, TABLES[name])).add(rows)
+        for some in files.values():
+            yield _described(some.close())
 
     return _run(parts, task)
 

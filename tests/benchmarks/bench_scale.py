@@ -1,0 +1,191 @@
+"""Cost of a graph's build against its size: events -> published adjacency at 1e6, 1e7, ... events, and plain Spark
+SQL's way at the largest. The last stdout line is one JSON object.
+
+``python -m tests.benchmarks.bench_scale --edges 1e8``; events are made once (jobs.expand_events) and kept in --folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from jobs import build_graph, expand_events
+from roilake.config import NightConfig, load_config
+from roilake.job import JobResult
+from roilake.lake import Lake, spark_session
+from tests.benchmarks.measuring import Cost, measured
+from tests.benchmarks.spark_sql_graph import adjacency
+
+ROOT = Path(__file__).parents[2]
+DS = date(1998, 4, 22)
+SMALLEST = 1_000_000
+
+
+def main() -> None:
+    args = _arguments()
+    edges = expand_events.parse_edges(args.edges)
+    config = load_config(ROOT / "conf" / "nights" / "expanded.yaml")
+    with _session(args.cores, args.memory) as (spark, local):
+        figures = measure(spark, config, sizes(edges), Path(args.folder), local, sql=not args.no_sql)
+    print(
+        json.dumps({**figures, "cores": args.cores, "load_average": round(os.getloadavg()[0], 1)}), flush=True
+    )
+
+
+def sizes(edges: int) -> list[int]:
+    """Powers of ten from ``SMALLEST`` on, and ``edges``."""
+    return [*(SMALLEST * 10**k for k in range(10) if SMALLEST * 10**k < edges), edges]
+
+
+def measure(
+    spark: SparkSession, config: NightConfig, edges: list[int], folder: Path, local: Path, *, sql: bool
+) -> dict[str, object]:
+    """All figures, by name. ``local`` is where Spark spills."""
+    cores = spark.sparkContext.defaultParallelism
+    _build(_events(spark, config, 100_000, folder), config, local)  # what a night's session has run before
+    runs = {}
+    for size in edges:
+        lake = _events(spark, config, size, folder)
+        result, cost = _build(lake, config, local)
+        runs[size] = _figures(result, cost, cores)
+        _say(f"{size:.0e} events: {json.dumps(runs[size])}")
+    seconds = [run["seconds"] for run in runs.values()]
+    figures: dict[str, object] = {"sizes": {f"{size:.0e}": run for size, run in runs.items()}}
+    if len(edges) > 1:
+        figures["growth_exponent"] = round(float(np.polyfit(np.log(edges), np.log(seconds), 1)[0]), 3)
+        steps = np.diff(np.log(seconds)) / np.diff(np.log(edges))
+        figures["growth_exponent_by_step"] = [round(float(step), 3) for step in steps]
+    if sql:
+        theirs = _spark_sql(lake, config, local)
+        figures["spark_sql"] = {name: round(value, 1) for name, value in theirs.items()}
+        figures["speedup_vs_spark_sql"] = round(theirs["seconds"] / seconds[-1], 2)
+        figures["cpu_speedup_vs_spark_sql"] = round(theirs["cpu_seconds"] / runs[edges[-1]]["cpu_seconds"], 2)
+    return figures
+
+
+def _events(spark: SparkSession, config: NightConfig, edges: int, folder: Path) -> Lake:
+    """A lake with that many events and nothing else, made unless it is there."""
+    lake = Lake.open(spark, folder / f"{edges:.0e}", create=True)
+    if not lake.exists("runs") or not any(row["job"] == "expand_events" for row in _runs(lake)):
+        shutil.rmtree(lake.folder, ignore_errors=True)
+        result = expand_events.run(lake, config, DS, edges)
+        _say(
+            f"{result.rows_out:,} events in {result.seconds:.0f} s, {result.bytes / result.rows_out:.1f} bytes each"
+        )
+    for table in ("node_ids", "nodes", "edges", "adjacency"):
+        shutil.rmtree(lake.folder / table, ignore_errors=True)
+    return lake
+
+
+def _runs(lake: Lake) -> list[dict[str, Any]]:
+    return lake.to_arrow(
+        "runs", lake.version("runs"), filters={"ds": DS}, columns=["job", "details"]
+    ).to_pylist()
+
+
+def _build(lake: Lake, config: NightConfig, local: Path) -> tuple[JobResult, Cost]:
+    with measured(lake.folder, local) as cost:
+        result = build_graph.run(lake, config, DS)
+    return result, cost
+
+
+def _figures(result: JobResult, cost: Cost, cores: int) -> dict[str, Any]:
+    return {
+        "events": result.rows_in,
+        "seconds": round(result.seconds, 1),
+        "cpu_seconds": round(cost.cpu_seconds, 1),
+        "events_per_second_per_core": round(result.rows_in / result.seconds / cores),
+        "peak_memory_gib": round(cost.memory / 2**30, 2),
+        "disk_gb": round(cost.disk / 1e9, 2),
+        "bytes_written": result.bytes,
+        **{
+            name: result.details[name] for name in ("parts", "spilled_bytes", "stage_seconds", "task_seconds")
+        },
+    }
+
+
+def _spark_sql(lake: Lake, config: NightConfig, local: Path) -> dict[str, float]:
+    """The same lists by Spark SQL, from events and the ids that the build gave; checked against the build's."""
+    folder = lake.scratch("spark-sql")
+    shutil.rmtree(folder)
+    rules, as_of = config.graph, DS + timedelta(days=1)
+    ids = lake.read("node_ids").drop("ds")
+    with measured(lake.folder, local) as cost:
+        lists = adjacency(lake.read("events"), ids, as_of, rules.half_life_days, rules.max_neighbours)
+        lists.write.parquet(str(folder))
+    try:
+        _check_equal(lake, folder)
+    finally:
+        shutil.rmtree(folder)
+    named = asdict(cost)
+    return {
+        "seconds": named["seconds"],
+        "cpu_seconds": named["cpu_seconds"],
+        "peak_memory_gib": named["memory"] / 2**30,
+        "disk_gb": named["disk"] / 1e9,
+    }
+
+
+def _check_equal(lake: Lake, folder: Path) -> None:
+    """Lists have equal lengths and weights; sums of floating point depend on their order, ours do not, so to 1e-5."""
+    ours = lake.read("adjacency").select("edge_type", "src", F.col("weights").alias("ours"))
+    theirs = lake.spark.read.parquet(str(folder))
+    both = ours.join(theirs, on=["edge_type", "src"], how="full")
+    worst = F.array_max(F.zip_with("ours", "weights", lambda a, b: F.abs(a - b) / b))
+    row = both.select(
+        F.count("*").alias("lists"),
+        F.sum((F.size("ours") == F.size("weights")).cast("long")).alias("equal"),
+        F.max(worst).alias("worst"),
+    ).collect()[0]
+    _say(f"Spark SQL: {row.lists:,} lists, {row.equal:,} of equal length, weights to {row.worst:.1e}")
+    if row.lists != row.equal or row.worst > 1e-5:
+        raise AssertionError(f"lists differ: {row}")
+
+
+@contextmanager
+def _session(cores: int, memory: str) -> Iterator[tuple[SparkSession, Path]]:
+    local = Path(tempfile.mkdtemp(prefix="bench-scale-"))
+    settings = {
+        "spark.master": f"local[{cores}]",
+        "spark.driver.memory": memory,
+        "spark.local.dir": str(local),
+        "spark.sql.shuffle.partitions": "64",  # Spark SQL's; ours names its own
+    }
+    spark = spark_session("bench-scale", overrides=settings)
+    try:
+        yield spark, local
+    finally:
+        spark.stop()
+        shutil.rmtree(local, ignore_errors=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--edges", default="1e7", help="events of the largest graph")
+    parser.add_argument("--folder", default=str(ROOT / "bench" / "scale"), help="where events are kept")
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--memory", default="6g", help="of the Spark driver")
+    parser.add_argument("--no-sql", action="store_true", help="leave out Spark SQL's way")
+    return parser.parse_args()
+
+
+def _say(text: str) -> None:
+    print(f"bench-scale  {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
