@@ -5,7 +5,7 @@ Definitions and intervals are those of ``measure_arrays``; the tests hold the tw
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from roilake.errors import MetricError
 from roilake.evaluation import names
-from roilake.evaluation.intervals import Estimate
+from roilake.evaluation.intervals import UNDEFINED, Estimate
 from roilake.evaluation.metrics import PROBABLE
 from roilake.evaluation.table_lists import coverage_sums, list_sums, ranked
 from roilake.evaluation.table_scores import GROUP, group_sums, probable_sums, range_bounds, score_sums
@@ -78,6 +78,9 @@ def measure_table(
     _check_asked(metrics, kinds, columns, catalogue)
     rows = _named(rows, columns, slices)
     count = _check(rows, kinds)
+    models = [columns.score, columns.other, f"{columns.score} minus {columns.other}"]
+    if not count:
+        return _result({(0, "all", metric): UNDEFINED for metric in metrics}, models)
     long = _long(rows, columns, slices)
     held: list[DataFrame] = []
     parts = list(_sums(long, metrics, catalogue, count, held))
@@ -90,14 +93,15 @@ def measure_table(
     finally:
         for each in (by_user, *held):
             each.unpersist()
-    models = [columns.score, columns.other, f"{columns.score} minus {columns.other}"]
-    return pa.Table.from_pylist(
-        [
-            {"model": models[model], "slice": name, "metric": metric, **_bounds(estimate)}
-            for (model, name, metric), estimate in sorted(found.items())
-        ],
-        schema=RESULT,
-    )
+    return _result(found, models)
+
+
+def _result(found: Mapping[tuple[int, str, str], Estimate], models: Sequence[str | None]) -> pa.Table:
+    rows = [
+        {"model": models[model], "slice": name, "metric": metric, **_bounds(estimate)}
+        for (model, name, metric), estimate in sorted(found.items())
+    ]
+    return pa.Table.from_pylist(rows, schema=RESULT)
 
 
 def _bounds(found: Estimate) -> dict[str, Any]:
