@@ -59,13 +59,11 @@ def counts(index: Array, size: int) -> Array:
     return namespace(index).bincount(index, minlength=size)
 
 
-def runs(*sorted_by: Array) -> Array:
+def runs(values: Array) -> Array:
     """Number 0, 1, ... of the run of equal entries that each place belongs to."""
-    first = sorted_by[0]
-    xp = namespace(first)
-    new = xp.zeros_like(first, dtype=xp.int64)
-    for values in sorted_by:
-        new[1:] |= integers(values[1:] != values[:-1])
+    xp = namespace(values)
+    new = xp.zeros_like(values, dtype=xp.int64)
+    new[1:] = values[1:] != values[:-1]
     return xp.cumsum(new, 0)
 
 

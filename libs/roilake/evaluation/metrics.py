@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from roilake.errors import MetricError
-from roilake.evaluation.arrays import Array, counts, floats, namespace, order, runs, sums
+from roilake.evaluation.arrays import Array, counts, floats, namespace, runs, sums
 
 Floats = NDArray[np.float64]
 BINS = 15
@@ -36,6 +37,11 @@ class Labelled:
     def both_classes(self) -> bool:
         positive = self.weights @ self.labels
         return bool(positive > 0 and self.weights.sum() - positive > 0)
+
+    @cached_property
+    def steps(self) -> Steps:
+        """The rows by distinct score; sorted once for all metrics."""
+        return Steps.of(self)
 
 
 def checked(labels: Any, scores: Any, weights: Any = None) -> Labelled:
@@ -88,7 +94,7 @@ class Steps:
         below: tuple[float, float] = (0.0, 0.0),
         total: tuple[float, float] | None = None,
     ) -> Steps:
-        places = order(data.scores)
+        places = namespace(data.scores).argsort(data.scores)
         step = runs(data.scores[places])
         size = int(step[-1]) + 1 if len(step) else 0
         step_N = namespace(step).empty_like(step)
@@ -131,7 +137,7 @@ class Steps:
 def auc(labels: Any, scores: Any, weights: Any = None) -> float:
     """Area under the ROC curve = P(s_pos > s_neg) + P(s_pos = s_neg) / 2 (Mann-Whitney). NaN with one class
     only."""
-    steps = Steps.of(checked(labels, scores, weights))
+    steps = checked(labels, scores, weights).steps
     if not steps.defined:
         return float("nan")
     return float(steps.positive_T @ steps.beaten() / (steps.total[0] * steps.total[1]))
@@ -154,10 +160,9 @@ def grouped_auc(labels: Any, scores: Any, groups: Any, weights: Any = None) -> f
 def area_by_group(data: Labelled, group_N: Array, size: int) -> Array:
     """(AUC of the group times its weight, its weight) [G, 2]; zeros for groups of one class."""
     xp = namespace(data.scores)
-    places = order(data.scores)
-    places = places[order(group_N[places])]
-    group = group_N[places]
-    step = runs(group, data.scores[places])
+    key_N = group_N * max(len(data.steps.positive_T), 1) + data.steps.step_N
+    places = xp.argsort(key_N)
+    group, step = group_N[places], runs(key_N[places])
     count = int(step[-1]) + 1 if len(step) else 0
     mass = (data.weights * data.labels)[places], (data.weights * (1 - data.labels))[places]
     positive_T, negative_T = (sums(step, each, count) for each in mass)
@@ -175,7 +180,7 @@ def area_by_group(data: Labelled, group_N: Array, size: int) -> Array:
 def average_precision(labels: Any, scores: Any, weights: Any = None) -> float:
     """PR-AUC as the step sum of (R_t - R_{t-1}) P_t over thresholds (as scikit-learn). NaN without
     positives."""
-    steps = Steps.of(checked(labels, scores, weights))
+    steps = checked(labels, scores, weights).steps
     if not steps.total[0] > 0:
         return float("nan")
     return float(steps.positive_T @ steps.precision() / steps.total[0])
@@ -183,7 +188,7 @@ def average_precision(labels: Any, scores: Any, weights: Any = None) -> float:
 
 def kolmogorov_smirnov(labels: Any, scores: Any, weights: Any = None) -> float:
     """max over thresholds of |TPR - FPR|. NaN with one class only."""
-    steps = Steps.of(checked(labels, scores, weights))
+    steps = checked(labels, scores, weights).steps
     return float(abs(steps.gaps()).max()) if steps.defined else float("nan")
 
 

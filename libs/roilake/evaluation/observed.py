@@ -21,7 +21,7 @@ from roilake.evaluation.metrics import PROBABLE, Floats, Labelled, Steps, area_b
 def observe_auc(data: Labelled, user_N: Any, users: int) -> Linear:
     """AUC by DeLong et al. (1988): for a positive the share of negatives it beats, for a negative the share of
     positives that beat it (ties a half). A perfect AUC has variance 0 by this method."""
-    steps = Steps.of(data)
+    steps = data.steps
     if not steps.defined:
         return _undefined(data)
     positive, negative = steps.total
@@ -34,7 +34,7 @@ def observe_pr_auc(data: Labelled, user_N: Any, users: int) -> Linear:
     """PR-AUC, AP = sum_i w_i P_i / W+ over positives, with P_i = H_i / N_i from the positives and rows at i's score
     or above. Derived by its definition: a row j adds w_j / W+ times (y_j (P_j - AP) + sum over positives i with
     s_i <= s_j of w_i (y_j / N_i - H_i / N_i^2))."""
-    steps = Steps.of(data)
+    steps = data.steps
     if not steps.total[0] > 0:
         return _undefined(data)
     precision_T = steps.precision()
@@ -70,7 +70,7 @@ def _undefined(data: Labelled) -> Linear:
 
 def observe_ks(data: Labelled, user_N: Any, users: int) -> Summed:
     """KS, the largest |TPR - FPR|; its interval is that of the gap at the threshold where it is largest."""
-    steps = Steps.of(data)
+    steps = data.steps
     if not steps.defined:
         return undefined_sum(users, int(data.labels.sum()))
     upto_N = floats(steps.step_N <= int(abs(steps.gaps()).argmax()))
@@ -106,10 +106,10 @@ def observe_coverage(item_L: Any, user_L: Any, users: int, catalogue: int) -> Li
     users."""
     if not len(item_L) or not catalogue:
         return Linear(NAN, np.zeros(0), np.zeros(0), (0, 0, 0), 0)
-    pairs = np.unique(np.stack([host(item_L), host(user_L)], 1), axis=0)
-    _, first, holders = np.unique(pairs[:, 0], return_index=True, return_counts=True)
-    alone_U = np.bincount(pairs[first[holders == 1], 1], minlength=users) / catalogue
-    shown_U = np.bincount(pairs[:, 1], minlength=users) > 0
+    item_X, user_X = np.divmod(np.unique(host(item_L) * users + host(user_L)), users)
+    _, first, holders = np.unique(item_X, return_index=True, return_counts=True)
+    alone_U = np.bincount(user_X[first[holders == 1]], minlength=users) / catalogue
+    shown_U = np.bincount(user_X, minlength=users) > 0
     return jackknifed(len(first) / catalogue, alone_U, shown_U)
 
 
