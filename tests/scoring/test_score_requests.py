@@ -4,6 +4,7 @@ out."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,12 +19,15 @@ from jobs import evaluate_models, score_requests
 from roilake.config import NightConfig
 from roilake.errors import LakeError
 from roilake.evaluation.draws import draw_negatives
+from roilake.graph import last_model
 from roilake.hashing import keyed_hash
 from roilake.job import recorded
 from roilake.lake import Lake, Run
+from roilake.models import is_matrix_kind
 from roilake.scoring import judge, open_night, with_days, write_index
 from roilake.scoring.outcomes import head_items
 from roilake.scoring.recommend import match_rows
+from roilake.scoring.topk import top_k
 from roilake.scoring.towers import Night, Tower, Worker
 from tests.scoring.small_night import DS, ITEMS, USERS, WINDOWS, small_config, write_small_night
 
@@ -38,11 +42,14 @@ def night_of(lake: Lake, config: NightConfig) -> Night:
 def full_scores(night: Night, tower: Tower, as_of: object) -> dict[int, np.ndarray]:
     """Scores of every item by request id, from the model itself."""
     worker, found = Worker(night), {}
-    items = worker.embed_items(tower, as_of)
     for shard in night.shards:
         if shard.as_of == as_of:
             rows = worker.requests(shard, positives=True)
-            scores = (worker.embed(tower, as_of, rows) @ items.T).numpy()
+            if is_matrix_kind(tower.kind):
+                users = rows.user_R[: len(rows)].astype(np.int64)
+                scores = worker.fit(tower, as_of, print).scores(users, 0, ITEMS).numpy()
+            else:
+                scores = (worker.embed(tower, as_of, rows) @ worker.embed_items(tower, as_of).T).numpy()
             found |= dict(zip(rows.root_R[: len(rows)].tolist(), scores, strict=True))
     return found
 
@@ -75,6 +82,46 @@ def test_recommendations_are_the_head_of_the_full_order(filled: Lake) -> None:
         assert np.allclose([row["score"] for row in rows], expected[order], atol=1e-6)
         assert rows[0]["query"] == (None if user == USERS - 1 else f"q{user % 3}")
         assert rows[0]["model"] == f"interest_dot@{DS}"
+
+
+def test_a_matrix_model_scores_by_who_had_what(lake: Lake, make_run: Callable[..., Run]) -> None:
+    models = {"item_knn": {"kind": "item_knn"}}
+    scoring = {"drop_seen": True, "top_k": 4}
+    config = small_config(models=models, default_model="popularity", scoring=scoring)
+    write_small_night(lake, make_run, config)
+    score_requests.run(lake, config, DS)
+    had = [(user, (3 * user + k) % ITEMS) for user in range(USERS - 1) for k in range(4)]
+    users_of = np.bincount([item for _, item in had], minlength=ITEMS)
+    for user, rows in recommendations(lake).items():
+        order = [int(i) for i in np.argsort(-users_of, kind="stable") if (user, i) not in had][:4]
+        assert [row["item"] for row in rows] == [f"i{item}" for item in order]
+    night = night_of(lake, config)
+    tower = next(tower for tower in night.towers if tower.name == "item_knn")
+    scores = full_scores(night, tower, SERVE)
+    assert not scores[SERVE.toordinal() * 100 + USERS - 1].any()  # a user without an edge
+    write_index(night, print)
+    shard = next(shard for shard in night.shards if shard.as_of == SERVE)
+    rows = Worker(night).requests(shard, positives=False)
+    best, _ = top_k(Worker(night).scorer(tower, SERVE, rows), ITEMS)
+    expected = [np.sort(scores[root])[::-1] for root in rows.root_R[:-1].tolist()]
+    assert np.allclose(best.numpy(), expected)
+
+
+def test_a_night_builds_on_a_model_that_makes_vectors(lake: Lake, make_run: Callable[..., Run]) -> None:
+    config = small_config(models={"gat": {"kind": "gat"}}, default_model="popularity")
+    write_small_night(lake, make_run, config)
+    lake.publish(
+        DS, {"models": lake.version("models")}, replace(make_run(), run_id="r"), config.model_dump_json()
+    )
+    found = last_model(lake, config, DS + timedelta(days=1))
+    assert found is not None and found.name == "gat"
+    none = config.model_copy(update={"models": {"popularity": config.models["popularity"]}})
+    write_small_night(lake, make_run, none)
+    lake.publish(
+        DS, {"models": lake.version("models")}, replace(make_run(), run_id="r"), none.model_dump_json()
+    )
+    found = last_model(lake, none, DS + timedelta(days=1))
+    assert found is not None and found.name == "popularity"
 
 
 def test_partitions_and_reruns_change_nothing(filled: Lake) -> None:
