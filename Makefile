@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 SYSTEM_PYTHON := $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help env night test lint format dictionary bench-roi bench-published bench-zoom lock bundle doctor clean
+.PHONY: help env night test lint format dictionary bench-roi bench-published bench-topk bench-zoom lock bundle doctor clean
 
 help:
 	@echo "make night       run one night: DS=$(DS) CONF=$(CONF) LAKE=$(LAKE)"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench-roi   speed of building ROIs           make bench-zoom quality against training time"
 	@echo "make dictionary  the data dictionary, libs/roilake/lake/DICTIONARY.md"
 	@echo "make bench-published  known baselines on their published splits"
+	@echo "make bench-topk  exact top-K of all items against the plain matrix product"
 	@echo "make bundle      dist/roilake-code.tar.gz for spark-submit --archives"
 	@echo "make lock        pin requirements.in anew         make clean      delete .venv and what checks leave"
 	@echo "make env         only build the environment (every target does so first)"
@@ -45,7 +46,7 @@ format: env
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench-roi bench-published bench-zoom: env
+bench-roi bench-published bench-topk bench-zoom: env
 	@$(BIN)/python -m tests.benchmarks.$(subst -,_,$@)
 
 dictionary: env
