@@ -6,6 +6,7 @@ from datetime import date
 
 from roilake.config import NightConfig
 from roilake.errors import AuditError
+from roilake.evaluation.gate_result import to_table
 from roilake.evaluation.gates import audit
 from roilake.job import JobResult, main, recorded
 from roilake.lake import Lake, Publication
@@ -13,13 +14,15 @@ from roilake.report import gather, report_path, table_versions, write_page
 
 
 def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
-    """Publish ``ds``. A failed check is named in the report and raised as AuditError, and nothing is
-    published: readers keep the night before. The row in ``publications`` is written after all else that a
-    reader could see."""
+    """Publish ``ds``. All gates go to table ``gates``; a failed one is named in the report and raised as AuditError,
+    and nothing is published: readers keep the night before. The row in ``publications`` is written after all else that
+    a reader could see."""
     with recorded(lake, config, ds, "publish_night") as record:
-        versions = {table: record.pin(table) for table in table_versions(lake)}
-        problems = audit(lake, config, ds, versions)
-        record.progress(f"audit: {len(problems)} failed checks")
+        versions = {table: record.pin(table) for table in table_versions(lake) if table != "gates"}
+        results = audit(lake, config, ds, versions)
+        problems = [result.line for result in results if not result.passed]
+        record.progress(f"audit: {len(problems)} of {len(results)} gates failed")
+        versions["gates"] = record.write("gates", to_table(results, ds, record.run.run_id))
         written = config.model_dump_json()
         night = Publication(ds, record.run.run_id, versions, written, record.run.code_revision)
         path = report_path(lake, ds)

@@ -31,7 +31,8 @@ class Outcome:
 @pytest.fixture
 def tree(monkeypatch: pytest.MonkeyPatch) -> Tree:
     monkeypatch.chdir(ROOT)
-    return yaml.safe_load((ROOT / "conf" / "nights" / "movielens.yaml").read_text())
+    found = yaml.safe_load((ROOT / "conf" / "nights" / "movielens.yaml").read_text())
+    return {**found, "gates": str(ROOT / "conf" / "nights" / found["gates"])}
 
 
 def write_arguments(folder: Path, tree: Tree, ds: str) -> list[str]:

@@ -57,7 +57,7 @@ class Nights:
 def run_nights(spark: SparkSession, folder: Path) -> Nights:
     """Run them in ``folder / "lake"``: about a minute each."""
     tree = yaml.safe_load(CONF.read_text())
-    tree["windows"]["train"] = 2
+    tree["windows"]["train"], tree["gates"] = 2, str(CONF.parent / tree["gates"])
     tree["models"] = {name: tree["models"][name] for name in MODELS}
     tree |= {"training": {"epochs": 1}, "scoring": {"top_k": 20}}
     (folder / "night.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))

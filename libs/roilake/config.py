@@ -204,6 +204,8 @@ class Bound(Strict):
     ``not_worse_than: last`` fails when the metric's 95 % interval lies wholly on the worse side of that of the last
     published night. Nights keep estimates, not outcomes, so nothing is paired. With intervals of equal width and no
     true change it fails one night in 360 (less where the nights share test days): rare enough to stop a night for.
+    What is asked changes too, though: where all models move alike, bound a difference instead. On slice
+    ``minus DEFAULT_MODEL`` (another model minus the default one, paired) it is worse for the other to come closer.
     """
 
     metric: str

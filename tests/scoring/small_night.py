@@ -45,7 +45,7 @@ def write_small_night(lake: Lake, make_run: Callable[..., Run], config: NightCon
     """Fill all tables of ``ds`` that come before scoring, and the runs that wrote them."""
     rng = np.random.default_rng(0)
     for table, rows in _tables(rng, config, ds).items():
-        if table == "node_ids" and ds != DS:
+        if table in ("events", "node_ids") and ds != DS:
             continue  # the first night knows them all
         _write(lake, table, [{"ds": ds, **row} for row in rows], make_run(ds), ds)
     outputs = {"build_graph": ("node_ids", "nodes", "edges", "adjacency"), "build_rois": ("rois",)}
@@ -79,6 +79,7 @@ def _tables(rng: np.random.Generator, config: NightConfig, ds: date) -> dict[str
         {"node_type": k, "id": i, "key": f"{k[0]}{i}", "fields": [], "terms": [f"t{i % 3}"]} for k, i in ids
     ]
     return {
+        "events": _events(),
         "node_ids": [{name: row[name] for name in ("node_type", "id", "key")} for row in nodes],
         "nodes": nodes,
         "edges": [_edge(start, user, item) for start in starts for user, item in _seen()],
@@ -91,6 +92,19 @@ def _tables(rng: np.random.Generator, config: NightConfig, ds: date) -> dict[str
         "rois": [*_request_rois(requests, config.roi.shards), *_item_rois(starts)],
         "models": [_model(config, name, ds) for name in config.models],
     }
+
+
+def _events() -> list[dict]:
+    """What the degrees of ``_vectors`` count, all before any window."""
+    items = [item for item in range(ITEMS) for _ in range(2 * (ITEMS - 1 - item))]
+    return [
+        {
+            "event_id": str(place), "time": datetime(2020, 1, 1), "user": f"u{place % (USERS - 1)}",
+            "query": f"q{place % (QUERIES - 1)}", "item": f"i{item}", "event_type": "view", "value": 1.0,
+            "session": "s",
+        }
+        for place, item in enumerate(items)
+    ]  # fmt: skip
 
 
 def _seen() -> list[tuple[int, int]]:
@@ -106,13 +120,14 @@ def _edge(start: date, user: int, item: int) -> dict:
 
 
 def _vectors(rng: np.random.Generator, start: date) -> list[dict]:
-    """Every node but the last of each type, which no event has touched; item i has 2 * (19 - i) events."""
-    rows = []
+    """Every node but the last of each type, which no event has touched; item i has 2 * (19 - i) of ``_events``, the
+    other nodes equally many."""
+    rows, events = [], len(_events())
     for kind, size in SIZES.items():
         for index in range(size - 1):
             vector = rng.normal(size=DIM)
             vector = (vector / np.linalg.norm(vector)).astype(np.float32)
-            degree = 2 * (ITEMS - 1 - index) if kind == "item" else 3
+            degree = 2 * (ITEMS - 1 - index) if kind == "item" else events // (size - 1)
             rows.append(
                 {
                     "as_of": start,

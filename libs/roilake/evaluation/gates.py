@@ -1,5 +1,4 @@
-"""The audit of a night: what must hold before its tables are published. Each failed check is one line that
-names the check, the value found and the bound."""
+"""The audit of a night: what must hold before its tables are published, as one list of results."""
 
 from __future__ import annotations
 
@@ -12,6 +11,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from roilake.config import NightConfig
+from roilake.evaluation.bounds import Measured, check_bounds, explained
+from roilake.evaluation.canaries import check_leak, check_shuffled
+from roilake.evaluation.gate_result import GateResult
+from roilake.evaluation.leaks import check_leaks
 from roilake.lake import Lake
 
 JOBS = (
@@ -19,28 +22,55 @@ JOBS = (
     "score_requests", "evaluate_models",
 )  # fmt: skip
 FILLED = ("nodes", "edges", "adjacency", "interest_vectors", "requests", "rois", "models", "metrics")
-LEAK = 0.99
-"""A test AUC above this is taken for a leak of the answer into the question."""
+READ = ("events", "node_ids", "recommendations", "runs")
 
 
-def audit(lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]) -> list[str]:
-    """All checks that fail at these table versions, in words; empty when the night may be published."""
-    missing = [name for name in (*FILLED, "runs", "node_ids", "recommendations") if name not in versions]
+def audit(lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]) -> list[GateResult]:
+    """All gates of the night at these table versions: those that its config sets and those of every night, in that
+    order. It may be published when all have passed."""
+    missing = [name for name in (*_filled(config), *READ) if name not in versions]
     if missing:
-        return [f"tables: {', '.join(missing)} missing from the lake; run the jobs that write them"]
+        problem = f"{', '.join(missing)} missing from the lake; run the jobs that write them"
+        return [GateResult("tables_filled", False, problem)]
+    now, last = _measured(lake, ds, versions), _last(lake, ds)
+    canaries = [*check_shuffled(now), *check_leak(now)]
     runs = lake.to_arrow("runs", versions["runs"], filters={"ds": ds}).to_pylist()
-    metrics = lake.to_arrow("metrics", versions["metrics"], filters={"ds": ds}).to_pylist()
     return [
-        *check_filled(lake, ds, versions),
-        *check_runs(runs),
-        *check_metrics(metrics, tuple(config.models)),
-        *_check_recommendations(lake, config, ds, versions),
+        *check_bounds(config, now, last),
+        *(
+            result if result.passed or not result.metric else explained(result, now, last)
+            for result in canaries
+        ),
+        *check_leaks(lake, config, ds, versions),
+        _result("tables_filled", check_filled(lake, _filled(config), ds, versions)),
+        _result("jobs_in_order", check_runs(runs)),
+        _result("models_judged", check_judged(now, tuple(config.models))),
+        _result("recommendations_complete", _check_recommendations(lake, config, ds, versions)),
     ]
 
 
-def check_filled(lake: Lake, ds: date, versions: Mapping[str, int]) -> Iterator[str]:
+def _result(gate: str, faults: Iterator[str]) -> GateResult:
+    found = list(faults)
+    return GateResult(gate, not found, "; ".join(found))
+
+
+def _measured(lake: Lake, ds: date, versions: Mapping[str, int]) -> Measured:
+    return Measured.of(ds, lake.to_arrow("metrics", versions["metrics"], filters={"ds": ds}).to_pylist())
+
+
+def _last(lake: Lake, ds: date) -> Measured:
+    """The metrics of the night published last before ``ds``; nothing on a first night."""
+    published = lake.publication(before=ds)
+    return _measured(lake, published.ds, published.versions) if published else Measured()
+
+
+def _filled(config: NightConfig) -> list[str]:
+    return [table for table in FILLED if table != "edges" or config.graph.edges]
+
+
+def check_filled(lake: Lake, tables: Sequence[str], ds: date, versions: Mapping[str, int]) -> Iterator[str]:
     """Every table that a night fills has rows of it."""
-    for table in FILLED:
+    for table in tables:
         files = lake.active_files(table, versions[table])
         if not any(file.rows for file in files if file.partition["ds"] == str(ds)):
             yield f"{table}: 0 rows for {ds}, at least 1 is needed"
@@ -69,17 +99,12 @@ def check_runs(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         )
 
 
-def check_metrics(metrics: Sequence[Mapping[str, Any]], models: Sequence[str]) -> Iterator[str]:
-    """Every model has test metrics, and no test AUC is too good to be true."""
-    test = [row for row in metrics if row["split"] == "test" and row["slice"] == "all"]
+def check_judged(now: Measured, models: Sequence[str]) -> Iterator[str]:
+    """Every model has test metrics."""
     for model in models:
-        values = {row["metric"]: row["value"] for row in test if row["model"] == model}
-        known = [value for value in values.values() if value is not None]
-        if not known:
+        places = [place for place in now.rows if place[:3] == (model, "test", "all")]
+        if not any(now.find(*place) for place in places):
             yield f"metrics of {model}: 0 test metrics, at least 1 is needed (are there test requests?)"
-        for name in ("auc", "auc_popular"):
-            if (values.get(name) or 0.0) > LEAK:
-                yield f"test {name} of {model}: {values[name]:.4f} is above {LEAK}, likely a leak"
 
 
 def _check_recommendations(

@@ -1,14 +1,16 @@
-"""Counts over a table's files, without Spark: memory is bounded by the largest file, however long the table."""
+"""Counts and extremes over a table's files, without Spark. Memory is bounded by the largest file, however long the
+table."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from roilake.lake.lake import Lake, in_partitions, read_file
+from roilake.lake.lake import DataFile, Lake, in_partitions, read_file
 from roilake.lake.tables import TABLES
 
 
@@ -37,3 +39,32 @@ def count_nulls(lake: Lake, table: str, version: int, *, filters: Mapping[str, o
                     if column.statistics and "." not in column.path_in_schema:
                         counts[column.path_in_schema] += column.statistics.null_count or 0
     return counts
+
+
+def extremes(
+    lake: Lake, table: str, version: int, column: str, keys: Sequence[str], *, filters: Mapping[str, object]
+) -> dict[tuple[str, ...], tuple[Any, Any]]:
+    """Smallest and largest value of ``column`` by the partition columns ``keys``, from the files' footers (a row group
+    without statistics is read); what has only nulls is left out. ``filters`` as above."""
+    found: dict[tuple[str, ...], tuple[Any, Any]] = {}
+    for file in lake.active_files(table, version):
+        if in_partitions(file, filters):
+            place = tuple(file.partition[key] for key in keys)
+            for low, high in _group_extremes(file, column):
+                before = found.get(place, (low, high))
+                found[place] = min(before[0], low), max(before[1], high)
+    return found
+
+
+def _group_extremes(file: DataFile, column: str) -> Iterator[tuple[Any, Any]]:
+    footer = pq.read_metadata(file.path)
+    place = [footer.schema.column(k).path for k in range(len(footer.schema))].index(column)
+    for group in range(footer.num_row_groups):
+        statistics = footer.row_group(group).column(place).statistics
+        if statistics is not None and statistics.has_min_max:
+            yield statistics.min, statistics.max
+        else:
+            rows = pq.ParquetFile(file.path).read_row_group(group, columns=[column])
+            found = pc.min_max(rows[column]).as_py()
+            if found["min"] is not None:
+                yield found["min"], found["max"]

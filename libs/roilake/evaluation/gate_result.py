@@ -1,0 +1,51 @@
+"""What a gate found: one line of the audit, one row of table ``gates``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """``gate`` names the check. A gate of a metric also has metric, model, split and slice, the ``bound`` in words, and
+    the value with its 95 % interval (None where not defined); one of tables has only what it counted, if anything.
+    ``detail`` says why it failed, or adds a remark."""
+
+    gate: str
+    passed: bool
+    detail: str = ""
+    metric: str = ""
+    model: str = ""
+    split: str = ""
+    slice: str = ""
+    bound: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        if not self.metric:
+            return f"{self.gate}: {self.detail}" if self.detail else self.gate
+        place = "" if self.slice == "all" else f" on {self.slice}"
+        found = describe(self.value, self.low, self.high)
+        said = f"{self.split} {self.metric} of {self.model}{place} is {found}, must be {self.bound}"
+        return f"{self.gate}: {said}{'; ' if self.detail else ''}{self.detail}"
+
+
+def describe(value: float | None, low: float | None, high: float | None) -> str:
+    """``0.8312 [0.8104, 0.8520]``; ``undefined`` without a value."""
+    if value is None:
+        return "undefined"
+    interval = "" if low is None or high is None else f" [{low:.4f}, {high:.4f}]"
+    return f"{value:.4f}{interval}"
+
+
+def to_table(results: Sequence[GateResult], ds: date, run: str) -> pa.Table:
+    """Rows of table ``gates``."""
+    return pa.Table.from_pylist([{"ds": ds, "run": run, **asdict(result)} for result in results])
