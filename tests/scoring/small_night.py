@@ -37,7 +37,7 @@ def small_config(**changes: Any) -> NightConfig:
         "evaluation": {"negatives": 8, "metrics": METRICS, "bootstrap": 50},
     }
     for section, change in changes.items():
-        tree[section] = {**tree[section], **change} if isinstance(change, dict) else change
+        tree[section] = {**tree.get(section, {}), **change} if isinstance(change, dict) else change
     return NightConfig.model_validate(tree)
 
 
