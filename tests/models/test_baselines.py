@@ -135,7 +135,7 @@ def test_lightgcn_learns(loss: str) -> None:
 def test_the_gradient_of_the_softmax_is_autograds() -> None:
     adjacency, random = _adjacency(matrix()).to_dense(), np.random.default_rng(0)
     embedding = torch.randn(USERS + ITEMS, 4, requires_grad=True)
-    model = LightGcn(LightGcnOptions(negatives=6))
+    model = LightGcn(LightGcnOptions(loss="softmax", negatives=6))
     user, item = np.array([1, 2, 5]), np.array([3, 4, 1]) + USERS
     found = model._gradient(adjacency, embedding, user, item, USERS, np.random.default_rng(0))
     drawn = torch.from_numpy(random.integers(USERS, USERS + ITEMS, 6))
