@@ -15,7 +15,7 @@ from jupyter_client.kernelspec import KernelSpec
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from tests.two_nights import SECOND, Nights
+from tests.two_nights import MODELS, SECOND, Nights
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -106,4 +106,5 @@ def test_nights_are_compared_with_intervals(executed: dict[str, NotebookNode]) -
 @pytest.mark.slow
 def test_calibration_is_drawn_and_missing_conversions_are_named(executed: dict[str, NotebookNode]) -> None:
     assert "no conversion tables (cvr_scores, impressions): clicks only" in printed(executed["04"])
-    assert "predicted against observed" in shown(executed["04"])
+    page = shown(executed["04"])
+    assert all(f"{model}: observed share by predicted probability" in page for model in MODELS)

@@ -216,7 +216,7 @@ _ALL = (
         key="ds split request_id event_id",
         partitions="ds split",
         written_by="build_requests",
-        read_by="build_rois",
+        read_by="build_rois evaluate_models",
         columns=f"""{_DS}
         split string train, validation, test or serve
         as_of date start of the request's window: its graph, ROI and vectors are those of this instant

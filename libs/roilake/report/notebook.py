@@ -136,16 +136,17 @@ def _by_model(metrics: pd.DataFrame, ds: date) -> Measures:
     return {str(model): _measures(own, by="metric") for model, own in rows.groupby("model")}
 
 
-def calibration(metrics: pd.DataFrame, models: Sequence[str], highlight: str) -> str:
+def calibration(metrics: pd.DataFrame, model: str) -> str:
     """Observed share against mean predicted probability, from the rows of slices ``calibration bin NN``; empty when
     there are none."""
-    bins = metrics[metrics["slice"].str.startswith(BINS) & metrics["model"].isin(models)]
-    curves: dict[str, list[tuple[float, Measure]]] = {}
-    for (model, _), rows in bins.sort_values("slice").groupby(["model", "slice"], sort=False):
+    bins = metrics[metrics["slice"].str.startswith(BINS) & (metrics["model"] == model)]
+    points = []
+    for _, rows in bins.groupby("slice"):
         found = _measures(rows, by="metric")
         if {"predicted", "observed"} <= found.keys() and found["observed"]["value"] is not None:
-            curves.setdefault(str(model), []).append((found["predicted"]["value"], found["observed"]))
-    return plots.calibration(curves, highlight, alt="predicted against observed") if curves else ""
+            points.append((found["predicted"]["value"], found["observed"]))
+    alt = f"{model}: observed share by predicted probability"
+    return plots.calibration({model: points}, model, alt=alt) if points else ""
 
 
 def _measures(rows: pd.DataFrame, by: str = "model") -> dict[str, Measure]:
