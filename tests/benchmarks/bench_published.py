@@ -56,7 +56,8 @@ ITEM_KNN += (
     {"similarity": "symmetric", "k": 200, "shrink": 10.0},
     {"similarity": "symmetric", "k": 1000, "shrink": 10.0},
 )
-RANDOM_WALK = tuple({"steps": s, "discount": d} for s in (1, 2) for d in (0.3, 0.5, 0.7))
+RANDOM_WALK = tuple({"steps": 1, "keep": 1000, "discount": d} for d in (0.1, 0.3, 0.5))
+RANDOM_WALK += ({"steps": 2, "keep": 100, "discount": 0.3},)
 BPR_MF = tuple(
     {"learning_rate": r, "epochs": e, "penalty": p} for r, e, p in ((0.05, 50, 0.01), (0.05, 50, 0.05))
 )

@@ -18,8 +18,8 @@ class Options(BaseOptions):
 
     steps: int = Field(2, ge=1)
     restart: float = Field(0.5, ge=0, lt=1)
-    discount: float = Field(0.5, ge=0)
-    keep: int = Field(500, ge=1)
+    discount: float = Field(0.3, ge=0)
+    keep: int = Field(100, ge=1)
 
 
 class Model(MatrixModel):
