@@ -43,8 +43,8 @@ def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
         facts = _facts(record, config, outcomes, activity)
         place = (config.default_model, config.seed, ds, record.run.run_id)
         rows = measure(outcomes, catalogues, facts, config.evaluation, *place)
-        canary = shuffled_rows(outcomes, config.seed, ds, record.run.run_id).select(rows.column_names)
-        record.write("metrics", pa.concat_tables([rows, canary.cast(rows.schema)]))
+        canary = shuffled_rows(outcomes, config.seed, ds, record.run.run_id)
+        record.write("metrics", pa.concat_tables([rows, canary]))
         record.details |= {"negatives": config.evaluation.negatives, "seed": config.seed, "share": share}
     return record.result
 

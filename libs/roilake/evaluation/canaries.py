@@ -19,6 +19,7 @@ from roilake.evaluation.intervals import Z95, Estimate
 from roilake.evaluation.names import AUC_POPULAR
 from roilake.evaluation.observed import auc_estimate
 from roilake.hashing import keyed_hash
+from roilake.lake import TABLES
 
 SHUFFLED, CANARY = "auc_shuffled", "canary"
 """Metric and slice of the rows with shuffled labels."""
@@ -64,7 +65,7 @@ def shuffled_rows(outcomes: pa.Table, seed: int, ds: date, run: str) -> pa.Table
         rows.append(
             {"ds": ds, "run": run, **place, "slice": CANARY, "metric": SHUFFLED, **known, "n": found.n}
         )
-    return pa.Table.from_pylist(rows)
+    return pa.Table.from_pylist(rows, schema=TABLES["metrics"].arrow_schema)
 
 
 def _examples(rows: pa.Table, seed: int) -> tuple[NDArray, NDArray, NDArray[np.uint64]]:

@@ -44,6 +44,7 @@ from roilake.evaluation.observed import (
 )
 from roilake.evaluation.ranking import NEVER, Ranks, ranks_among_negatives
 from roilake.evaluation.slices import Facts, Mask, Positives, slice_masks
+from roilake.lake import TABLES
 
 JUDGED_SPLIT = "test"
 """The split that has the config's slices, and on which calibrated probabilities are judged (fitted on
@@ -170,7 +171,9 @@ def measure(
             rows += [
                 row for part in pool.map(lambda model, job=job: list(job.rows(model)), own) for row in part
             ]
-    return pa.Table.from_pylist([{"ds": ds, "run": run, **row} for row in rows], schema=_schema())
+    return pa.Table.from_pylist(
+        [{"ds": ds, "run": run, **row} for row in rows], schema=TABLES["metrics"].arrow_schema
+    )
 
 
 def _rows_of(outcomes: pa.Table, split: str, model: str) -> pa.Table:
@@ -222,12 +225,6 @@ class _Split:
         numbers = {"value": found.value, "low": found.low, "high": found.high}
         known = {key: None if np.isnan(number) else number for key, number in numbers.items()}
         return {"split": self.split, "model": model, "slice": name, "metric": metric, "n": found.n, **known}
-
-
-def _schema() -> pa.Schema:
-    texts = [(name, pa.string()) for name in ("run", "model", "split", "slice", "metric")]
-    numbers = [(name, pa.float64()) for name in ("value", "low", "high")]
-    return pa.schema([("ds", pa.date32()), *texts, *numbers, ("n", pa.int64())])
 
 
 def observe(
