@@ -21,8 +21,8 @@ from roilake.models.tower import Options as BaseOptions
 
 class Options(BaseOptions):
     """BPR draws an item uniformly for each positive, the softmax ``negatives`` items for each batch; ``penalty`` is
-    BPR's, on the embeddings of layer 0. ``start``: the singular vectors of the normalised matrix, which saves most of
-    the epochs, or random as published."""
+    BPR's, on the embeddings of layer 0. ``start``: the singular vectors of the normalised matrix, or random as
+    published."""
 
     dim: int = Field(64, ge=1)
     layers: int = Field(3, ge=0)
@@ -43,8 +43,8 @@ class Model(MatrixModel):
         bpr:      -ln sigmoid(<e_u, e_i> - <e_u, e_j>) + penalty (|x_u|^2 + |x_i|^2 + |x_j|^2) / 2
 
     As A~ is symmetric, the gradient of X is the same propagation of E's: two of them a step, each L sparse products of
-    2 nnz D multiplications, bound by memory. So batches are large. Wu's cosines instead of products did worse here
-    (NDCG@20 .06 against .08 on amazon_electronics).
+    2 nnz D multiplications, bound by memory. So batches are large. The softmax is of
+    products, not of Wu's cosines.
     """
 
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
