@@ -49,8 +49,9 @@ class Totals:
     def estimates(self, metrics: Sequence[str]) -> dict[tuple[int, str, str], Estimate]:
         """By (model, slice, metric); model 2 is the first minus the second."""
         totals = self._totals(metrics)
-        drawn = self._drawn()
-        squares = self._squares([name for name in metrics if names.parse(name)[0] in LINEAR], totals)
+        summed = [name for name in metrics if names.parse(name)[0] not in LINEAR]
+        drawn = self._drawn(tuple(dict.fromkeys(column for name in summed for column in _summed(name)[0])))
+        squares = self._squares([name for name in metrics if name not in summed], totals)
         found = {}
         for model, name in totals:
             wanted = {model: [(model, name)]} | ({2: [(0, name), (1, name)]} if model == 1 else {})
@@ -74,9 +75,11 @@ class Totals:
         rows = self.by_user.groupBy(*GROUP).agg(*sums, *held).collect()
         return {(row["model"], row["slice"]): row.asDict() for row in rows}
 
-    def _drawn(self) -> dict[tuple[int, str], Floats]:
-        """Sums of the columns in each bootstrap draw [D, C]: added up where the users are, then over the tasks."""
-        columns, draws, seed = self.columns, self.draws, self.seed
+    def _drawn(self, columns: tuple[str, ...]) -> dict[tuple[int, str], dict[str, Floats]]:
+        """Sums of the columns in each bootstrap draw [D]: added up where the users are, then over the tasks."""
+        draws, seed = self.draws, self.seed
+        if not columns:
+            return {}
 
         def work(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
             sums: dict[tuple[int, str], Floats] = {}
@@ -94,7 +97,7 @@ class Totals:
         found = {}
         for model, name in {*zip(table["model"].to_pylist(), table["slice"].to_pylist(), strict=True)}:
             mine = (table["model"].to_numpy() == model) & (table["slice"].to_numpy() == name)
-            found[model, name] = np.stack([table[each].to_numpy()[mine] for each in columns], 1)
+            found[model, name] = {each: table[each].to_numpy()[mine] for each in columns}
         return found
 
     def _bootstrapped(
@@ -102,17 +105,19 @@ class Totals:
         metric: str,
         groups: Sequence[tuple[int, str]],
         totals: dict[tuple[int, str], dict[str, float]],
-        drawn: dict[tuple[int, str], Floats],
+        drawn: dict[tuple[int, str], dict[str, Floats]],
     ) -> Estimate:
         columns, value = _summed(metric)
-        places = [self.columns.index(name) for name in columns]
         sign = (1.0, -1.0)
         values = [float(value(np.array([totals[group][name] for name in columns]))) for group in groups]
         number = float(sum(s * v for s, v in zip(sign, values, strict=False)))
         count = int(min(totals[group][_count_of(metric)] for group in groups))
         if np.isnan(number) or self.draws < 2 or totals[groups[0]][f"users {metric}"] < 2:
             return Estimate(number, NAN, NAN, count)
-        parts = [s * value(drawn[group][:, places]) for s, group in zip(sign, groups, strict=False)]
+        parts = [
+            s * value(np.stack([drawn[group][name] for name in columns], 1))
+            for s, group in zip(sign, groups, strict=False)
+        ]
         return Estimate(number, *quantiles(sum(parts[1:], parts[0])), count)
 
     def _squares(
