@@ -24,7 +24,7 @@ from roilake.lake import Lake
 from roilake.models import RequestBatch, TwinTower, build
 from roilake.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
 from roilake.training import Inputs, LocalContext, TrainingData
-from roilake.training.flat import Average, FlatParameters
+from roilake.training.learner import Learner
 from roilake.training.loop import loss_of
 from roilake.training.validation import embed_all_items
 
@@ -144,24 +144,19 @@ def learn(
         return Curve(name, data.seed, [Point(0, 0.0, found["validation"], found["test"])], trained=False)
     total = args.epochs * inputs.train.steps
     checks = {round(total * point / args.points) for point in range(1, args.points + 1)}
-    flat = FlatParameters(tower)
-    average = Average(flat, config.training.averaging)
-    optimizer = torch.optim.Adam(
-        [flat.data], lr=model.learning_rate or config.training.learning_rate, fused=True
-    )
+    rate = model.learning_rate or config.training.learning_rate
+    learner = Learner(tower, rate, config.training.averaging)
     seconds = 0.0
     with Prefetch(inputs.steps(args.epochs)) as steps:
         for number, step in enumerate(steps, start=1):
             started = time.perf_counter()
-            flat.zero_grad()
+            learner.zero_grad()
             loss = (loss_of(tower, step, model.loss) * step.requests.weight_B).sum()
             loss.backward()
-            flat.reduce(inputs.context, loss, step.requests.weight_B.sum())
-            optimizer.step()
-            average.update()
+            learner.step(inputs.context, loss, step.requests.weight_B.sum())
             seconds += time.perf_counter() - started
             if number in checks:
-                with average.in_place():
+                with learner.averaged():
                     found = {split: judge(tower) for split, judge in judges.items()}
                 curve.points.append(Point(number, seconds + steps.waited, found["validation"], found["test"]))
     curve.wait_fraction = steps.waited / (seconds + steps.waited)

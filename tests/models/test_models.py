@@ -9,6 +9,7 @@ import torch
 
 from roilake.errors import ConfigError
 from roilake.models import FeatureSchema, ItemBatch, RequestBatch, TypeFeatures, build, is_matrix_kind, kinds
+from roilake.models.encoder import HashedEmbedding, _hash
 from roilake.roi.layout import RoiLayout
 
 SIZES = {"user": 7, "query": 5, "item": 11}
@@ -240,3 +241,27 @@ def test_untrained_zoomer_ranks_by_interest() -> None:
 def test_errors_name_what_is_wrong(kind: str, options: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         build(kind, options, SCHEMA, REQUEST, ITEM)
+
+
+@pytest.mark.parametrize("kind", ["no_graph", "zoomer"])
+def test_nodes_beyond_the_buckets_share_rows(kind: str) -> None:
+    model, given = shaken(kind, id_buckets=6).train(), features()
+    sizes = {name: sum(p.shape[0] for p in model.encoders[name].id.parameters()) for name in SIZES}
+    assert sizes == {"user": 6, "query": 5, "item": 6}
+    item_ID = model.embed_items(items(), given)
+    item_ID.pow(3).sum().backward()
+    assert model.encoders["item"].id.table.weight.grad.is_sparse
+    assert model.interest_vectors(given)["item"].shape == (SIZES["item"], INTEREST)
+
+
+def test_hashed_rows_are_two_of_the_table_and_spread_evenly() -> None:
+    table = HashedEmbedding(1000, 2)
+    with torch.no_grad():
+        table.table.weight.copy_(torch.stack([torch.arange(1000.0), torch.ones(1000)], dim=1))
+    sums = table(torch.arange(100_000))
+    assert (sums[:, 1] == 2).all()
+    torch.testing.assert_close(sums[:, 0].mean(), torch.tensor(999.0), rtol=0.01, atol=0)
+    rows = _hash(torch.arange(100_000), 1) % 1000
+    counts = rows.bincount(minlength=1000).float()
+    assert 8.0 < counts.std() < 12.0  # a binomial's is 10
+    assert (rows == _hash(torch.arange(100_000), 2) % 1000).float().mean() < 0.002

@@ -22,12 +22,13 @@ TRAINING = TrainingConfig(batch_size=16, positives=3, candidates=12, checkpoint_
 
 
 class TinyTower(nn.Module):
-    """user + query + interest vector (requests); item + mean of its users (items); dropout to catch random state."""
+    """user + query + interest vector (requests); item + mean of its users (items), of sparse tables; dropout to catch
+    random state."""
 
     def __init__(self, schema: FeatureSchema, dropout: float = 0.0) -> None:
         super().__init__()
         self.tables = nn.ModuleDict(
-            {name: nn.Embedding(count, 8) for name, count in schema.num_nodes.items()}
+            {name: nn.Embedding(count, 8, sparse=True) for name, count in schema.num_nodes.items()}
         )
         self.interest = nn.Linear(schema.interest_dim, 8)
         self.dropout = nn.Dropout(dropout)

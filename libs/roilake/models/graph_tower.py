@@ -13,7 +13,7 @@ from torch import Tensor
 from roilake.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
 from roilake.models.encoder import NODE_TYPES, Encoders
 from roilake.models.tower import (
-    Options,
+    EncoderOptions,
     PaperTowers,
     ResidualTowers,
     TwinTower,
@@ -23,10 +23,9 @@ from roilake.models.tree import Children, Nodes, encode_touched, fold, touched
 from roilake.roi.layout import RoiLayout
 
 
-class GraphOptions(Options):
+class GraphOptions(EncoderOptions):
     """Options that all graph models have."""
 
-    dim: int = 64
     towers: Literal["residual", "paper"] = "residual"
     neighbours: Literal["learned", "detached", "frozen"] = "learned"
     """``learned``: neighbours carry all their fields, trained through the tree. ``detached``: the same vectors, trained
@@ -41,7 +40,7 @@ class GraphTower(TwinTower):
     ) -> None:
         super().__init__(schema, request_layout, item_layout)
         self.options = options
-        self.encoders = Encoders(schema, options.dim)
+        self.encoders = Encoders(schema, options.dim, options.id_buckets)
         self.neighbour_dim = schema.interest_dim if options.neighbours == "frozen" else options.dim
         self.towers = (
             ResidualTowers(options.dim) if options.towers == "residual" else PaperTowers(options.dim)

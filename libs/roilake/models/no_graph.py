@@ -6,15 +6,12 @@ from torch import Tensor
 
 from roilake.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
 from roilake.models.encoder import Encoders
-from roilake.models.tower import Options as BaseOptions
-from roilake.models.tower import ResidualTowers, TwinTower, known_query
+from roilake.models.tower import EncoderOptions, ResidualTowers, TwinTower, known_query
 from roilake.roi.layout import RoiLayout
 
 
-class Options(BaseOptions):
-    """``dim`` of the vectors."""
-
-    dim: int = 64
+class Options(EncoderOptions):
+    """``no_graph`` has no options of its own."""
 
 
 class Model(TwinTower):
@@ -24,7 +21,7 @@ class Model(TwinTower):
         self, options: Options, schema: FeatureSchema, request_layout: RoiLayout, item_layout: RoiLayout
     ) -> None:
         super().__init__(schema, request_layout, item_layout)
-        self.encoders = Encoders(schema, options.dim)
+        self.encoders = Encoders(schema, options.dim, options.id_buckets)
         self.towers = ResidualTowers(options.dim)
 
     def embed_requests(self, batch: RequestBatch, features: NodeFeatures) -> Tensor:

@@ -6,10 +6,11 @@ Legend: B requests, I items, D = ``dim``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from roilake.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
@@ -20,6 +21,14 @@ class Options(BaseModel):
     """Options of a model; each model's own subclass is named ``Options``. Unknown names are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EncoderOptions(Options):
+    """Options of models that learn a vector for each node."""
+
+    dim: int = 64
+    id_buckets: Annotated[int, Field(gt=0)] | None = None
+    """Most rows of a table of node ids; of a type with more nodes, nodes share them (``HashedEmbedding``)."""
 
 
 class TwinTower(nn.Module, ABC):

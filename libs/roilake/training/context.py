@@ -1,4 +1,4 @@
-"""Where a rank runs and how ranks talk: one flat float32 CPU buffer at a time, whatever the device."""
+"""Where a rank runs and how ranks talk: buffers on the CPU, whatever the device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Context(Protocol):
-    """One of ``workers`` ranks that run the same function. The collectives work in place."""
+    """One of ``workers`` ranks that run the same function. ``allreduce`` and ``broadcast`` work in place."""
 
     rank: int
     workers: int
@@ -23,6 +23,9 @@ class Context(Protocol):
 
     def broadcast(self, flat: Tensor) -> None:
         """Replace ``flat`` [n] by rank 0's."""
+
+    def allgather(self, rows: Tensor) -> Tensor:
+        """Rows of all ranks, one rank's behind the other's; ranks may have different numbers of rows."""
 
 
 class LocalContext:
@@ -38,6 +41,9 @@ class LocalContext:
 
     def broadcast(self, flat: Tensor) -> None:
         pass
+
+    def allgather(self, rows: Tensor) -> Tensor:
+        return rows
 
 
 class HorovodContext:
@@ -61,6 +67,10 @@ class HorovodContext:
         self._hvd.broadcast_(buffer, root_rank=0, name="roilake.broadcast")
         if buffer is not flat:
             flat.copy_(buffer)
+
+    def allgather(self, rows: Tensor) -> Tensor:
+        gathered: Tensor = self._hvd.allgather(rows.cpu(), name=f"roilake.allgather.{rows.dtype}")
+        return gathered.to(rows.device)
 
 
 def pick_device(local_rank: int) -> torch.device:

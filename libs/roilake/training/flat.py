@@ -1,25 +1,25 @@
-"""All parameters of a model as one vector: one allreduce and one optimizer step, whatever the number of layers."""
+"""The dense parameters of a model as one vector: one allreduce and one optimizer step, however many layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from roilake.training.context import Context
+from roilake.training.sparse import Decay
 
 
 class FlatParameters:
-    """Moves the parameters of ``model`` into one float32 vector [n] that they stay views of; gradients likewise.
+    """Moves the parameters into one float32 vector [n] that they stay views of; gradients likewise.
 
     The gradient's buffer has two more places, for the sums of the loss and of the weights, so that one allreduce of
     the step carries all that ranks must add up.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         sizes = [parameter.numel() for parameter in parameters]
         self.data = nn.Parameter(
             torch.cat([parameter.detach().reshape(-1).float() for parameter in parameters])
@@ -34,29 +34,28 @@ class FlatParameters:
     def zero_grad(self) -> None:
         self._buffer.zero_()
 
-    def reduce(self, context: Context, loss_sum: Tensor, weight_sum: Tensor) -> float:
+    def reduce(self, context: Context, loss_sum: Tensor, weight_sum: Tensor) -> tuple[float, float]:
         """Add gradients (of the *sum* of the weighted losses) and sums over all ranks, and divide by the sum of the
-        weights: the gradient and the value of the weighted mean over the global batch."""
+        weights: the gradient and the value of the weighted mean over the global batch. Returns that value, and the sum
+        of the weights."""
         self._buffer[-2], self._buffer[-1] = loss_sum.detach(), weight_sum
         context.allreduce(self._buffer)
         self._buffer[:-1] /= self._buffer[-1]
-        return float(self._buffer[-2])
+        return float(self._buffer[-2]), float(self._buffer[-1])
 
 
 class Average:
-    """Exponential average of the parameters over steps: a <- a + (1 - m) (w - a), with m = min(decay, t / (t + 5)) at
-    step t = 0, 1, ..., so that the first steps are forgotten soon. Evens out what the last windows pull (Polyak and
-    Juditsky 1992; the warm-up is ours). With ``decay`` 0 it is the parameters themselves."""
+    """Exponential average of the parameters over steps: a <- a + (1 - m) (w - a), m as ``Decay`` says. Evens out what
+    the last windows pull (Polyak and Juditsky 1992). With ``decay`` 0 it is the parameters themselves."""
 
     def __init__(self, flat: FlatParameters, decay: float) -> None:
-        self._flat, self._decay, self._step = flat, decay, 0
+        self._flat, self._decay, self._step = flat, Decay(decay), 0
         self.data = flat.data.detach().clone()
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the parameters after a step."""
-        kept = min(self._decay, self._step / (self._step + 5))
-        self.data.lerp_(self._flat.data, 1.0 - kept)
+        self.data.lerp_(self._flat.data, 1.0 - self._decay.kept(self._step))
         self._step += 1
 
     def restore(self, data: Tensor, step: int) -> None:

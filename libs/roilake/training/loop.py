@@ -14,8 +14,8 @@ from roilake.feed import Prefetch
 from roilake.hashing import keyed_hash
 from roilake.models import TwinTower
 from roilake.training.checkpoint import Checkpoints
-from roilake.training.flat import Average, FlatParameters
 from roilake.training.inputs import Inputs, Step
+from roilake.training.learner import Learner
 from roilake.training.losses import focal_cross_entropy, sampled_softmax
 from roilake.training.progress import Progress, load, restore, save, weights
 from roilake.training.validation import HITS_AT, validate
@@ -42,24 +42,20 @@ def fit(model: TwinTower, inputs: Inputs, recipe: Recipe, checkpoints: Checkpoin
     Goes on from the last checkpoint, if there is one, with the same result as a run that was never cut off.
     """
     context, total = inputs.context, recipe.epochs * inputs.train.steps
-    flat = FlatParameters(model.to(context.device).train())
-    context.broadcast(flat.data.data)
-    optimizer = torch.optim.Adam([flat.data], lr=recipe.learning_rate, fused=True)
+    learner = Learner(model.to(context.device).train(), recipe.learning_rate, recipe.averaging)
+    learner.broadcast(context)
     best: dict[str, Tensor] = {}
-    average = Average(flat, recipe.averaging)
-    progress = restore(checkpoints, model, flat, average, optimizer, best)
+    progress = restore(checkpoints, model, learner, best)
 
     with Prefetch(inputs.steps(recipe.epochs, progress.steps)) as steps:
         started, waited = time.perf_counter(), 0.0
         for step in steps:
-            flat.zero_grad()
+            learner.zero_grad()
             torch.manual_seed(int(keyed_hash(inputs.data.seed, step.epoch, step.number, context.rank)))
             loss_B = loss_of(model, step, recipe.loss)
             loss_sum = (loss_B * step.requests.weight_B).sum()
             loss_sum.backward()
-            loss = flat.reduce(context, loss_sum, step.requests.weight_B.sum())
-            optimizer.step()
-            average.update()
+            loss = learner.step(context, loss_sum, step.requests.weight_B.sum())
 
             progress.steps += 1
             progress.seconds += time.perf_counter() - started
@@ -68,13 +64,13 @@ def fit(model: TwinTower, inputs: Inputs, recipe: Recipe, checkpoints: Checkpoin
                 point = {"step": progress.steps, "loss": loss, "seconds": progress.seconds}
                 progress.curve.append(point)
             if step.ends_epoch:
-                with average.in_place():
-                    end_epoch(model, flat, inputs, step.epoch, recipe.name, progress, best)
+                with learner.averaged():
+                    end_epoch(model, learner, inputs, step.epoch, recipe.name, progress, best)
             if progress.steps % recipe.checkpoint_every == 0 and context.rank == 0:
-                save(checkpoints, model, flat, average, optimizer, best, progress)
+                save(checkpoints, model, learner, best, progress)
             started, waited = time.perf_counter(), steps.waited
 
-    load(model, flat, best)
+    load(model, learner, best)
     return progress
 
 
@@ -89,7 +85,7 @@ def loss_of(model: TwinTower, step: Step, loss: str) -> Tensor:
 
 def end_epoch(
     model: TwinTower,
-    flat: FlatParameters,
+    learner: Learner,
     inputs: Inputs,
     epoch: int,
     name: str,
@@ -103,7 +99,7 @@ def end_epoch(
     if score > progress.best_score or not metrics:
         progress.best_epoch, progress.best_score = epoch, score
         best.clear()
-        best.update({key: tensor.clone() for key, tensor in weights(model, flat).items()})
+        best.update({key: tensor.clone() for key, tensor in weights(model, learner).items()})
     if inputs.context.rank == 0:
         shown = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
         loss, seconds = progress.curve[-1]["loss"], progress.seconds

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from roilake.models import TwinTower
 from roilake.training.checkpoint import Checkpoints
-from roilake.training.flat import Average, FlatParameters
+from roilake.training.learner import Learner
 
 
 @dataclass
@@ -32,14 +30,14 @@ class Progress:
         return self.waited / self.seconds if self.seconds else 0.0
 
 
-def weights(model: TwinTower, flat: FlatParameters) -> dict[str, Tensor]:
-    """All that makes up the model: the flat parameters and the buffers."""
-    return {"parameters": flat.data.data, **{f"buffer.{key}": value for key, value in model.named_buffers()}}
+def weights(model: TwinTower, learner: Learner) -> dict[str, Tensor]:
+    """All that makes up the model: the parameters and the buffers."""
+    return {**learner.weights(), **{f"buffer.{key}": value for key, value in model.named_buffers()}}
 
 
-def load(model: TwinTower, flat: FlatParameters, saved: dict[str, Tensor]) -> None:
+def load(model: TwinTower, learner: Learner, saved: dict[str, Tensor]) -> None:
     """Put saved ``weights`` back; nothing if there are none."""
-    for key, tensor in weights(model, flat).items():
+    for key, tensor in weights(model, learner).items():
         if key in saved:
             tensor.copy_(saved[key])
 
@@ -47,27 +45,19 @@ def load(model: TwinTower, flat: FlatParameters, saved: dict[str, Tensor]) -> No
 def save(
     checkpoints: Checkpoints,
     model: TwinTower,
-    flat: FlatParameters,
-    average: Average,
-    optimizer: torch.optim.Optimizer,
+    learner: Learner,
     best: dict[str, Tensor],
     progress: Progress,
 ) -> None:
     """Write where the run stands."""
-    tensors = {f"now.{key}": tensor for key, tensor in weights(model, flat).items()}
+    tensors = {f"now.{key}": tensor for key, tensor in weights(model, learner).items()}
     tensors |= {f"best.{key}": tensor for key, tensor in best.items()}
-    tensors["average"] = average.data
-    tensors |= {f"adam.{key}": tensor for key, tensor in optimizer.state[flat.data].items()}
+    tensors |= {f"state.{key}": tensor for key, tensor in learner.state().items()}
     checkpoints.save(progress.steps, tensors, vars(progress))
 
 
 def restore(
-    checkpoints: Checkpoints,
-    model: TwinTower,
-    flat: FlatParameters,
-    average: Average,
-    optimizer: torch.optim.Optimizer,
-    best: dict[str, Tensor],
+    checkpoints: Checkpoints, model: TwinTower, learner: Learner, best: dict[str, Tensor]
 ) -> Progress:
     """Put the last checkpoint back, or start anew."""
     found = checkpoints.latest()
@@ -75,15 +65,14 @@ def restore(
         return Progress()
     step, tensors, state = found
 
-    def part(prefix: str) -> dict[str, Any]:
+    def part(prefix: str) -> dict[str, Tensor]:
         chosen = {
             key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)
         }
-        return {key: tensor.to(flat.data.device) for key, tensor in chosen.items()}
+        return {key: tensor.to(learner.device) for key, tensor in chosen.items()}
 
-    load(model, flat, part("now."))
+    load(model, learner, part("now."))
     best.update(part("best."))
-    average.restore(tensors["average"].to(flat.data.device), step)
-    optimizer.state[flat.data] = part("adam.")
+    learner.restore(part("state."), step)
     print(f"train_models  goes on from the checkpoint at step {step}", file=sys.stderr, flush=True)
     return Progress(**state)
