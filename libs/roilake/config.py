@@ -104,8 +104,8 @@ class GraphConfig(Strict):
     half_life_days: Annotated[float, Field(gt=0)] = 180.0
     max_neighbours: Positive = 50
     edges: bool = True
-    """Publish ``edges``: every pair, both ways, with its times. Without it a graph has ``adjacency`` only, and its pairs
-    need a fifth of the disk."""
+    """Publish ``edges``: every pair, both ways, with its times. Without it a graph has ``adjacency`` only, and its
+    pairs need a fifth of the disk."""
     similarity: SimilarityConfig | None = SimilarityConfig()
 
 
