@@ -48,7 +48,8 @@ def links(edges: DataFrame, positives: pa.Table) -> pa.Table:
         .select("as_of", "request", F.col("item").alias("dst"), sources.alias("source"))
         .select("as_of", "request", "dst", "source.type", "source.src")
     )
-    typed = edges.withColumn("type", F.substring_index("edge_type", "_", 1))
+    ends = F.split("edge_type", "_")  # SOURCE_TARGET or SOURCE_TARGET_similar
+    typed = edges.where(ends[1] == "item").withColumn("type", ends[0])
     same = ["as_of", "type", "src", "dst"]
     found = typed.join(F.broadcast(pairs), on=same, how="inner")
     return found.select("request", F.col("dst").alias("item"), "edge_type").distinct().toArrow()
