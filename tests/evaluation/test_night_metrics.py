@@ -161,7 +161,8 @@ def test_links_are_edges_of_the_window_from_user_query_and_last_item(spark: Spar
 
     edges = spark.createDataFrame(
         [edge("user_item", 1, 7), edge("user_item", 1, 8, 5), edge("item_item", 8, 9), edge("item_item", 7, 9),
-         edge("item_item", 7, 3), edge("query_item", 2, 9), edge("query_user", 2, 3), edge("user_query", 1, 3), edge("user_item", 1, 3, as_of=date(2020, 1, 9))],
+         edge("item_item", 7, 3), edge("query_item", 2, 9), edge("query_user", 2, 3), edge("user_query", 1, 3),
+         edge("user_item", 1, 3, as_of=date(2020, 1, 9))],
         "as_of date, edge_type string, src int, dst int, last_time timestamp",
     )  # fmt: skip
     asked = {"as_of": [DS] * 3, "request": [100] * 3, "user": [1] * 3, "query": [2, 2, 2], "item": [7, 9, 3]}
