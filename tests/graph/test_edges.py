@@ -196,7 +196,7 @@ def test_a_hub_is_spread_evenly_and_its_list_is_that_of_one_part() -> None:
                 largest, total = largest + sizes, total + sizes.sum()
     assert found[0] == found[1]
     assert len(found[0][INSTANTS[0], "user_item", 0]["neighbours"]) == 50
-    assert largest.max() < 1.25 * total / parts
+    assert largest.max() < 2 * total / parts  # the other users lie whole in some part
 
 
 def test_many_old_events_sum_up_without_overflow_or_loss() -> None:

@@ -83,7 +83,8 @@ class Expansion:
     def row_sizes(self) -> NDArray[np.float64]:
         """Events on average in each block row."""
         ends = np.linspace(0, 1, self.rows + 1)
-        return np.diff(np.interp(ends, self.base.x_edges, self.base.cumulated[:, -1])) * self.edges
+        below: NDArray[np.float64] = np.interp(ends, self.base.x_edges, self.base.cumulated[:, -1])
+        return np.asarray(np.diff(below) * self.edges, np.float64)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def read_base(events: pa.Table) -> Base:
     kinds = events["event_type"].combine_chunks().dictionary_encode()
     x_edges, y_edges = _edges(users), _edges(items)
     # Half a node to the right, so that no event lies on an edge.
-    counts, _, _ = np.histogram2d((user + 0.5) / users, (item + 0.5) / items, bins=[x_edges, y_edges])  # type: ignore[arg-type]
+    counts, _, _ = np.histogram2d((user + 0.5) / users, (item + 0.5) / items, bins=[x_edges, y_edges])  # type: ignore[list-item]
     cumulated = np.zeros((len(x_edges), len(y_edges)))
     cumulated[1:, 1:] = counts.cumsum(axis=0).cumsum(axis=1) / len(user)
     return Base(

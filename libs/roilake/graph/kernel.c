@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DIGIT = 11, DIGITS = 1 << DIGIT };
+enum { LOW = 8, HIGH = 10, CACHED = 1 << 15 }; /* bits of a digit; records that are sorted from the lowest digit on */
 
 int64_t kernel_source(void) { return KERNEL_SOURCE; }
 
@@ -67,19 +67,18 @@ void keys_seen(const int32_t *codes, const int64_t *time, int64_t events, int64_
 
 /* ---- Records: width words each: key, units, and for timed ones first and last time. */
 
-/* Sort by the low `bits` of the key; the result lies in a, scratch in b. */
-static inline __attribute__((always_inline)) void sort_width(uint64_t *a, uint64_t *b, int64_t n, int bits, int width) {
+/* Sort by the low `bits` of the key, digit by digit from the lowest; the result lies in a, scratch in b. */
+static inline __attribute__((always_inline)) void sort_low(uint64_t *a, uint64_t *b, int64_t n, int bits, int width) {
     uint64_t *from = a, *to = b;
-    for (int shift = 0; shift < bits; shift += DIGIT) {
-        int64_t place[DIGITS] = {0}, sum = 0;
-        for (int64_t i = 0; i < n; i++) place[(from[i * width] >> shift) & (DIGITS - 1)]++;
-        if (place[(from[0] >> shift) & (DIGITS - 1)] == n) continue;
-        for (int d = 0; d < DIGITS; d++) {
-            int64_t here = place[d];
+    for (int shift = 0; shift < bits; shift += LOW) {
+        uint32_t place[1 << LOW] = {0}, sum = 0;
+        for (int64_t i = 0; i < n; i++) place[(from[i * width] >> shift) & ((1 << LOW) - 1)]++;
+        for (int d = 0; d < 1 << LOW; d++) {
+            uint32_t here = place[d];
             place[d] = sum, sum += here;
         }
         for (int64_t i = 0; i < n; i++) {
-            int64_t target = place[(from[i * width] >> shift) & (DIGITS - 1)]++;
+            int64_t target = place[(from[i * width] >> shift) & ((1 << LOW) - 1)]++;
             for (int k = 0; k < width; k++) to[target * width + k] = from[i * width + k];
         }
         uint64_t *swap = from;
@@ -88,10 +87,36 @@ static inline __attribute__((always_inline)) void sort_width(uint64_t *a, uint64
     if (from != a) memcpy(a, from, (size_t)n * (size_t)width * 8);
 }
 
+/* The same for any number: cut by the highest digit until a piece fits the cache of a core. */
+static inline __attribute__((always_inline)) void sort_high(uint64_t *a, uint64_t *b, int64_t n, int bits, int width,
+                                                            void (*rest)(uint64_t *, uint64_t *, int64_t, int)) {
+    int shift = bits - HIGH;
+    int64_t place[1 << HIGH] = {0};
+    for (int64_t i = 0; i < n; i++) place[(a[i * width] >> shift) & ((1 << HIGH) - 1)]++;
+    for (int64_t d = 0, sum = 0; d < 1 << HIGH; d++) {
+        int64_t here = place[d];
+        place[d] = sum, sum += here;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int64_t target = place[(a[i * width] >> shift) & ((1 << HIGH) - 1)]++;
+        for (int k = 0; k < width; k++) b[target * width + k] = a[i * width + k];
+    }
+    for (int64_t d = 0, start = 0; d < 1 << HIGH; start = place[d++])
+        rest(b + start * width, a + start * width, place[d] - start, shift);
+    memcpy(a, b, (size_t)n * (size_t)width * 8);
+}
+
+#define SORT(NAME, WIDTH)                                                                                              \
+    static void NAME(uint64_t *a, uint64_t *b, int64_t n, int bits) {                                                  \
+        if (n < 2) return;                                                                                             \
+        if (n <= CACHED || bits <= HIGH) sort_low(a, b, n, bits, WIDTH);                                               \
+        else sort_high(a, b, n, bits, WIDTH, NAME);                                                                    \
+    }
+SORT(sort_pairs, 2)
+SORT(sort_timed, 4)
+
 static void sort_records(uint64_t *a, uint64_t *b, int64_t n, int bits, int width) {
-    if (n < 2) return;
-    if (width == 2) sort_width(a, b, n, bits, 2);
-    else sort_width(a, b, n, bits, 4);
+    (width == 2 ? sort_pairs : sort_timed)(a, b, n, bits);
 }
 
 /* Sum up neighbouring records of one key, in place; returns how many are left. */
@@ -149,7 +174,25 @@ static int64_t decode(const uint8_t *in, int width, uint64_t *a) {
  * by its target. */
 static inline int64_t part_of(uint64_t source, uint64_t target, const uint8_t *spread, int64_t parts) {
     uint64_t salt = spread && spread[source] > 1 ? mix(target) % spread[source] : 0;
-    return (int64_t)(mix(source + (salt << 40)) % (uint64_t)parts);
+    return (int64_t)((mix(source + (salt << 40)) >> 32) * (uint64_t)parts >> 32);
+}
+
+/* Records of n moments from source to target, in place at `records`; returns how many. An id below 0 is none. Ends of
+ * one type (`alike`) go smaller first, and a node is no pair with itself. time is there for timed records only. */
+int64_t records_fill(const int32_t *source, const int32_t *target, const int64_t *instant, const uint64_t *units,
+                     const int64_t *time, int64_t n, int64_t width, int64_t low, int64_t mid, int64_t alike,
+                     uint64_t *records) {
+    uint64_t *out = records;
+    for (int64_t i = 0; i < n; i++) {
+        int32_t from = source[i], to = target[i];
+        if (from < 0 || to < 0 || (alike && from == to)) continue;
+        if (alike && from > to) from = target[i], to = source[i];
+        out[0] = ((uint64_t)from << mid | (uint64_t)to) << low | (uint64_t)instant[i];
+        out[1] = units[i];
+        if (width == 4) out[2] = out[3] = (uint64_t)time[i];
+        out += width;
+    }
+    return (out - records) / width;
 }
 
 /* Spill n records: one run for each part, at out[offsets[p] .. offsets[p + 1]). low: bits of the instant, mid: of the
@@ -240,7 +283,7 @@ int lists_spill(const int32_t *source, const int32_t *target, const float *weigh
     for (int64_t s = 0, sum = 0; s < nodes; s++) {
         int64_t here = place[s], kept = here < most ? here : most;
         place[s] = sum, sum += here;
-        if (here) length[mix((uint64_t)s) % (uint64_t)parts] += 8 + 8 * kept;
+        if (here) length[part_of((uint64_t)s, 0, NULL, parts)] += 8 + 8 * kept;
     }
     for (int64_t i = 0; i < pairs; i++) entries[place[source[i]]++] = entry_of(weight[i], target[i]);
     for (int64_t p = 0, sum = 0; p <= parts; p++) {
@@ -248,7 +291,7 @@ int lists_spill(const int32_t *source, const int32_t *target, const float *weigh
         offsets[p] = length[p] = sum, sum += here;
     }
     for (int64_t s = 0, start = 0; s < nodes; start = place[s++]) {
-        int64_t count = 0, part = (int64_t)(mix((uint64_t)s) % (uint64_t)parts);
+        int64_t count = 0, part = part_of((uint64_t)s, 0, NULL, parts);
         if (place[s] == start) continue;
         for (int64_t i = start; i < place[s]; i++) {
             int64_t now = offer(best, count, most, entries[i]);

@@ -79,11 +79,29 @@ def first_times(codes_N: Ids, time_N: Longs, number: int) -> tuple[Longs, Longs]
     return first, count
 
 
+def fill(
+    source_N: Ids,
+    target_N: Ids,
+    instant_N: Longs,
+    units_N: Words,
+    time_N: Longs | None,
+    key: Key,
+    *,
+    alike: bool,
+    records_NW: Words,
+) -> int:
+    """Write records of moments to the front of ``records_NW``; how many there are. Moments without one of their ends
+    (-1), and those of a node with itself, are none. ``alike``: ends are of one type, the smaller is the source."""
+    arrays = (source_N, target_N, instant_N, units_N, time_N)
+    sizes = (len(source_N), records_NW.shape[1], key.instant, key.target, int(alike))
+    return int(_library().records_fill(*(_at(a) for a in arrays), *map(_long, sizes), _at(records_NW)))
+
+
 def spill(records_NW: Words, key: Key, spread: Bytes | None, parts: int) -> tuple[Bytes, Longs]:
-    """Runs of all parts, sorted and summed up, and where each starts. Uses up the records."""
+    """Runs of all parts, sorted and summed up, and where each starts; good until the next call. Uses up the records."""
     number, width = records_NW.shape
-    out = np.empty(number * (width + 1) * 8 + 8 * parts, np.uint8)
-    offsets, scratch = np.zeros(parts + 1, np.int64), np.empty_like(records_NW)
+    out = buffer("bytes", number * (width + 1) + parts).view(np.uint8)
+    offsets, scratch = np.zeros(parts + 1, np.int64), buffer("scratch", number * width)
     sizes = (number, width, key.instant, key.target, key.bits)
     _library().records_spill(
         _at(records_NW), _at(scratch), *map(_long, sizes), _at(spread), _long(parts), _at(out), _at(offsets)
@@ -92,13 +110,13 @@ def spill(records_NW: Words, key: Key, spread: Bytes | None, parts: int) -> tupl
 
 
 def gather(runs: Sequence[Bytes], width: int, key: Key) -> Words:
-    """Records of some runs, sorted by key and summed up."""
+    """Records of some runs, sorted by key and summed up; good until the next call."""
     total = sum(int(run[:8].view(np.int64)[0]) for run in runs)
-    records, scratch = np.empty((total, width), np.uint64), np.empty((total, width), np.uint64)
+    records = buffer("records", total * width).reshape(total, width)
+    scratch = buffer("scratch", total * width)
     pointers = (ctypes.c_void_p * len(runs))(*(run.ctypes.data for run in runs))
-    number = _library().records_gather(
-        pointers, _long(len(runs)), _long(width), _long(key.bits), _at(records), _at(scratch)
-    )
+    sizes = (_long(len(runs)), _long(width), _long(key.bits))
+    number = _library().records_gather(pointers, *sizes, _at(records), _at(scratch))
     return records[:number]
 
 
@@ -121,8 +139,9 @@ def pairs_at(records_NW: Words, key: Key, now: int, decay: NDArray[np.float64]) 
 def spill_lists(
     source_E: Ids, target_E: Ids, weight_E: NDArray[np.float32], nodes: int, most: int, parts: int
 ) -> tuple[Bytes, Longs]:
-    """The ``most`` strongest targets of each source, and where the lists of each part start."""
-    out, offsets = np.empty(16 * len(source_E), np.uint8), np.zeros(parts + 1, np.int64)
+    """The ``most`` strongest targets of each source, and where the lists of each part start; good until the next
+    call."""
+    out, offsets = buffer("bytes", 2 * len(source_E)).view(np.uint8), np.zeros(parts + 1, np.int64)
     arrays = (_at(source_E), _at(target_E), _at(weight_E))
     sizes = map(_long, (len(source_E), nodes, most, parts))
     if _library().lists_spill(*arrays, *sizes, _at(out), _at(offsets)):
@@ -150,6 +169,17 @@ def merge_lists(pieces: Sequence[Bytes], most: int) -> Lists:
     return Lists(source[:number], starts[: number + 1], ids[:end], weights[:end])
 
 
+_buffers: dict[str, Words] = {}
+
+
+def buffer(name: str, words: int) -> Words:
+    """The first words of a buffer that lives as long as the process: fresh memory costs more than sorting in it."""
+    if name not in _buffers or len(_buffers[name]) < words:
+        _buffers.pop(name, None)
+        _buffers[name] = np.empty(words, np.uint64)
+    return _buffers[name][:words]
+
+
 def _at(array: NDArray[Any] | None) -> ctypes.c_void_p:
     if array is not None and not array.flags.c_contiguous:
         raise ValueError("graph kernel: an array does not lie in one piece")
@@ -163,6 +193,6 @@ _long = ctypes.c_int64
 def _library() -> ctypes.CDLL:
     """Load the kernel once a process. Raises RoilakeError when it is missing or older than its source."""
     library = native.load("graph", source_digest(), LIBRARY, "run: python -m roilake.graph.build_kernel")
-    for name in ("records_gather", "records_pairs", "lists_merge"):
+    for name in ("records_fill", "records_gather", "records_pairs", "lists_merge"):
         getattr(library, name).restype = ctypes.c_int64
     return library

@@ -106,7 +106,7 @@ def _by_id(plan: Plan, events: Events, index: Mapping[str, KeyIndex]) -> dict[st
     before = np.append(np.int32(-1), columns["item"][:-1])
     if events.before is not None:
         before[0] = index["item"].find(pa.array([events.before]))[0]
-    columns["before"] = np.where(events.joined_N, before, -1)
+    columns["before"] = np.where(events.joined_N, before, np.int32(-1))
     if (instant == len(at)).any():
         columns = {name: column[instant < len(at)] for name, column in columns.items()}
     age = (at[columns["instant"]] - columns["time"]) / (plan.half_life_days * _DAY)
@@ -114,32 +114,23 @@ def _by_id(plan: Plan, events: Events, index: Mapping[str, KeyIndex]) -> dict[st
 
 
 def _spill(plan: Plan, name: str, held: list[dict[str, NDArray]], clock: Clock) -> None:
-    if not held:
-        return
-    columns = {key: np.concatenate([some[key] for some in held]) for key in held[0]}
-    for stream in STREAMS:
-        records = clock.timed("pairs", _records, plan, stream, columns)
+    for stream in STREAMS if held else ():
+        records = clock.timed("pairs", _records, plan, stream, held)
         source = plan.spread(stream[0])
         runs = clock.timed("sort", kernel.spill, records, plan.key(stream), source, plan.parts)
         clock.timed("write", write_parts, plan.folder / "runs" / "_".join(stream) / name, *runs)
 
 
-def _records(plan: Plan, stream: tuple[str, str], columns: Mapping[str, NDArray]) -> kernel.Words:
-    source, target = (columns[kind] for kind in stream)
-    if stream == ("item", "item"):
-        before = columns["before"]
-        source, target = np.minimum(before, target), np.maximum(before, target)
-    kept = np.flatnonzero(
-        (source >= 0) & (target >= 0) & (source != target if stream[0] == stream[1] else True)
-    )
-    key = plan.key(stream)
-    records = np.empty((len(kept), plan.width), np.uint64)
-    pair = source[kept].astype(np.uint64) << np.uint64(key.target) | target[kept].astype(np.uint64)
-    records[:, 0] = pair << np.uint64(key.instant) | columns["instant"][kept].astype(np.uint64)
-    records[:, 1] = columns["units"][kept]
-    if plan.timed:
-        records[:, 2] = records[:, 3] = columns["time"][kept].view(np.uint64)
-    return records
+def _records(plan: Plan, stream: tuple[str, str], held: list[dict[str, NDArray]]) -> kernel.Words:
+    alike = stream[0] == stream[1]
+    ends = ("before", stream[1]) if alike else stream
+    rows = sum(len(some["time"]) for some in held)
+    records, number = kernel.buffer("records", rows * plan.width).reshape(rows, plan.width), 0
+    for some in held:
+        moments = (some[ends[0]], some[ends[1]], some["instant"], some["units"])
+        time = some["time"] if plan.timed else None
+        number += kernel.fill(*moments, time, plan.key(stream), alike=alike, records_NW=records[number:])
+    return records[:number]
 
 
 def write_parts(file: Path, parts: NDArray[np.uint8], offsets: kernel.Longs) -> None:
