@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 SYSTEM_PYTHON := $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help env night test lint format dictionary bench-roi bench-published bench-topk bench-zoom lock bundle doctor clean
+.PHONY: help env night test lint format dictionary bench-scale bench-roi bench-published bench-topk bench-zoom lock bundle doctor clean
 
 help:
 	@echo "make night       run one night: DS=$(DS) CONF=$(CONF) LAKE=$(LAKE)"
@@ -19,6 +19,7 @@ help:
 	@echo "make dictionary  the data dictionary, libs/roilake/lake/DICTIONARY.md"
 	@echo "make bench-published  known baselines on their published splits"
 	@echo "make bench-topk  exact top-K of all items against the plain matrix product"
+	@echo "make bench-scale cost of a graph's build against its size: EDGES=1e7"
 	@echo "make bundle      dist/roilake-code.tar.gz for spark-submit --archives"
 	@echo "make lock        pin requirements.in anew         make clean      delete .venv and what checks leave"
 	@echo "make env         only build the environment (every target does so first)"
@@ -51,6 +52,12 @@ bench-roi bench-published bench-topk bench-zoom: env
 
 dictionary: env
 	@$(BIN)/python -m roilake.lake.dictionary > libs/roilake/lake/DICTIONARY.md
+
+# Events of the largest graph; the sizes below it are measured too. Spark SQL's way at 1e8 takes half an hour.
+EDGES ?= 1e7
+
+bench-scale: env
+	@$(BIN)/python -m tests.benchmarks.bench_scale --edges $(EDGES)
 
 lock: env
 	@cd conf/environment && ../../$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes \
