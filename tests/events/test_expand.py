@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -38,17 +39,9 @@ def expansion() -> Expansion:
 def test_rows_are_the_same_however_they_are_cut(expansion: Expansion) -> None:
     whole = rows_of_events(expansion, expand_rows(expansion, range(expansion.rows)))
     cut = [rows_of_events(expansion, expand_rows(expansion, range(n, n + 1))) for n in range(expansion.rows)]
-    plain = (
-        whole.schema.empty_table().cast(pa.schema([(f.name, _plain(f.type)) for f in whole.schema])).schema
-    )
-    parts = pa.concat_tables([part.cast(plain) for part in cut])
-    assert parts.equals(whole.cast(plain).combine_chunks()) or parts.to_pylist() == whole.to_pylist()
+    assert [row for part in cut for row in part.to_pylist()] == whole.to_pylist()
     assert abs(len(whole) - 60_000) < 1_000
     assert [n for rows in row_groups(expansion) for n in rows] == list(range(expansion.rows))
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    return pa.string() if pa.types.is_dictionary(kind) else kind
 
 
 def test_ids_are_unique_and_sessions_lie_together_in_order(expansion: Expansion) -> None:
@@ -57,7 +50,7 @@ def test_ids_are_unique_and_sessions_lie_together_in_order(expansion: Expansion)
     keys = [(row["user"], row["session"]) for row in rows]
     starts = [n for n in range(len(rows)) if n == 0 or keys[n] != keys[n - 1]]
     assert len(starts) == len(set(keys))
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in itertools.pairwise(rows):
         if before["user"] == row["user"]:
             gap = (row["time"] - before["time"]).total_seconds()
             assert gap >= 0 and (gap > 1800) == (before["session"] != row["session"])
