@@ -13,6 +13,8 @@ from roilake.job import JobResult, main, recorded
 from roilake.lake import Lake
 
 JOB = "build_requests"
+_BROADCAST = 2_000_000
+"""Nodes whose keys are sent to every executor (some 100 bytes each); more are joined by shuffling."""
 
 
 def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
@@ -25,7 +27,9 @@ def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
         events = record.read("events").where(
             night & (F.col("time") >= F.lit(str(earliest)).cast("timestamp"))
         )
-        by_id = indexed(events, F.broadcast(record.read("node_ids").where(night))).persist()
+        ids = record.read("node_ids").where(night)
+        small = sum(f.rows for f in lake.active_files("node_ids", record.pin("node_ids"))) <= _BROADCAST
+        by_id = indexed(events, F.broadcast(ids) if small else ids).persist()
         record.rows_in = by_id.count()
         past = labelled_requests(by_id, windows, config.seed)
         serve = serve_requests(by_id, ds, config.scoring.lookback_days, config.seed)
