@@ -53,14 +53,18 @@ def numbered_tasks(spark: SparkSession, count: int) -> DataFrame:
 
 
 def seen(spark: SparkSession, tasks: Sequence[Sequence[Slice]], parts: int) -> DataFrame:
-    """(node_type, key, first_time, events) of all keys in events."""
+    """(node_type, key, first_time, events) of all keys in events. A key is sent on once a task: few, long tasks."""
+    count = min(len(tasks), 4 * spark.sparkContext.defaultParallelism)
+    long = [
+        [part for task in some for part in tasks[task]] for some in np.array_split(range(len(tasks)), count)
+    ]
 
     def scan(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for task in _numbers(batches):
-            for table in seen_keys(tasks[task]):
+            for table in seen_keys(long[task]):
                 yield from table.combine_chunks().to_batches(max_chunksize=200_000)
 
-    found = numbered_tasks(spark, len(tasks)).mapInArrow(
+    found = numbered_tasks(spark, count).mapInArrow(
         scan, "node_type string, key string, first_time timestamp, events long"
     )
     return (

@@ -19,6 +19,8 @@ from roilake.events import NODE_TYPES
 from roilake.graph import kernel
 
 KEYS = (*NODE_TYPES, "session")
+_SEEN = ["key", "first_time", "events"]
+_HELD_KEYS = 2_000_000  # rows that a task merges at once
 
 
 @dataclass(frozen=True)
@@ -91,20 +93,26 @@ def read_events(part: Slice, keys: Sequence[str] = KEYS) -> Iterator[Events]:
 
 def seen_keys(parts: Sequence[Slice]) -> Iterator[pa.Table]:
     """(node_type, key, first_time, events) of the keys of some slices."""
-    schema = pa.schema([("key", pa.string()), ("first_time", pa.int64()), ("events", pa.int64())])
-    found: dict[str, list[pa.Table]] = {kind: [schema.empty_table()] for kind in NODE_TYPES}
+    held: dict[str, list[pa.Table]] = {kind: [] for kind in NODE_TYPES}
     for events in itertools.chain.from_iterable(read_events(part, NODE_TYPES) for part in parts):
         for kind in NODE_TYPES:
             column = events.columns[kind]
             first, count = kernel.first_times(column.codes_N, events.time_N, len(column.keys))
-            known = pa.table([column.keys, first, count], schema=schema).filter(pa.array(count > 0))
-            found[kind].append(known)
-    for kind, tables in found.items():
-        sums = pa.concat_tables(tables).group_by("key").aggregate([("first_time", "min"), ("events", "sum")])
-        time = sums["first_time_min"].cast(pa.timestamp("us", "UTC"))
-        names = pa.array([kind]).take(pa.array(np.zeros(len(sums), np.int32)))
-        columns = {"node_type": names, "key": sums["key"], "first_time": time, "events": sums["events_sum"]}
-        yield pa.table(columns)
+            held[kind].append(pa.table([column.keys, first, count], names=_SEEN).filter(pa.array(count > 0)))
+            if sum(len(table) for table in held[kind][1:]) > _HELD_KEYS:
+                held[kind] = [_merged(held[kind])]
+    for kind, tables in held.items():
+        for merged in [_merged(tables)] if tables else []:
+            time = merged["first_time"].cast(pa.timestamp("us", "UTC"))
+            yield merged.set_column(1, "first_time", time).add_column(
+                0, "node_type", pa.repeat(kind, len(merged))
+            )
+
+
+def _merged(tables: Sequence[pa.Table]) -> pa.Table:
+    """One row for each key: its earliest time and all its events."""
+    sums = pa.concat_tables(tables).group_by("key").aggregate([("first_time", "min"), ("events", "sum")])
+    return sums.select(["key", "first_time_min", "events_sum"]).rename_columns(_SEEN)
 
 
 def _coded(column: pa.ChunkedArray) -> Coded:
