@@ -14,11 +14,12 @@
 #define WIDE
 #endif
 
-enum { GROUP = 64, PART = 16 };
+enum { GROUP = 64 };
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "topk_scan reads eight flags as one word");
 
 typedef struct {
     int64_t rows, items, first; /* the tile's scores [rows, items] are those of items first, first + 1, ... */
-    int64_t keep, room;         /* k; and the keys that a row's buffer holds, at least k + 2 PART */
+    int64_t keep, room;         /* k; and the keys that a row's buffer holds, at least k + 2 GROUP */
     float *scores;
     const int64_t *seen_row; /* [rows + 1] where each row's entries of seen begin */
     const int32_t *seen;     /* items not to be shown, ascending in a row */
@@ -100,6 +101,21 @@ static void hide(const Tile *tile, int64_t row) {
         scores[tile->seen[low] - tile->first] = -INFINITY;
 }
 
+/* A bound for a row of which nothing is held yet: at least k groups of items (group g: g, g + groups, ...) have a
+ * score above it, for it lies just below the k-th best of the groups' greatest. */
+static inline __attribute__((always_inline)) float first_bound(const Tile *tile, const float *scores, uint64_t *keys) {
+    int64_t groups = (2 * tile->keep + GROUP - 1) / GROUP * GROUP;
+    if (groups > tile->room || 2 * groups > tile->items) return -INFINITY;
+    for (int64_t group = 0; group < groups; group += GROUP) {
+        float most[GROUP];
+        for (int64_t i = 0; i < GROUP; i++) most[i] = scores[group + i];
+        for (int64_t at = group + groups; at + GROUP <= tile->items; at += groups)
+            for (int64_t i = 0; i < GROUP; i++) most[i] = scores[at + i] > most[i] ? scores[at + i] : most[i];
+        for (int64_t i = 0; i < GROUP; i++) keys[group + i] = key_of(most[i], (uint32_t)(group + i));
+    }
+    return nextafterf(score_of(select_best(keys, groups, tile->keep)), -INFINITY);
+}
+
 /* Take a tile's scores into the rows' buffers. Returns 0, or 1 when a score is NaN or +inf. */
 WIDE int topk_scan(const Tile *tile) {
     for (int64_t row = 0; row < tile->rows; row++) {
@@ -108,20 +124,30 @@ WIDE int topk_scan(const Tile *tile) {
         int64_t count = tile->count[row];
         float bound = tile->bound[row];
         hide(tile, row);
+        if (tile->first == 0) bound = first_bound(tile, scores, keys);
         for (int64_t from = 0; from < tile->items; from += GROUP) {
-            if (from + GROUP <= tile->items && !any_above(scores + from, GROUP, bound)) continue;
-            for (int64_t part = from; part < from + GROUP && part < tile->items; part += PART) {
-                int64_t end = part + PART < tile->items ? part + PART : tile->items;
-                if (end - part == PART && !any_above(scores + part, PART, bound)) continue;
-                if (any_above(scores + part, end - part, FLT_MAX)) return 1;
-                for (int64_t i = part; i < end; i++) {
-                    keys[count] = key_of(scores[i], (uint32_t)(tile->first + i));
-                    count += scores[i] > bound;
-                }
-                if (count + PART <= tile->room) continue;
-                bound = score_of(select_best(keys, count, tile->keep));
-                count = tile->keep;
+            const float *group = scores + from;
+            float last[GROUP];
+            if (tile->items - from < GROUP) {
+                for (int64_t i = 0; i < GROUP; i++) last[i] = i < tile->items - from ? group[i] : -INFINITY;
+                group = last;
             }
+            if (!any_above(group, GROUP, bound)) continue;
+            uint8_t above[GROUP];
+            for (int64_t i = 0; i < GROUP; i++) above[i] = !(group[i] <= bound);
+            for (int64_t part = 0; part < GROUP; part += 8) {
+                uint64_t some; /* bytes of 0 or 1 */
+                memcpy(&some, above + part, 8);
+                while (some) {
+                    int64_t i = part + (__builtin_ctzll(some) >> 3);
+                    some &= some - 1;
+                    keys[count++] = key_of(group[i], (uint32_t)(tile->first + from + i));
+                    if (!(group[i] <= FLT_MAX)) return 1;
+                }
+            }
+            if (count + GROUP <= tile->room) continue;
+            bound = score_of(select_best(keys, count, tile->keep));
+            count = tile->keep;
         }
         tile->count[row] = count, tile->bound[row] = bound;
     }

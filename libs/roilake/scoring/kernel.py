@@ -16,7 +16,7 @@ from torch import Tensor
 from roilake import native
 from roilake.errors import MetricError
 
-SPARE = 32  # places of a buffer beyond 2 k
+SPARE = 128  # places of a buffer beyond 2 k: two of the kernel's groups
 
 
 class _Tile(ctypes.Structure):

@@ -40,8 +40,9 @@ class Scorer(Protocol):
     @property
     def num_items(self) -> int: ...
 
-    def block(self, rows: slice, items: slice) -> Tensor:
-        """Scores [R, J] float32, in memory of their own."""
+    def block(self, rows: slice, items: slice, room: Tensor) -> Tensor:
+        """Scores [R, J] float32, that may be written over; they may lie in ``room``, a flat tensor of R J places or
+        more: fresh memory for each tile would cost as much as the product."""
 
     def pairs(self, row_P: Tensor, item_P: Tensor) -> Tensor:
         """Scores [P] of single pairs; equal vectors give equal scores."""
@@ -70,8 +71,10 @@ class Product:
     def num_items(self) -> int:
         return len(self.items_ID)
 
-    def block(self, rows: slice, items: slice) -> Tensor:
-        return self.requests_BD[rows] @ self.items_ID[items].T
+    def block(self, rows: slice, items: slice, room: Tensor) -> Tensor:
+        left_RD, right_JD = self.requests_BD[rows], self.items_ID[items]
+        out_RJ = room[: len(left_RD) * len(right_JD)].view(len(left_RD), len(right_JD))
+        return torch.mm(left_RD, right_JD.T, out=out_RJ)
 
     def pairs(self, row_P: Tensor, item_P: Tensor) -> Tensor:
         parts = zip(row_P.split(1 << 16), item_P.split(1 << 16), strict=True)
@@ -94,7 +97,7 @@ class Users:
     def num_items(self) -> int:
         return self.fitted.num_items
 
-    def block(self, rows: slice, items: slice) -> Tensor:
+    def block(self, rows: slice, items: slice, room: Tensor) -> Tensor:
         return self.fitted.scores(self.user_B[rows], items.start, items.stop)
 
     def pairs(self, row_P: Tensor, item_P: Tensor) -> Tensor:
@@ -193,9 +196,11 @@ def ranks(
 
 
 def _tiles(scorer: Scorer, rows: slice, wide: int) -> Iterator[tuple[slice, Tensor]]:
+    """The scores of all items for some rows; a tile is gone when the next one comes."""
+    room = torch.empty((rows.stop - rows.start) * min(wide, scorer.num_items))
     for start in range(0, scorer.num_items, wide):
         items = slice(start, min(start + wide, scorer.num_items))
-        yield items, scorer.block(rows, items)
+        yield items, scorer.block(rows, items, room)
 
 
 def _for_rows(work: Callable[[slice], None], count: int, high: int) -> None:
