@@ -7,13 +7,10 @@ from dataclasses import replace
 from datetime import date
 from functools import cache
 from html.parser import HTMLParser
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from roilake.models import kinds
-from roilake.models.graph_tower import GraphTower
 from roilake.report import costs, quality, slices
 from roilake.report.changes import Change, changes, difference
 from roilake.report.contents import Contents
@@ -155,8 +152,6 @@ def test_regions_are_set_against_their_uses() -> None:
     ]
     assert found.reads == 30_000 * 6 + 4_000 * 9 + 424 * 3 + 47 + 1682 * 3
     assert found.anew == pytest.approx(found.reads * 40.0 / 41_004)
-    towers = {k for k in kinds() if issubclass(import_module(f"roilake.models.{k}").Model, GraphTower)}
-    assert towers == costs.ZOOMING
 
 
 def test_time_is_held_against_the_plan_or_the_night_before() -> None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from roilake.errors import ConfigError
 from roilake.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch, TypeFeatures
+from roilake.models.graph_tower import GraphTower
 from roilake.models.matrix import Factors, Fitted, MatrixModel, Progress, interactions, load_fitted
 from roilake.models.tower import TwinTower
 from roilake.roi.layout import RoiLayout
@@ -36,6 +37,7 @@ __all__ = [
     "kinds",
     "load_fitted",
     "makes_interests",
+    "reads_regions",
 ]
 
 _SHARED = {"attention", "batch", "encoder", "graph_tower", "matrix", "sparse", "tower", "tree"}
@@ -67,6 +69,11 @@ def is_matrix_kind(kind: str) -> bool:
 def makes_interests(kind: str) -> bool:
     """True for a model that gives every node a vector for the next night to select by."""
     return kind in kinds() and hasattr(_module(kind).Model, "interest_vectors")
+
+
+def reads_regions(kind: str) -> bool:
+    """True for a model that looks at regions of interest."""
+    return kind in kinds() and issubclass(_module(kind).Model, GraphTower)
 
 
 def fit(kind: str, options: dict[str, Any], seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:

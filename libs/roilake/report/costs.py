@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from roilake.evaluation.gates import JOBS
+from roilake.models import reads_regions
 from roilake.report.night import Night, Row
 
-ZOOMING = frozenset({"gat", "graphsage", "zoomer"})
-"""Kinds of model that look at the regions: the graph towers (a test holds this against ``roilake.models``)."""
 SPLITS = ("train", "validation", "test", "serve")
 SLOWER, SECONDS = 1.5, 10.0
 """A job is late when it took this many times what it was meant to, and this much longer."""
@@ -76,7 +75,7 @@ def _place(side: str, split: str) -> tuple[bool, int]:
 
 
 def _times(night: Night, side: str, split: str) -> float | None:
-    zooming = [name for name, model in night.config["models"].items() if model["kind"] in ZOOMING]
+    zooming = [name for name, model in night.config["models"].items() if reads_regions(model["kind"])]
     epochs = sum(len(night.curves.get(name, {}).get("epochs", ())) for name in zooming)
     judged = night.run("evaluate_models")
     share = 1.0 if side == "item" else judged["details"].get("share", 1.0) if judged else 0.0
