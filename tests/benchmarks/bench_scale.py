@@ -52,11 +52,19 @@ def sizes(edges: int) -> list[int]:
 
 
 def measure(
-    spark: SparkSession, config: NightConfig, edges: list[int], folder: Path, local: Path, *, sql: bool
+    spark: SparkSession,
+    config: NightConfig,
+    edges: list[int],
+    folder: Path,
+    local: Path,
+    *,
+    sql: bool,
+    warm_up: int = 100_000,
 ) -> dict[str, object]:
-    """All figures, by name. ``local`` is where Spark spills."""
+    """All figures, by name. ``local`` is where Spark spills. A graph of ``warm_up`` events is built first: what a
+    night's session has run before, so that its start is no part of any figure."""
     cores = spark.sparkContext.defaultParallelism
-    _build(_events(spark, config, 100_000, folder), config, local)  # what a night's session has run before
+    _build(_events(spark, config, warm_up, folder), config, local)
     runs = {}
     for size in edges:
         lake = _events(spark, config, size, folder)
@@ -108,6 +116,7 @@ def _figures(result: JobResult, cost: Cost, cores: int) -> dict[str, Any]:
         "events": result.rows_in,
         "seconds": round(result.seconds, 1),
         "cpu_seconds": round(cost.cpu_seconds, 1),
+        "cores_busy": round(cost.cpu_seconds / result.seconds / cores, 2),
         "events_per_second_per_core": round(result.rows_in / result.seconds / cores),
         "peak_memory_gib": round(cost.memory / 2**30, 2),
         "disk_gb": round(cost.disk / 1e9, 2),

@@ -158,7 +158,7 @@ def micros(instants: Sequence[date]) -> NDArray[np.int64]:
 
 
 class Clock:
-    """Where a task's time went: CPU seconds and wall seconds are the same but for waiting, so wall is kept."""
+    """Where a task's time went, in seconds by step."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from roilake.config import load_config
+from tests.benchmarks import bench_scale
+
+
+def test_tiny_graphs_are_measured_and_spark_sql_agrees(spark: SparkSession, tmp_path: Path) -> None:
+    config = load_config(bench_scale.ROOT / "conf" / "nights" / "expanded.yaml")
+    figures = bench_scale.measure(
+        spark, config, [2_000, 8_000], tmp_path, tmp_path / "local", sql=True, warm_up=1_000
+    )
+    assert figures["speedup_vs_spark_sql"] > 0 and "growth_exponent" in figures
+    for size, run in figures["sizes"].items():
+        assert abs(run["events"] - float(size)) < 300
+        assert run["seconds"] > 0 and run["peak_memory_gib"] > 0 and run["bytes_written"] > 0
