@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -13,17 +14,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
-from pyspark.sql import Column
-from pyspark.sql import functions as F
 from safetensors import safe_open
 
 from roilake.config import NightConfig
 from roilake.errors import LakeError
 from roilake.events import NODE_TYPES
-from roilake.graph import LastModel, indexed, last_model, night_windows
+from roilake.graph import LastModel, last_model, night_windows, plan_slices
 from roilake.graph.blocks import ROWS, Blocks, Run, lay_out
+from roilake.graph.build import write_keys
 from roilake.graph.interests import carry, fit, normalise, offsets, unit_rows
+from roilake.graph.keys import KeyIndex
+from roilake.graph.scan import Slice, read_events
+from roilake.graph.spill import micros
 from roilake.job import JobResult, Recorder, main, recorded
 from roilake.lake import TABLES, Lake, Make
 from roilake.models import makes_interests
@@ -55,7 +57,7 @@ def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
     after it, if any of its models makes vectors. Nodes without an event before a window's start have no row for it."""
     with recorded(lake, config, ds, JOB) as record, _folder(record) as folder:
         instants = tuple(sorted({window.as_of for window in night_windows(lake, config, ds)}))
-        starts = tuple(offsets(_node_counts(record, ds)))
+        starts = tuple(_number_nodes(record, ds, folder))
         night = Night(ds, instants, starts, Blocks(folder, starts[-1]))
         last = last_model(lake, config, ds)
         if last is not None and not makes_interests(last.config["kind"]):
@@ -84,45 +86,55 @@ def _folder(record: Recorder) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _node_counts(record: Recorder, ds: date) -> list[int]:
-    ids = record.lake.to_arrow("node_ids", record.pin("node_ids"), columns=["node_type", "id", "ds"])
-    ids = ids.filter(pc.less_equal(ids["ds"], pa.scalar(ds)))
-    return [int(pc.sum(pc.equal(ids["node_type"], kind)).as_py() or 0) for kind in NODE_TYPES]
+def _number_nodes(record: Recorder, ds: date, folder: Path) -> list[int]:
+    """Lay out the index of keys; number of the first node of each type, and of all."""
+    ids = record.lake.to_arrow("node_ids", record.pin("node_ids"), columns=["node_type", "key", "id", "ds"])
+    write_keys(folder, ids)  # of later nights too, which a rerun finds: only all of them together are dense
+    known = ids.filter(pc.less_equal(ids["ds"], pa.scalar(ds)))
+    last = [pc.max(known.filter(pc.equal(known["node_type"], kind))["id"]).as_py() for kind in NODE_TYPES]
+    return offsets([0 if number is None else number + 1 for number in last])
 
 
 def _count_events(record: Recorder, night: Night) -> int:
-    """Events of each node before each instant, into ``events``: [instants, R] a block. Returns their sum."""
-    known = F.col("ds") <= F.lit(night.ds)
-    by_id = indexed(record.read("events").where(known), F.broadcast(record.read("node_ids").where(known)))
-    days = F.array(*(F.lit(instant) for instant in night.instants))
-    bucket = F.size(F.filter(days, lambda day: day.cast("timestamp") <= F.col("time")))
-    nodes = F.array_compact(F.array(*(_numbered(kind, start) for kind, start in night.first.items())))
-    counts = (
-        by_id.select(bucket.alias("bucket"), F.explode(nodes).alias("node")).groupBy("bucket", "node").count()
+    """Events of each node before each instant, into ``events``: [instants, R] a block. Returns their sum.
+
+    A task per core, for each holds a count for every node and instant."""
+    files = record.lake.active_files("events", record.pin("events"))
+    known = [file for file in files if file.partition["ds"] <= str(night.ds)]
+    spark = record.lake.spark.sparkContext
+    tasks = plan_slices(
+        [f.path for f in known], -(-sum(f.rows for f in known) // spark.defaultParallelism) or 1
     )
-    by_block = counts.withColumn("block", F.floor(F.col("node") / ROWS)).repartition("block")
-
-    def save(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        yield pa.RecordBatch.from_pydict({"rows": [_save_counts(night, list(batches))]})
-
-    return sum(row["rows"] for row in by_block.mapInArrow(save, "rows long").collect())
-
-
-def _numbered(kind: str, start: int) -> Column:
-    return F.when(F.col(kind) >= 0, F.col(kind) + F.lit(start))
+    counted = (
+        spark.parallelize(list(enumerate(tasks)), max(1, len(tasks))).map(partial(_count, night)).collect()
+    )
+    night.blocks.runner(record.lake.spark)(partial(_add_counts, night, len(tasks)), night.blocks.numbers)
+    return sum(counted)
 
 
-def _save_counts(night: Night, batches: Sequence[pa.RecordBatch]) -> int:
-    if not batches:
-        return 0
-    table = pa.Table.from_batches(batches)
-    blocks, buckets, nodes, counts = (table[name].to_numpy() for name in ("block", "bucket", "node", "count"))
-    for block in np.unique(blocks):
-        mine = blocks == block
-        events = np.zeros((len(night.instants) + 1, night.blocks.rows(block)), np.int64)
-        events[buckets[mine], nodes[mine] - block * ROWS] = counts[mine]
-        night.blocks.save("events", block, np.cumsum(events, axis=0)[: len(night.instants)])
-    return int(counts.sum())
+def _count(night: Night, task: tuple[int, Sequence[Slice]]) -> int:
+    """Events of each node between two instants, of some slices of the events."""
+    number, slices = task
+    blocks = night.blocks
+    index = {kind: KeyIndex(blocks.folder / "keys" / kind) for kind in NODE_TYPES}
+    count = np.zeros((len(night.instants) + 1, blocks.num_nodes), np.int32)
+    for events in itertools.chain.from_iterable(read_events(part, NODE_TYPES) for part in slices):
+        between_N = np.searchsorted(micros(night.instants), events.time_N, side="right")
+        for kind, start, end in zip(NODE_TYPES, night.starts, night.starts[1:], strict=False):
+            column = events.columns[kind]
+            node_N = np.append(index[kind].find(column.keys), np.int32(-1))[column.codes_N]
+            known_N = (node_N >= 0) & (node_N < end - start)
+            np.add.at(count, (between_N[known_N], start + node_N[known_N]), 1)
+    for block in blocks.numbers:
+        blocks.save(f"events-{number}", block, count[:, block * ROWS : (block + 1) * ROWS])
+    return int(count.sum(dtype=np.int64))
+
+
+def _add_counts(night: Night, tasks: int, block: int) -> None:
+    count = np.zeros((len(night.instants) + 1, night.blocks.rows(block)), np.int64)
+    for number in range(tasks):
+        count += night.blocks.load(f"events-{number}", block)
+    night.blocks.save("events", block, np.cumsum(count, axis=0)[: len(night.instants)])
 
 
 def _fit(record: Recorder, config: NightConfig, night: Night, run_blocks: Run) -> None:
@@ -196,7 +208,7 @@ def night_rows(night: Night) -> Make:
 
 def _rows(night: Night, number: int, block: int) -> pa.Table:
     units_RD, norms_R = unit_rows(night.blocks.load(f"vectors.{number}", block).astype(np.float64))
-    degree_R = _events(night, number, block)
+    degree_R = night.blocks.load("events", block)[number]
     seen = np.flatnonzero((degree_R > 0) & (norms_R > 0))
     nodes = seen + block * ROWS
     kinds = np.searchsorted(night.starts, nodes, side="right") - 1
@@ -211,13 +223,6 @@ def _rows(night: Night, number: int, block: int) -> pa.Table:
         "degree": pa.array(degree_R[seen], pa.int32()),
     }
     return pa.table(table, schema=TABLES["interest_vectors"].arrow_schema)
-
-
-def _events(night: Night, number: int, block: int) -> NDArray[np.int64]:
-    if not night.blocks.path("events", block).exists():
-        return np.zeros(night.blocks.rows(block), np.int64)
-    events: NDArray[np.int64] = night.blocks.load("events", block)[number]
-    return events
 
 
 if __name__ == "__main__":

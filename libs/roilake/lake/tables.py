@@ -206,7 +206,7 @@ _ALL = (
         as_of date midnight UTC whose past the vector sums up
         node_type string user, query or item
         id int node id
-        vector float[] interest.dim coordinates, unit length
+        vector float[] interest.dim coordinates in 1/1024ths, unit length
         norm float Euclidean length before scaling to unit length
         degree int number of events of the node before as_of""",
     ),
