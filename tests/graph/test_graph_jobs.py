@@ -107,7 +107,7 @@ def check_no_event_from_after(lake: Lake, ds: date) -> None:
     seen = {(row["as_of"], row["node_type"], row["id"]) for row in rows(lake, "interest_vectors", ds=ds)}
     from_type = {(row["as_of"], row["edge_type"].split("_")[0], row["src"]) for row in edges}
     assert from_type <= seen
-    for row in rows(lake, "interest_vectors", ds=ds):  # of unit length before coordinates were rounded to 1/1024
+    for row in rows(lake, "interest_vectors", ds=ds):  # of unit length, then rounded to 1/1024
         vector = np.array(row["vector"])
         assert abs(np.linalg.norm(vector) - 1) < 0.5 / 1024 * len(vector) ** 0.5 + 1e-6
         assert (vector * 1024 == np.rint(vector * 1024)).all()
