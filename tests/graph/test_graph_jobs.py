@@ -204,7 +204,7 @@ def check_carried(lake: Lake) -> None:
                 total, mean = total + weight, mean + weight * of_type[neighbour]
     expected = known["user"][0] + mean / total
     found = vectors[NEXT + timedelta(days=1), "user", 0]["vector"]
-    assert np.allclose(found, expected / np.linalg.norm(expected), atol=1e-5)
+    assert np.allclose(found, expected / np.linalg.norm(expected), atol=0.51 / 1024)
 
 
 def test_no_events_at_all_says_why(lake: Lake, make_night: Callable[..., NightConfig]) -> None:
