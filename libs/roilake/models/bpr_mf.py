@@ -19,17 +19,19 @@ class Options(BaseOptions):
     epochs: int = Field(100, ge=1)
     learning_rate: float = Field(0.05, gt=0)
     penalty: float = Field(0.02, ge=0)
+    popularity: float = Field(0.5, ge=0)
 
 
 class Model(MatrixModel):
-    """score(u, i) = <p_u, q_i> + b_i + ln n_i, by stochastic ascent on the sum over (u, i seen, j not seen) of
+    """score(u, i) = <p_u, q_i> + b_i + popularity ln n_i, by stochastic ascent on the sum over (u, i seen, j not) of
 
         ln sigmoid(<p_u, q_i> + b_i - <p_u, q_j> - b_j)
         - penalty (|p_u|^2 + |q_i|^2 + |q_j|^2 + b_i^2 + b_j^2)
 
-    `implicit` draws j in proportion to its number of users n_j, not uniformly as Rendle does: so the best <p_u, q_i> +
-    b_i is ln P(i | u) - ln n_i up to a constant of u, and ln n_i is added again (the logQ correction of sampled
-    losses; ours here). Without it the model ranks by surprise, below popularity.
+    `implicit` draws j in proportion to its number of users n_j, not uniformly as Rendle does: the best <p_u, q_i> + b_i
+    is then ln P(i | u) - ln n_i up to a constant of u. So ln n_i is added again (the logQ correction of sampled losses;
+    ours here), half of it, for the penalty keeps the model from learning all that the draw takes away. Without it the
+    model ranks below popularity.
 
     On one thread: with more, `implicit`'s updates race and no two runs are equal.
     """
@@ -48,7 +50,6 @@ class Model(MatrixModel):
         model.fit(seen_UI, show_progress=False)
         user_UD, item_ID = np.array(model.user_factors), np.array(model.item_factors)
         _, users_I = degrees(seen_UI)
-        item_ID[:, -1] += np.log(
-            np.maximum(users_I, 0.5)
-        )  # the last factor is the bias; the users' there is 1
+        # The last factor is the bias; the users' there is 1.
+        item_ID[:, -1] += self.options.popularity * np.log(np.maximum(users_I, 0.5))
         return Factors(user_UD, item_ID)

@@ -25,7 +25,7 @@ class Options(BaseOptions):
     layers: int = Field(3, ge=0)
     epochs: int = Field(100, ge=1)
     learning_rate: float = Field(0.05, gt=0)
-    temperature: float = Field(0.25, gt=0)
+    temperature: float = Field(0.15, gt=0)
     negatives: int = Field(1024, ge=1)
 
 
