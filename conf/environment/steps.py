@@ -17,7 +17,7 @@ from supplies import HERE, ROOT, Run
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 SPARK_JARS = VENV / "lib" / "python3.11" / "site-packages" / "pyspark" / "jars"
-KERNELS = tuple(ROOT / "libs" / "roilake" / room for room in ("roi", "graph", "scoring"))
+LIBS = ROOT / "libs" / "roilake"
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,8 @@ def install_project(run: Run) -> None:
 
 
 def compile_kernels(run: Run) -> None:
-    """The shared libraries of the ROI, the graph and the top-K kernel, beside their sources."""
-    for room in KERNELS:
-        run([PYTHON, "-m", f"roilake.{room.name}.build_kernel"])
+    """The shared libraries of all rooms' C kernels, beside their sources."""
+    run([PYTHON, "-m", "roilake.native"])
 
 
 def _install(run: Run, *arguments: str | Path) -> None:
@@ -105,7 +104,7 @@ STEPS = (
     Step("roilake", (ROOT / "pyproject.toml",), install_project, "check pyproject.toml"),
     Step(
         "kernels",
-        tuple(sorted(file for room in KERNELS for file in (*room.glob("*.[ch]"), room / "build_kernel.py"))),
+        tuple(sorted((*LIBS.glob("native.py"), *LIBS.glob("*/*.[ch]")))),
         compile_kernels,
         "look for the first `error:` in the log; the kernel needs gcc 9 or later",
     ),

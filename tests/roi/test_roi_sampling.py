@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from roilake import native
 from roilake.errors import RoilakeError
-from roilake.roi import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout, build_kernel, kernel
+from roilake.roi import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout, kernel
 from roilake.roi.kernel import Asked, Lists, expand
 from roilake.roi.store import NODE_TYPES, RoiStore
 from tests.roi import reference
@@ -100,25 +103,32 @@ def test_uniform_draws_are_even_and_follow_the_seed() -> None:
     assert np.abs(np.bincount(first.ravel(), minlength=8) - 500).max() < 4.5 * np.sqrt(4000 / 8 * 7 / 8)
 
 
-def test_a_stale_or_missing_library_is_named_with_its_remedy(
-    monkeypatch: pytest.MonkeyPatch, tmp_path
+def test_a_stale_or_missing_library_is_named_with_its_remedy(tmp_path: Path) -> None:
+    source = tmp_path / "room" / "kernel.c"
+    source.parent.mkdir()
+    source.write_text("#include <stdint.h>\nint64_t kernel_source(void) { return KERNEL_SOURCE; }")
+    with pytest.raises(
+        RoilakeError, match=r"room kernel: libroom.so cannot be loaded .*run: python -m roilake.native"
+    ):
+        native.load(source)
+    native.build(source)
+    native.load(source)
+    source.write_text(source.read_text() + "\n")
+    with pytest.raises(
+        RoilakeError, match=r"libroom.so is older than kernel.c; run: python -m roilake.native"
+    ):
+        native.load(source)
+
+
+def test_a_compiler_that_is_missing_or_complains_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(kernel, "LIBRARY", tmp_path / "libroi.so")
-    with pytest.raises(RoilakeError, match=r"cannot be loaded .*build_kernel"):
-        kernel._library.__wrapped__()
-    build_kernel.build(tmp_path / "libroi.so")
-    monkeypatch.setattr(kernel, "source_digest", lambda: 1)
-    with pytest.raises(RoilakeError, match=r"older than kernel.c; run: python -m roilake.roi.build_kernel"):
-        kernel._library.__wrapped__()
-
-
-def test_a_compiler_that_is_missing_or_complains_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    source = tmp_path / "kernel.c"
+    source.write_text("int x = ;")
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(RoilakeError, match="no C compiler 'no-such-compiler'; apt-get install gcc"):
-        build_kernel.build(tmp_path / "libroi.so")
+        native.build(source)
     monkeypatch.setenv("CC", "cc")
-    monkeypatch.setattr(build_kernel, "SOURCE", tmp_path / "empty.c")
-    (tmp_path / "empty.c").write_text("int x = ;")
     with pytest.raises(RoilakeError, match="error: expected expression"):
-        build_kernel.build(tmp_path / "libroi.so")
+        native.build(source)
     assert not list(tmp_path.glob("*.so")) and not list(tmp_path.glob("*.tmp"))

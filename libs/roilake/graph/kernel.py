@@ -9,14 +9,15 @@ import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from roilake import native
-from roilake.graph.build_kernel import LIBRARY, source_digest
 
+SOURCE = Path(__file__).with_name("kernel.c")
 Bytes = NDArray[np.uint8]
 Ids = NDArray[np.int32]
 Longs = NDArray[np.int64]
@@ -192,7 +193,7 @@ _long = ctypes.c_int64
 @cache
 def _library() -> ctypes.CDLL:
     """Load the kernel once a process. Raises RoilakeError when it is missing or older than its source."""
-    library = native.load("graph", source_digest(), LIBRARY, "run: python -m roilake.graph.build_kernel")
+    library = native.load(SOURCE)
     for name in ("records_fill", "records_gather", "records_pairs", "lists_merge"):
         getattr(library, name).restype = ctypes.c_int64
     return library

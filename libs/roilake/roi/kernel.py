@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from roilake import native
-from roilake.roi.build_kernel import LIBRARY, source_digest
 
+SOURCE = Path(__file__).with_name("kernel.c")
 SAMPLERS = {"roi": 0, "weighted": 1, "uniform": 2}
 INSTRUCTION_SETS = ("plain C", "AVX2", "AVX512-VNNI")
 LANES = 32  # vectors are padded with zeros to a multiple of this
@@ -104,6 +105,6 @@ def _check(neighbours: NDArray, relevance: NDArray, dim: int, focal_dim: int, en
 @cache
 def _library() -> ctypes.CDLL:
     """Load the kernel once a process. Raises RoilakeError when it is missing or older than its source."""
-    library = native.load("ROI", source_digest(), LIBRARY, remedy="run: python -m roilake.roi.build_kernel")
+    library = native.load(SOURCE)
     library.roi_expand.argtypes = (ctypes.c_void_p, ctypes.c_int)
     return library

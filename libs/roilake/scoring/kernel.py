@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from torch import Tensor
 from roilake import native
 from roilake.errors import MetricError
 
+SOURCE = Path(__file__).with_name("kernel.c")
 SPARE = 128  # places of a buffer beyond 2 k: two of the kernel's groups
 
 
@@ -100,11 +102,7 @@ def _check(problem: int) -> None:
 @cache
 def _library() -> ctypes.CDLL:
     """Load the kernel once a process. Raises RoilakeError when it is missing or older than its source."""
-    from roilake.scoring.build_kernel import LIBRARY, source_digest  # that module is also a command
-
-    library = native.load(
-        "top-K", source_digest(), LIBRARY, remedy="run: python -m roilake.scoring.build_kernel"
-    )
+    library = native.load(SOURCE)
     library.topk_finish.restype = None
     library.topk_count.argtypes = (ctypes.c_void_p,) * 5
     return library
