@@ -174,7 +174,9 @@ def test_the_second_night_selects_by_the_vectors_of_the_first_ones_model(nights:
             if neighbour < len(vectors) and vectors[neighbour].any():
                 total, weighted = total + weight, weighted + weight * vectors[neighbour]
     expected = known["user"][7] + weighted / total
-    assert np.allclose(found["vector"], expected / np.linalg.norm(expected), atol=1e-5)
+    step = 1 / 1024  # what the table keeps; the arithmetic itself is right to 1e-5
+    off = np.abs(np.array(found["vector"]) - expected / np.linalg.norm(expected))
+    assert off.max() <= step / 2 + 1e-5
 
 
 def test_the_second_night_starts_from_the_weights_of_the_first(nights: Nights) -> None:

@@ -274,6 +274,8 @@ class NightConfig(Strict):
 
     @model_validator(mode="after")
     def _gates_name_what_there_is(self) -> NightConfig:
+        if self.default_model not in self.models:
+            return self  # ``jobs.run_night.check`` names that first
         cuts = tuple(self.evaluation.slices)
         slices = (*SLICES, f"minus {self.default_model}", *(f"{cut}=VALUE" for cut in cuts))
         for place, bound in enumerate(self.gates.bounds):
