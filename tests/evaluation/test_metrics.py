@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
 from torchmetrics.functional.classification import binary_calibration_error
 
 from roilake.errors import MetricError
@@ -118,3 +119,15 @@ def test_one_class_or_nothing_is_nan() -> None:
     assert np.isnan(m.calibration_ratio([0], [0.3]))
     assert np.isnan(m.log_loss([], []))
     assert np.isnan(m.auc([0, 1], [0.1, 0.2], [1.0, 0.0]))
+
+
+def test_the_calibration_curve_is_scikit_learns() -> None:
+    draw = np.random.default_rng(3)
+    probabilities = draw.random(2000)
+    labels = (draw.random(2000) < probabilities**2).astype(float)
+    curve = m.calibration_curve(labels, probabilities, bins=10)
+    observed, predicted = calibration_curve(labels, probabilities, n_bins=10)
+    assert sum(each.n for each in curve) == 2000
+    assert np.allclose(
+        [(each.predicted, each.observed) for each in curve], np.c_[predicted, observed], atol=1e-12
+    )

@@ -33,11 +33,6 @@ class Labelled:
     scores: Array
     weights: Array
 
-    @property
-    def both_classes(self) -> bool:
-        positive = self.weights @ self.labels
-        return bool(positive > 0 and self.weights.sum() - positive > 0)
-
     @cached_property
     def steps(self) -> Steps:
         """The rows by distinct score; sorted once for all metrics."""

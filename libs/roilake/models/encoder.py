@@ -55,10 +55,6 @@ class FieldEncoder(nn.Module):
             if table.padding_idx is not None:
                 nn.init.zeros_(table.weight[table.padding_idx : table.padding_idx + 1])
 
-    @property
-    def num_fields(self) -> int:
-        return 4 + len(self.categories)
-
     def forward(self, features: TypeFeatures, ids_N: Tensor | None = None) -> Tensor:
         """Fields [N, K, D] of the nodes ``ids_N`` (all nodes of the type if None)."""
         return torch.stack(self.fields(features, ids_N), dim=1)

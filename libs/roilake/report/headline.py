@@ -7,7 +7,7 @@ from collections import Counter
 from roilake.report.changes import Change, changes, moved_with, slice_changes
 from roilake.report.contents import Contents
 from roilake.report.costs import times
-from roilake.report.night import Night, Row
+from roilake.report.night import Night
 from roilake.report.slices import group_and_value, is_slice
 from roilake.report.standing import best_other, lead, main_metrics, metric_names, value
 from roilake.report.words import direction, duration, label, listed, number, plural, signed
@@ -114,11 +114,6 @@ def attention(contents: Contents) -> str:
     if not found:
         return "Nothing else needs attention."
     return f"To look at: {'; '.join(found[:3])}."
-
-
-def failed_gates(night: Night) -> list[Row]:
-    """Gates that did not pass."""
-    return [gate for gate in night.gates if not gate["passed"]]
 
 
 def _failed(contents: Contents) -> list[str]:
