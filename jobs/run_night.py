@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
+from typing import Any
 
 from jobs import (
     build_graph,
@@ -17,35 +18,42 @@ from jobs import (
     train_models,
 )
 from roilake import models
-from roilake.config import NightConfig
+from roilake.config import Night, NightConfig
 from roilake.errors import ConfigError
 from roilake.job import JobResult
 from roilake.lake import Lake
 from roilake.roi import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
 
-Job = Callable[[Lake, NightConfig, date], JobResult]
+Job = Callable[[Lake, Any, date], JobResult]
 
-JOBS: tuple[Job, ...] = (
-    ingest_events.run,
-    build_graph.run,
-    build_requests.run,
-    embed_interests.run,
-    build_rois.run,
-    train_models.run,
-    score_requests.run,
-    evaluate_models.run,
-    publish_night.run,
-)
+JOBS: dict[type[Night], tuple[Job, ...]] = {
+    NightConfig: (
+        ingest_events.run,
+        build_graph.run,
+        build_requests.run,
+        embed_interests.run,
+        build_rois.run,
+        train_models.run,
+        score_requests.run,
+        evaluate_models.run,
+        publish_night.run,
+    ),
+}
 
 
-def run(lake: Lake, config: NightConfig, ds: date) -> list[JobResult]:
+def run(lake: Lake, config: Night, ds: date) -> list[JobResult]:
     """The results of the night's jobs, in order. The first that fails ends the night; nothing is published then."""
-    return [job(lake, config, ds) for job in JOBS]
+    return [job(lake, config, ds) for job in JOBS[type(config)]]
 
 
-def check(config: NightConfig) -> None:
+def check(config: Night) -> None:
     """What later jobs would stumble over, before the first one starts. Raises ConfigError for a default model that is
     not among the models, a model's unknown kind or option, and hops that lead nowhere."""
+    if isinstance(config, NightConfig):
+        _check_graph(config)
+
+
+def _check_graph(config: NightConfig) -> None:
     if config.default_model not in config.models:
         known = ", ".join(config.models) or "none"
         raise ConfigError(

@@ -126,7 +126,7 @@ def test_no_event_up_to_the_night_is_one_clear_error(
 
 def test_a_later_night_without_new_events_says_why(lonely: tuple[Lake, dict[str, Any], str]) -> None:
     """Nobody came, and with windows of a day there is nothing to judge by: the night before stays published."""
-    lake, config = lonely[0], load_config(Path(lonely[0].path).parent / "night.yaml")
+    lake, config = lonely[0], load_config(Path(lonely[0].path).parent / "night.yaml", NightConfig)
     with pytest.raises(AuditError, match="test metrics, at least 1 is needed") as caught:
         run_night.run(lake, config, DS + timedelta(days=1))
     assert "\n" not in str(caught.value)

@@ -61,7 +61,7 @@ def run_nights(spark: SparkSession, folder: Path) -> Nights:
     tree["models"] = {name: tree["models"][name] for name in MODELS}
     tree |= {"training": {"epochs": 1}, "scoring": {"top_k": 20}}
     (folder / "night.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
-    config = load_config(folder / "night.yaml")
+    config = load_config(folder / "night.yaml", NightConfig)
     lake = Lake.open(spark, folder / "lake", create=True)
     found = Nights(lake, config, [], [], [])
     for ds in (FIRST, SECOND, SECOND):

@@ -123,13 +123,13 @@ def _mendable() -> Iterator[None]:
 def _run_night(ds_text: str, conf: Path, folder: Path, profile: Path | None, started: float) -> bool:
     """Whether the night was published."""
     from jobs import run_night
-    from roilake.config import load_config
+    from roilake.config import Night, load_config
     from roilake.errors import AuditError, ConfigError
     from roilake.job import make_run, parse_ds
     from roilake.lake import Lake, check_folder, spark_session
     from roilake.report import night_summary, print_summary, to_json
 
-    ds, config = parse_ds(ds_text), load_config(conf)
+    ds, config = parse_ds(ds_text), load_config(conf, Night)
     checked = check_folder(folder, create=True)
     try:
         run_night.check(config)

@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from roilake import __version__
-from roilake.config import NightConfig, load_config
+from roilake.config import Night, load_config
 from roilake.errors import AuditError, ConfigError, RoilakeError
 from roilake.lake import TABLES, Lake, Make, Run, TaskFiles, check_folder, spark_session
 
@@ -149,7 +149,7 @@ class Recorder:
 
 
 @contextmanager
-def recorded(lake: Lake, config: NightConfig, ds: date, job: str) -> Iterator[Recorder]:
+def recorded(lake: Lake, config: Night, ds: date, job: str) -> Iterator[Recorder]:
     """Measure a job and write its row in ``runs``: status ``succeeded``, or ``failed`` when an audit fails.
     Any other error leaves no row, so that bad input writes nothing."""
     record = Recorder(lake, make_run(config, ds, job), time.monotonic())
@@ -163,7 +163,7 @@ def recorded(lake: Lake, config: NightConfig, ds: date, job: str) -> Iterator[Re
     record.progress(f"done: {record.rows_in:,} rows in, {record.rows_out:,} out")
 
 
-def make_run(config: NightConfig, ds: date, job: str) -> Run:
+def make_run(config: Night, ds: date, job: str) -> Run:
     """The identity of a run: the same for the same config, night and code."""
     revision = code_revision()
     run_id = hashlib.sha256(f"{config.digest()} {ds} {revision}".encode()).hexdigest()[:12]
@@ -205,7 +205,7 @@ def main(run: Callable[..., JobResult], **options: Callable[[str], Any]) -> None
     args = parser.parse_args()
     try:
         chosen = {name: parse(getattr(args, name)) for name, parse in options.items()}
-        ds, config = parse_ds(args.ds), load_config(args.conf)
+        ds, config = parse_ds(args.ds), load_config(args.conf, get_type_hints(run)["config"])
         folder = check_folder(args.lake, create=True)
         spark = spark_session(run.__module__, profile=args.profile)
         print(run(Lake.open(spark, folder, create=True), config, ds, **chosen).to_json(), flush=True)

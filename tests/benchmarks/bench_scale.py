@@ -38,7 +38,7 @@ SMALLEST = 1_000_000
 def main() -> None:
     args = _arguments()
     edges = expand_events.parse_edges(args.edges)
-    config = load_config(ROOT / "conf" / "nights" / "expanded.yaml")
+    config = load_config(ROOT / "conf" / "nights" / "expanded.yaml", NightConfig)
     with _session(args.cores, args.memory) as (spark, local):
         figures = measure(spark, config, sizes(edges), Path(args.folder), local, sql=not args.no_sql)
     print(

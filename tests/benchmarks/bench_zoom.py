@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from jobs import build_graph, build_requests, build_rois, embed_interests, ingest_events
-from roilake.config import ModelConfig, NightConfig, RoiConfig, load_config
+from roilake.config import GraphModelConfig, NightConfig, RoiConfig, load_config
 from roilake.lake import Lake, check_folder, spark_session
 from tests.benchmarks.zoom_curves import Curve, Judge, Point, learn, open_night
 
@@ -48,7 +48,7 @@ class Variant:
     role: str  # "zoomer", "baseline", "ablation" or "reference"
     sampler: str
     fanout: int
-    model: ModelConfig
+    model: GraphModelConfig
     hops: int = 1
 
     @property
@@ -58,8 +58,8 @@ class Variant:
 
 def model(
     kind: str, loss: str = "softmax", learning_rate: float | None = None, **options: Any
-) -> ModelConfig:
-    return ModelConfig.model_validate(
+) -> GraphModelConfig:
+    return GraphModelConfig.model_validate(
         {"kind": kind, "options": options, "loss": loss, "learning_rate": learning_rate}
     )
 
@@ -71,7 +71,7 @@ class Table:
     variants: list[Variant] = field(default_factory=list)
 
     def add(
-        self, role: str, sampler: str, fanout: int, config: ModelConfig, label: str = "", hops: int = 1
+        self, role: str, sampler: str, fanout: int, config: GraphModelConfig, label: str = "", hops: int = 1
     ) -> None:
         name = f"{config.kind}{label} {sampler} {fanout}" + (" x 2 hops" if hops == 2 else "")
         self.variants.append(Variant(name, role, sampler, fanout, config, hops))
@@ -80,7 +80,7 @@ class Table:
 def compared(fanouts: Sequence[int]) -> list[Variant]:
     """Every variant that is measured."""
     table = Table()
-    best = load_config("conf/nights/lastfm_tags.yaml").models["zoomer"]
+    best = load_config("conf/nights/lastfm_tags.yaml", NightConfig).models["zoomer"]
     for fanout in fanouts:
         table.add("zoomer", "roi", fanout, best)
         for kind in ("graphsage", "gat"):
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench/zoom.json"))
     args = parser.parse_args()
     wanted = [variant for variant in compared(args.fanouts) if args.only in variant.name]
-    base = load_config("conf/nights/lastfm_tags.yaml")
+    base = load_config("conf/nights/lastfm_tags.yaml", NightConfig)
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory(prefix="bench-zoom-") as folder:
         lake = prepare(Path(folder), base)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from roilake.config import load_config
+from roilake.config import NightConfig, load_config
 from tests.benchmarks import bench_scale
 
 
 def test_tiny_graphs_are_measured_and_spark_sql_agrees(spark: SparkSession, tmp_path: Path) -> None:
-    config = load_config(bench_scale.ROOT / "conf" / "nights" / "expanded.yaml")
+    config = load_config(bench_scale.ROOT / "conf" / "nights" / "expanded.yaml", NightConfig)
     figures = bench_scale.measure(
         spark, config, [2_000, 8_000], tmp_path, tmp_path / "local", sql=True, warm_up=1_000
     )

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from roilake.config import ModelConfig, NightConfig
+from roilake.config import GraphModelConfig, NightConfig
 from roilake.evaluation.draws import draw_negatives
 from roilake.evaluation.metrics import auc
 from roilake.feed import Prefetch, Vocabulary, files_of, read_nodes
@@ -129,7 +129,7 @@ def learn(
     name: str,
     data: TrainingData,
     config: NightConfig,
-    model: ModelConfig,
+    model: GraphModelConfig,
     judges: dict[str, Judge],
     args: Namespace,
 ) -> Curve:

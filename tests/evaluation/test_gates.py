@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from roilake.config import load_config
+from roilake.config import NightConfig, load_config
 from roilake.errors import ConfigError
 from roilake.evaluation import auc
 from roilake.evaluation.bounds import Measured, check_bounds
@@ -163,7 +163,7 @@ def test_bad_gates_are_refused_with_file_and_key(
         tree["gates"] = "gates.yaml"
     (tmp_path / "night.yaml").write_text(yaml.safe_dump(tree))
     with pytest.raises(ConfigError, match=re.escape(message)) as caught:
-        load_config(tmp_path / "night.yaml")
+        load_config(tmp_path / "night.yaml", NightConfig)
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -173,13 +173,13 @@ def test_gates_in_a_file_of_their_own_count_in_the_digest(tmp_path: Path) -> Non
     digests = set()
     for least in (0.5, 0.6):
         (tmp_path / "gates.yaml").write_text(f"bounds: [{{metric: auc, minimum: {least}}}]")
-        digests.add(load_config(tmp_path / "night.yaml").digest())
+        digests.add(load_config(tmp_path / "night.yaml", NightConfig).digest())
     assert len(digests) == 2
     (tmp_path / "gates.yaml").write_text("- auc")
     with pytest.raises(
         ConfigError, match=r"gates\.yaml: holds no mapping; start from conf/gates/default\.yaml"
     ):
-        load_config(tmp_path / "night.yaml")
+        load_config(tmp_path / "night.yaml", NightConfig)
 
 
 def test_the_interval_of_shuffled_labels_is_that_of_all_ways_to_deal_them() -> None:

@@ -180,7 +180,7 @@ def test_sizes_that_do_not_divide_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(json.dumps(tree))
     message = r"bad\.yaml: training\.batch_size \(16\) must be a multiple of roi\.shards \(3\)"
     with pytest.raises(ConfigError, match=message):
-        load_config(tmp_path / "bad.yaml")
+        load_config(tmp_path / "bad.yaml", NightConfig)
 
 
 def test_waiting_is_weighed_by_training_time() -> None:

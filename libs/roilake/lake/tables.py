@@ -276,6 +276,77 @@ _ALL = (
         model string name@ds of the model""",
     ),
     _table(
+        "impressions",
+        "What was shown, clicked and bought in the days that a night looks at; a late conversion changes a later "
+        "night's row.",
+        key="ds split impression_id",
+        partitions="ds split labelled shard",
+        written_by="build_impressions",
+        read_by="train_cvr_teacher write_pseudo_labels train_cvr score_conversions evaluate_conversions",
+        columns=f"""{_DS}
+        split string train, validation, test, or random (pairs drawn at random: the entire space)
+        labelled int 1 if the conversion is known: clicked, or drawn at random and logged
+        shard int keyed hash(impression_id) mod impressions.shards
+        impression_id string identity of the impression in its source, or a hash of its whole row
+        time timestamp when it was shown, UTC
+        user string key of the user
+        item string key of the item
+        categories int[] 31-bit hash of each (field, value): user, item, then fields as configured; -1 missing
+        click int? 1 if clicked, 0 if not; null in split random where it is not known
+        conversion int? 1 if converted by the end of the night; null where it cannot be known
+        delay_seconds double? from impression to conversion
+        sampling_rate double probability with which the log kept such a row
+        propensity double? logged probability of the click or exposure, where known""",
+    ),
+    _table(
+        "conversion_truth",
+        "Probabilities behind generated impressions. Only evaluate_conversions may read it.",
+        key="ds impression_id",
+        written_by="build_impressions",
+        read_by="evaluate_conversions",
+        columns=f"""{_DS}
+        impression_id string a row of impressions in split test or random
+        click_probability double probability of a click
+        conversion_probability double probability of a conversion if clicked""",
+    ),
+    _table(
+        "pseudo_labels",
+        "What a teacher says of unclicked impressions, with all that a student learns from.",
+        key="ds teacher impression_id",
+        partitions="ds teacher shard",
+        written_by="write_pseudo_labels",
+        read_by="train_cvr",
+        columns=f"""{_DS}
+        teacher string name of the teacher in the config
+        shard int as in impressions
+        impression_id string a row of impressions in split train, unclicked
+        categories int[] as in impressions
+        sampling_rate double as in impressions
+        propensity double? as in impressions
+        probability double the teacher's probability of a conversion, if clicked
+        disagreement double KL divergence between the teacher's two heads, in nats; 0 for a teacher with one
+        version string name@ds/run_id of the teacher""",
+    ),
+    _table(
+        "cvr_scores",
+        "Probabilities of click and conversion of the impressions that the night judges, by every model.",
+        key="ds model split impression_id",
+        partitions="ds model split",
+        written_by="score_conversions",
+        read_by="evaluate_conversions",
+        columns=f"""{_DS}
+        model string name of the model in the config
+        split string validation, test or random
+        impression_id string a row of impressions
+        user string key of the user
+        item string key of the item
+        pctr double? probability of a click; null for a model that has none
+        pcvr double probability of a conversion, if clicked
+        pctcvr double? probability of a click and a conversion; null for a model without pctr
+        uncertainty double? KL divergence between the model's two heads, in nats; null for a model with one
+        version string name@ds/run_id of the model""",
+    ),
+    _table(
         "metrics",
         "How well each model did, with an interval.",
         key="ds run model split slice metric",

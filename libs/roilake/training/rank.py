@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from roilake.config import ModelConfig, TrainingConfig
+from roilake.config import GraphModelConfig, TrainingConfig
 from roilake.errors import ConfigError
 from roilake.models import TwinTower, build, is_matrix_kind
 from roilake.training.artifacts import Artifacts, warm_start
@@ -25,7 +25,7 @@ class ModelTask:
     """One model to train: ``folder`` takes the result; ``parent`` is the folder of the model to start from."""
 
     name: str
-    config: ModelConfig
+    config: GraphModelConfig
     epochs: int
     folder: str
     checkpoints: str

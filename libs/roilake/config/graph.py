@@ -1,4 +1,4 @@
-"""What a night does, as one frozen, validated tree read from YAML. An unknown or ill-typed key is an error.
+"""What a night of graph models does.
 
 Mapped columns are Spark SQL expressions over the columns of the source, so pointing at new data takes no code:
 ``time: timestamp_seconds(timestamp)`` or ``user: "`user_id:token`"`` (backticks quote odd names).
@@ -6,41 +6,19 @@ Mapped columns are Spark SQL expressions over the columns of the source, so poin
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from roilake.errors import ConfigError, MetricError
+from roilake.config.base import FileSource, Fraction, ModelConfig, Night, Positive, Rate, Strict
+from roilake.errors import MetricError
 from roilake.evaluation.names import LISTED, SLICES, direction, parse
 
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 EdgeType = Literal[
     "user_query", "query_user", "user_item", "item_user", "query_item", "item_query",
     "item_item", "item_item_similar", "query_item_similar", "item_query_similar",
 ]  # fmt: skip
 Hops = tuple[dict[EdgeType, Positive], ...]
-
-
-class Strict(BaseModel):
-    """Base of every config section: frozen, and no key it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Section = TypeVar("Section", bound=Strict)
-
-
-class FileSource(Strict):
-    """Files that Spark reads. ``path`` may be local, ``s3a://...``, ``package://PACKAGE/FILE`` (shipped inside an
-    installed Python package) or ``shared://FILE`` (below ``$ROILAKE_DATA``)."""
-
-    path: str
-    format: Literal["csv", "json", "parquet"]
-    options: dict[str, str] = {}
 
 
 class EventColumns(Strict):
@@ -101,7 +79,7 @@ class SimilarityConfig(Strict):
 
 
 class GraphConfig(Strict):
-    half_life_days: Annotated[float, Field(gt=0)] = 180.0
+    half_life_days: Rate = 180.0
     max_neighbours: Positive = 50
     edges: bool = True
     """Publish ``edges``: every pair, both ways, with its times. Without it a graph has ``adjacency`` only, and its
@@ -124,13 +102,10 @@ class RoiConfig(Strict):
     shards: Positive = 2
 
 
-class ModelConfig(Strict):
-    """``kind`` names a file of ``roilake.models``; ``options`` are validated by that file's ``Options``."""
+class GraphModelConfig(ModelConfig):
+    """A model of ``roilake.models``."""
 
-    kind: str
-    options: dict[str, Any] = {}
     loss: Literal["softmax", "focal"] = "softmax"
-    learning_rate: Annotated[float, Field(gt=0)] | None = None  # default: that of ``training``
 
 
 class TrainingConfig(Strict):
@@ -140,7 +115,7 @@ class TrainingConfig(Strict):
     batch_size: Positive = 512
     positives: Positive = 4
     candidates: Positive = 1024
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-3
+    learning_rate: Rate = 5e-3
     averaging: Fraction = 0.97
     """Models are judged and kept with an exponential average of their weights over steps; 0 keeps the last ones."""
     checkpoint_every: Positive = 200
@@ -198,55 +173,20 @@ class EvaluationConfig(Strict):
         return max((k for kind, k in found if kind in LISTED and k), default=0)
 
 
-class Bound(Strict):
-    """What a metric of the night must keep to. ``model``: the default model unless named; ``all`` bounds each model.
-
-    ``not_worse_than: last`` fails when the metric's 95 % interval lies wholly on the worse side of that of the last
-    published night. Nights keep estimates, not outcomes, so nothing is paired. With intervals of equal width and no
-    true change it fails one night in 360 (less where the nights share test days): rare enough to stop a night for.
-    What is asked changes too, though: where all models move alike, bound a difference instead. On slice
-    ``minus DEFAULT_MODEL`` (another model minus the default one, paired) it is worse for the other to come closer.
-    """
-
-    metric: str
-    model: str | None = None
-    split: Literal["validation", "test"] = "test"
-    slice: str = "all"
-    minimum: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    maximum: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    not_worse_than: Literal["last"] | None = None
-
-    @model_validator(mode="after")
-    def _bounds_something(self) -> Bound:
-        if self.minimum is None and self.maximum is None and self.not_worse_than is None:
-            raise ValueError(f"{self.metric} has no bound; add minimum, maximum or not_worse_than: last")
-        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}; change one of them")
-        return self
-
-
-class GatesConfig(Strict):
-    """What must hold, beside the checks of every night, before a night is published."""
-
-    bounds: tuple[Bound, ...] = ()
-
-
-class NightConfig(Strict):
+class NightConfig(Night):
     """All that one night needs beside its ``ds`` and its lake."""
 
-    name: str
+    night: Literal["graph"] = "graph"
     default_model: str = "zoomer"
-    seed: int = 0
     source: SourceConfig
     windows: WindowsConfig = WindowsConfig()
     graph: GraphConfig = GraphConfig()
     interest: InterestConfig = InterestConfig()
     roi: RoiConfig = RoiConfig()
-    models: dict[str, ModelConfig]
+    models: dict[str, GraphModelConfig]
     training: TrainingConfig = TrainingConfig()
     scoring: ScoringConfig = ScoringConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    gates: GatesConfig = GatesConfig()
 
     @model_validator(mode="after")
     def _shards_divide(self) -> NightConfig:
@@ -294,49 +234,3 @@ class NightConfig(Strict):
                     f"gates.bounds.{place}.not_worse_than: {bound.metric} has no better side; set a minimum or maximum"
                 )
         return self
-
-    def digest(self) -> str:
-        """Hash of the whole config. The order of entries counts, for that of edge types lays out the ROIs."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
-
-
-def load_config(path: str | Path) -> NightConfig:
-    """Read and validate a night's YAML. ``gates`` may name a YAML file, relative to that of the night. Raises
-    ConfigError with file, key and what to do."""
-    tree = _read_mapping(Path(path), "start from conf/nights/movielens.yaml")
-    if isinstance(tree.get("gates"), str):
-        tree["gates"] = load_gates(Path(path).parent / tree["gates"])
-    return _validated(NightConfig, tree, path)
-
-
-def load_gates(path: str | Path) -> GatesConfig:
-    """Read and validate a YAML file of bounds, as ``load_config`` does a night's."""
-    return _validated(GatesConfig, _read_mapping(Path(path), "start from conf/gates/default.yaml"), path)
-
-
-def _read_mapping(path: Path, hint: str) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: holds no mapping; {hint}")
-    return tree
-
-
-def _validated(kind: type[Section], tree: dict[str, Any], path: str | Path) -> Section:
-    try:
-        return kind.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_problem(error)}") from error
-
-
-def _first_problem(error: ValidationError) -> str:
-    first, rest = error.errors()[0], error.error_count() - 1
-    key = ".".join(str(part) for part in first["loc"])
-    hint = "remove it or correct its spelling" if first["type"] == "extra_forbidden" else first["msg"]
-    more = f" (and {rest} more)" if rest else ""
-    if not key:  # a check that spans sections names its keys itself
-        return first["msg"].removeprefix("Value error, ") + more
-    problem = "unknown key" if first["type"] == "extra_forbidden" else "bad value"
-    return f"{problem} {key!r}: {hint}{more}"

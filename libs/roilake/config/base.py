@@ -1,0 +1,81 @@
+"""What the configs of all kinds of nights share: strict sections, files, bounds that decide on publication."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+class Strict(BaseModel):
+    """Base of every config section: frozen, and no key it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileSource(Strict):
+    """Files that Spark reads. ``path`` may be local, ``s3a://...``, ``package://PACKAGE/FILE`` (shipped inside an
+    installed Python package) or ``shared://FILE`` (below ``$ROILAKE_DATA``)."""
+
+    path: str
+    format: Literal["csv", "json", "parquet", "text"]
+    options: dict[str, str] = {}
+
+
+class Bound(Strict):
+    """What a metric of the night must keep to. ``model``: the default model unless named; ``all`` bounds each model.
+
+    ``not_worse_than: last`` fails when the metric's 95 % interval lies wholly on the worse side of that of the last
+    published night. Nights keep estimates, not outcomes, so nothing is paired. With intervals of equal width and no
+    true change it fails one night in 360 (less where the nights share test days): rare enough to stop a night for.
+    What is asked changes too, though: where all models move alike, bound a difference instead. On slice
+    ``minus DEFAULT_MODEL`` (another model minus the default one, paired) it is worse for the other to come closer.
+    """
+
+    metric: str
+    model: str | None = None
+    split: Literal["validation", "test"] = "test"
+    slice: str = "all"
+    minimum: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    maximum: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    not_worse_than: Literal["last"] | None = None
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> Bound:
+        if self.minimum is None and self.maximum is None and self.not_worse_than is None:
+            raise ValueError(f"{self.metric} has no bound; add minimum, maximum or not_worse_than: last")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}; change one of them")
+        return self
+
+
+class GatesConfig(Strict):
+    """What must hold, beside the checks of every night, before a night is published."""
+
+    bounds: tuple[Bound, ...] = ()
+
+
+class Night(Strict):
+    """What every night's config has."""
+
+    name: str
+    default_model: str
+    seed: int = 0
+    gates: GatesConfig = GatesConfig()
+
+    def digest(self) -> str:
+        """Hash of the whole config. The order of entries counts, for that of edge types lays out the ROIs."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+class ModelConfig(Strict):
+    """``kind`` names a file of models; ``options`` are validated by that file's ``Options``."""
+
+    kind: str
+    options: dict[str, Any] = {}
+    learning_rate: Rate | None = None  # default: that of ``training``
