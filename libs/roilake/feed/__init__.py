@@ -1,6 +1,8 @@
 """A pinned version of the lake's tables as equal, seeded shards of tensors. The only room that knows petastorm."""
 
 from roilake.feed.features import FeatureStore, files_of, read_nodes
+from roilake.feed.impression_rows import ImpressionRows
+from roilake.feed.impressions import ImpressionFeed
 from roilake.feed.prefetch import Prefetch
 from roilake.feed.requests import RequestFeed
 from roilake.feed.rows import RequestRows, read_items, read_requests
@@ -8,6 +10,8 @@ from roilake.feed.vocabulary import Vocabulary
 
 __all__ = [
     "FeatureStore",
+    "ImpressionFeed",
+    "ImpressionRows",
     "Prefetch",
     "RequestFeed",
     "RequestRows",

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from roilake.errors import ConfigError
 from roilake.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch, TypeFeatures
 from roilake.models.graph_tower import GraphTower
 from roilake.models.matrix import Factors, Fitted, MatrixModel, Progress, interactions, load_fitted
+from roilake.models.options import validated
 from roilake.models.tower import TwinTower
 from roilake.roi.layout import RoiLayout
 
@@ -40,7 +41,9 @@ __all__ = [
     "reads_regions",
 ]
 
-_SHARED = {"attention", "batch", "encoder", "graph_tower", "matrix", "sparse", "tower", "tree"}
+_SHARED = {
+    "attention", "batch", "conversion", "encoder", "graph_tower", "matrix", "options", "sparse", "tower", "tree",
+}  # fmt: skip
 
 
 def kinds() -> tuple[str, ...]:
@@ -89,14 +92,7 @@ def fit(kind: str, options: dict[str, Any], seen_UI: sp.csr_matrix, seed: int, p
 
 def check(kind: str, options: dict[str, Any]) -> BaseModel:
     """The options of a model of this kind, validated. Raises ConfigError for an unknown kind or option."""
-    module = _module(kind)
-    try:
-        checked: BaseModel = module.Options.model_validate(options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(module.Options.model_fields) or "none"
-        raise ConfigError(f"models: {kind}: option {key!r}: {first['msg']} (options: {known})") from error
+    checked: BaseModel = validated(_module(kind).Options, kind, options)
     return checked
 
 

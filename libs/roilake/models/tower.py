@@ -10,17 +10,12 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from roilake.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
+from roilake.models.options import Options
 from roilake.roi.layout import RoiLayout
-
-
-class Options(BaseModel):
-    """Options of a model; each model's own subclass is named ``Options``. Unknown names are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class EncoderOptions(Options):

@@ -2,6 +2,7 @@
 
 from roilake.training.checkpoint import Checkpoints
 from roilake.training.context import Context, LocalContext
+from roilake.training.conversions import ConversionRecipe, fit_conversions
 from roilake.training.inputs import Inputs, TrainingData
 from roilake.training.launchers import TrainingError, launch
 from roilake.training.loop import Recipe, fit
@@ -11,6 +12,7 @@ from roilake.training.rank import ModelTask, Plan
 __all__ = [
     "Checkpoints",
     "Context",
+    "ConversionRecipe",
     "Inputs",
     "LocalContext",
     "ModelTask",
@@ -20,5 +22,6 @@ __all__ = [
     "TrainingData",
     "TrainingError",
     "fit",
+    "fit_conversions",
     "launch",
 ]

@@ -15,14 +15,22 @@ from roilake.training.sparse import BETAS, EPSILON, RowTables
 
 
 class Learner:
-    """Adam and averaging for a model: dense parameters as one vector, embeddings with ``sparse=True`` by row."""
+    """Adam and averaging for a model: dense parameters as one vector, embeddings with ``sparse=True`` by row.
 
-    def __init__(self, model: nn.Module, learning_rate: float, averaging: float) -> None:
+    ``weight_decay`` times the weights is added to their gradient (as ``torch.optim.Adam`` does; in embeddings by row,
+    on the rows that a step touches).
+    """
+
+    def __init__(
+        self, model: nn.Module, learning_rate: float, averaging: float, weight_decay: float = 0.0
+    ) -> None:
         embeddings = [part for part in model.modules() if isinstance(part, nn.Embedding)]
         tables = [cast(nn.Parameter, part.weight) for part in embeddings if part.sparse]
         widths = sorted({table.shape[1] for table in tables})
         self._rows = {
-            width: RowTables([t for t in tables if t.shape[1] == width], learning_rate, averaging)
+            width: RowTables(
+                [t for t in tables if t.shape[1] == width], learning_rate, averaging, weight_decay
+            )
             for width in widths
         }
         sparse = {id(table) for table in tables}
@@ -30,7 +38,12 @@ class Learner:
         self._flat = FlatParameters(dense)
         self._average = Average(self._flat, averaging)
         self._adam = torch.optim.Adam(
-            [self._flat.data], lr=learning_rate, betas=BETAS, eps=EPSILON, fused=True
+            [self._flat.data],
+            lr=learning_rate,
+            betas=BETAS,
+            eps=EPSILON,
+            weight_decay=weight_decay,
+            fused=True,
         )
         self._step = 0
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from roilake.models import TwinTower
 from roilake.training.checkpoint import Checkpoints
 from roilake.training.learner import Learner
 
@@ -30,12 +29,12 @@ class Progress:
         return self.waited / self.seconds if self.seconds else 0.0
 
 
-def weights(model: TwinTower, learner: Learner) -> dict[str, Tensor]:
+def weights(model: nn.Module, learner: Learner) -> dict[str, Tensor]:
     """All that makes up the model: the parameters and the buffers."""
     return {**learner.weights(), **{f"buffer.{key}": value for key, value in model.named_buffers()}}
 
 
-def load(model: TwinTower, learner: Learner, saved: dict[str, Tensor]) -> None:
+def load(model: nn.Module, learner: Learner, saved: dict[str, Tensor]) -> None:
     """Put saved ``weights`` back; nothing if there are none."""
     for key, tensor in weights(model, learner).items():
         if key in saved:
@@ -44,7 +43,7 @@ def load(model: TwinTower, learner: Learner, saved: dict[str, Tensor]) -> None:
 
 def save(
     checkpoints: Checkpoints,
-    model: TwinTower,
+    model: nn.Module,
     learner: Learner,
     best: dict[str, Tensor],
     progress: Progress,
@@ -57,7 +56,7 @@ def save(
 
 
 def restore(
-    checkpoints: Checkpoints, model: TwinTower, learner: Learner, best: dict[str, Tensor]
+    checkpoints: Checkpoints, model: nn.Module, learner: Learner, best: dict[str, Tensor]
 ) -> Progress:
     """Put the last checkpoint back, or start anew."""
     found = checkpoints.latest()
@@ -74,5 +73,5 @@ def restore(
     load(model, learner, part("now."))
     best.update(part("best."))
     learner.restore(part("state."), step)
-    print(f"train_models  goes on from the checkpoint at step {step}", file=sys.stderr, flush=True)
+    print(f"training goes on from the checkpoint at step {step}", file=sys.stderr, flush=True)
     return Progress(**state)

@@ -53,8 +53,15 @@ class RowTables:
     catches up when the row is next touched, and at the end: exactly, for the row has not moved in between.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], learning_rate: float, decay: float) -> None:
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        learning_rate: float,
+        decay: float,
+        weight_decay: float = 0.0,
+    ) -> None:
         self._parameters, self._rate, self._decay = parameters, learning_rate, Decay(decay)
+        self._weight_decay = weight_decay
         sizes = [len(parameter) for parameter in parameters]
         self.data = torch.cat([parameter.detach() for parameter in parameters])
         self._starts = [sum(sizes[:place]) for place in range(len(sizes))]
@@ -93,6 +100,7 @@ class RowTables:
     def update(self, ids: Tensor, grad_TD: Tensor, step: int) -> None:
         """Adam at step 0, 1, ... on the rows ``ids``."""
         data, average = self.data[ids], self._caught_up(ids, step)
+        grad_TD = grad_TD.add(data, alpha=self._weight_decay)
         first = self._first[ids].lerp_(grad_TD, 1 - BETAS[0])
         second = self._second[ids].mul_(BETAS[1]).addcmul_(grad_TD, grad_TD, value=1 - BETAS[1])
         corrections = [1 - beta ** (step + 1) for beta in BETAS]
