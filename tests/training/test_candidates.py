@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from numpy.typing import ArrayLike, NDArray
 
+from roilake.hashing import uniform
+from roilake.training import candidates
 from roilake.training.candidates import CandidateSampler
 from roilake.training.losses import NEVER
 
@@ -53,3 +57,36 @@ def test_items_that_were_not_drawn_never_count() -> None:
 
 def test_without_any_history_there_are_candidates() -> None:
     assert len(CandidateSampler.of(np.zeros(500, np.int64), 100).draw(0, 0, 0)) > 20
+
+
+def test_items_are_drawn_independently_of_each_other() -> None:
+    """The number of candidates has the variance of a Poisson sample, and no two items go together."""
+    sampler = CandidateSampler.of(EVENTS, 60)
+    taken = np.zeros((4000, len(EVENTS)))
+    for step in range(len(taken)):
+        taken[step, sampler.draw(3, 1, step)] = 1
+    pi = sampler.probability_N
+    assert taken.sum(1).var() == pytest.approx((pi * (1 - pi)).sum(), rel=0.1)
+    together = np.corrcoef(taken.T)[np.triu_indices(len(EVENTS), 1)]
+    assert np.abs(together).max() < 6 / np.sqrt(len(taken))
+
+
+def test_a_draw_costs_its_number_not_that_of_all_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[int] = []
+
+    def counted(*keys: ArrayLike) -> NDArray[np.float64]:
+        found = uniform(*keys)
+        hashed.append(found.size)
+        return found
+
+    monkeypatch.setattr(candidates, "uniform", counted)
+    events = np.random.default_rng(0).zipf(1.5, 1_000_000).clip(max=10**6)
+    sampler = CandidateSampler.of(events, 1000)
+    drawn = sampler.draw(0, 0, 0)
+    assert 800 < len(drawn) <= 1000 + 4 * np.sqrt(1000)
+    assert sum(hashed) < 6000
+
+
+def test_all_of_one_item_and_none_at_all() -> None:
+    assert CandidateSampler.of(np.array([3]), 1).draw(0, 0, 0).tolist() == [0]
+    assert CandidateSampler.of(np.empty(0, np.int64), 1).draw(0, 0, 0).tolist() == []
