@@ -2,6 +2,9 @@
 
 from roilake.training.checkpoint import Checkpoints
 from roilake.training.context import Context, LocalContext
+from roilake.training.conversion_artifacts import load_model
+from roilake.training.conversion_inputs import ConversionData
+from roilake.training.conversion_rank import ConversionPlan, ConversionTask
 from roilake.training.conversions import ConversionRecipe, fit_conversions
 from roilake.training.inputs import Inputs, TrainingData
 from roilake.training.launchers import TrainingError, launch
@@ -12,7 +15,10 @@ from roilake.training.rank import ModelTask, Plan
 __all__ = [
     "Checkpoints",
     "Context",
+    "ConversionData",
+    "ConversionPlan",
     "ConversionRecipe",
+    "ConversionTask",
     "Inputs",
     "LocalContext",
     "ModelTask",
@@ -24,4 +30,5 @@ __all__ = [
     "fit",
     "fit_conversions",
     "launch",
+    "load_model",
 ]

@@ -34,15 +34,25 @@ class Artifacts:
         folder.mkdir(parents=True, exist_ok=True)
         for name, tensors in ((WEIGHTS, self.weights), (INTEREST, self.interest)):
             if tensors:
-                contents = {key: tensor.detach().cpu().clone() for key, tensor in tensors.items()}
-                write_aside(folder / name, partial(save_file, contents))
+                write_tensors(folder / name, tensors)
         texts = {
             "vocabulary.json": self.vocabulary.to_json(),
             "curve.json": json.dumps(self.curve),
             "manifest.json": json.dumps(self.manifest, indent=1, sort_keys=True),
         }
-        for name, text in texts.items():
-            write_aside(folder / name, partial(_write_text, text))
+        write_texts(folder, texts)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """As safetensors, written aside and renamed."""
+    contents = {key: tensor.detach().cpu().clone() for key, tensor in tensors.items()}
+    write_aside(path, partial(save_file, contents))
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    """Files by name, in this order, each written aside and renamed."""
+    for name, text in texts.items():
+        write_aside(folder / name, partial(_write_text, text))
 
 
 @torch.no_grad()

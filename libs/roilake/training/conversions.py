@@ -50,6 +50,7 @@ def fit_conversions(
 
     Goes on from the last checkpoint, if there is one, with the same result as a run that was never cut off.
     """
+    torch.set_num_threads(1)  # these tensors are small: a second thread costs more than it gives
     learner = Learner(model.to(context.device).train(), recipe.learning_rate, 0.0, recipe.weight_decay)
     learner.broadcast(context)
     best: dict[str, Tensor] = {}

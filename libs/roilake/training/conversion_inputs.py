@@ -1,0 +1,159 @@
+"""What a rank learns conversions from: its shards of the pinned files, surveyed together with all other ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor
+
+from roilake.config.conversions import ConversionTrainingConfig
+from roilake.errors import LakeError
+from roilake.feed import CategoryIndex, ImpressionFeed, ImpressionRows, Survey
+from roilake.feed.categories import Side
+from roilake.feed.impression_files import BYTES_PER_ROW, FileBlocks, indexed, read_impressions
+from roilake.feed.impression_rows import concatenate
+from roilake.feed.impressions import NO_CLICKS, Blocks, InMemory, Stream, check_division
+from roilake.lake import DataFile
+from roilake.models.conversion import ImpressionSchema
+from roilake.training.context import Context
+
+MEMORY_BYTES = 2 << 30
+VALIDATION_ROWS = 1 << 19
+
+
+@dataclass(frozen=True)
+class ConversionData:
+    """Pinned files and shapes. Travels to the executors. ``graph`` is a safetensors file with ``FIELD.categories`` [K]
+    int32 and ``FIELD.vectors`` [K, V] float32 of the fields ``user`` and ``item``."""
+
+    train: tuple[DataFile, ...]  # impressions of split train, clicked and unclicked
+    validation: tuple[DataFile, ...]
+    names: tuple[str, ...]  # of the fields, in the order of column categories
+    sides: tuple[Side, ...]
+    shards: int
+    seed: int
+    graph: str | None = None
+    memory_bytes: int = MEMORY_BYTES  # of a rank; what is larger is read anew, block by block, in every pass
+
+
+class ConversionInputs:
+    """Files of one rank, shared by all models that it trains."""
+
+    def __init__(self, data: ConversionData, training: ConversionTrainingConfig, context: Context) -> None:
+        check_division(training.clicks, training.impressions, data.shards, context.workers)
+        self.data, self._training, self._context = data, training, context
+        self._raw: dict[tuple[str, ...], ImpressionRows] = {}
+        self._clicked = self._own(data.train, "1")
+        self._unclicked = self._own(data.train, "0")
+        survey = self._survey([*self._clicked, *self._unclicked])
+        if not survey.clicked:
+            raise LakeError(NO_CLICKS)
+        self._total = survey.total
+        self.index: CategoryIndex = survey.index(data.names, data.sides)
+        self.schema = ImpressionSchema(
+            self.index.fields, survey.clicked / survey.total, graph_vectors(data.graph, self.index)
+        )
+        self.validation = self._validation()
+
+    def feed(self, pseudo: Sequence[DataFile] | None = None) -> ImpressionFeed:
+        """Clicked and unclicked impressions; the unclicked ones with a teacher's pseudo-labels, if it names files."""
+        unclicked = self._unclicked if pseudo is None else self._by_shard(pseudo)
+        half = self._training.clicks // self.data.shards, self._training.impressions // self.data.shards
+        streams = [
+            Stream(self._blocks(files, pseudo is not None and stratum == 1), half[stratum], self.data.seed)
+            for stratum, shards in enumerate((self._clicked, unclicked))
+            for files in shards
+        ]
+        return ImpressionFeed(streams, self._total)
+
+    def _own(self, files: Sequence[DataFile], labelled: str) -> list[list[DataFile]]:
+        return self._by_shard([file for file in files if file.partition["labelled"] == labelled])
+
+    def _by_shard(self, files: Sequence[DataFile]) -> list[list[DataFile]]:
+        """Files of each of this rank's shards."""
+        own = range(self._context.rank, self.data.shards, self._context.workers)
+        return [[file for file in files if int(file.partition["shard"]) == shard] for shard in own]
+
+    def _blocks(self, files: list[DataFile], pseudo: bool, *, index: bool = True) -> Blocks:
+        """In memory if this shard is no larger than its share of it, else by blocks."""
+        width = len(self.data.names)
+        rows = sum(file.rows for file in files)
+        share = self.data.memory_bytes * self._context.workers // (2 * self.data.shards)
+        block_rows = share // (BYTES_PER_ROW + 4 * width)
+        if rows <= block_rows:
+            raw = self._held(files, pseudo)
+            return InMemory(indexed(raw, self.index) if index else raw)
+
+        def read(paths: Sequence[str], part: tuple[int, int]) -> ImpressionRows:
+            found = read_impressions(paths, width, pseudo=pseudo, part=part)
+            return indexed(found, self.index) if index else found
+
+        return FileBlocks(files, read, max(1, block_rows // 2), self.data.seed)
+
+    def _held(self, files: list[DataFile], pseudo: bool) -> ImpressionRows:
+        """Rows of files that fit into memory, read once for all models that learn from them."""
+        paths = tuple(file.path for file in files)
+        if pseudo:  # of one teacher: not kept for the students of others
+            return read_impressions(paths, len(self.data.names), pseudo=True)
+        if paths not in self._raw:
+            self._raw[paths] = read_impressions(paths, len(self.data.names), pseudo=False)
+        return self._raw[paths]
+
+    def _survey(self, shards: Sequence[list[DataFile]]) -> Survey:
+        """Of all ranks' train rows: the same on every rank."""
+        width, limit = len(self.data.names), self._training.embeddings.rows
+        survey = Survey(width, limit)
+        for files in shards:
+            for rows, _ in self._blocks(files, False, index=False).blocks(0, 0):
+                survey.add(rows.row_RF, rows.inverse_rate_R, rows.click_R)
+        return merged(survey, limit, self._context)
+
+    def _validation(self) -> ImpressionRows:
+        """This rank's clicks of the validation split, and as many unclicked rows; at most ``VALIDATION_ROWS``, drawn by
+        keyed hash, of each."""
+        clicked = self._sample(self._own(self.data.validation, "1"), VALIDATION_ROWS)
+        others = self._sample(self._own(self.data.validation, "0"), len(clicked))
+        return concatenate([clicked, others])
+
+    def _sample(self, shards: Sequence[list[DataFile]], most: int) -> ImpressionRows:
+        parts = [ImpressionRows.of(np.empty((0, len(self.data.names))), [], [])]
+        for files in shards:
+            source = self._blocks(files, False)
+            per_shard = min(source.rows, most // len(shards))
+            if per_shard:
+                parts.append(next(Stream(source, per_shard, self.data.seed).steps(0)))
+        return concatenate(parts)
+
+
+def merged(survey: Survey, limit: int, context: Context) -> Survey:
+    """The surveys of all ranks as one, the same on every rank."""
+    whole = Survey(len(survey.known), limit)
+    sums = torch.tensor([survey.total, survey.clicked, *(float(k is None) for k in survey.known)]).double()
+    context.allreduce(sums)
+    whole.total, whole.clicked, *over = sums.tolist()
+    places = [np.full((0 if k is None else len(k)), n, np.int64) for n, k in enumerate(survey.known)]
+    values = [np.empty(0, np.int64) if k is None else k.astype(np.int64) for k in survey.known]
+    pairs = np.stack([np.concatenate(places), np.concatenate(values)], axis=1)
+    gathered = context.allgather(torch.from_numpy(pairs)).numpy()
+    for place, more in enumerate(over):
+        whole.merge(place, None if more else gathered[gathered[:, 0] == place, 1].astype(np.int32))
+    return whole
+
+
+def graph_vectors(path: str | None, index: CategoryIndex) -> dict[str, Tensor]:
+    """Fixed vectors by field, from the file of ``ConversionData.graph``."""
+    if path is None:
+        return {}
+    tensors = load_file(Path(path))
+    names = sorted(name.removesuffix(".vectors") for name in tensors if name.endswith(".vectors"))
+    place = partial(index.vectors)
+    return {
+        name: torch.from_numpy(place(name, tensors[f"{name}.categories"], tensors[f"{name}.vectors"]))
+        for name in names
+    }
