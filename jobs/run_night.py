@@ -48,7 +48,8 @@ def run(lake: Lake, config: Night, ds: date) -> list[JobResult]:
 
 def check(config: Night) -> None:
     """What later jobs would stumble over, before the first one starts. Raises ConfigError for a default model that is
-    not among the models, a model's unknown kind or option, and hops that lead nowhere."""
+    not among the models, a model's unknown kind or option, hops that lead nowhere, and what reads a table ``edges``
+    that the night does not write."""
     if isinstance(config, NightConfig):
         _check_graph(config)
 
@@ -63,3 +64,20 @@ def _check_graph(config: NightConfig) -> None:
         models.check(model.kind, dict(model.options))
     RoiLayout.of(config.roi.request_hops, REQUEST_ROOTS)
     RoiLayout.of(config.roi.item_hops, ITEM_ROOTS)
+    _check_edges(config)
+
+
+def _check_edges(config: NightConfig) -> None:
+    readers = {
+        "scoring.drop_seen": config.scoring.drop_seen,
+        **{
+            f"evaluation.slices.{name}": cut.by == "edge_type"
+            for name, cut in config.evaluation.slices.items()
+        },
+        **{f"models.{name}": models.is_matrix_kind(model.kind) for name, model in config.models.items()},
+    }
+    found = [key for key, reads in readers.items() if reads]
+    if found and not config.graph.edges:
+        raise ConfigError(
+            f"graph.edges: false, but {', '.join(found)} read that table; set it true or remove these"
+        )

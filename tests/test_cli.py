@@ -86,6 +86,12 @@ def stray_hop(tree: Tree) -> None:
     tree["roi"] = {"item_hops": [{"item_user": 2}, {"query_item": 1}]}
 
 
+def no_edges(tree: Tree) -> None:
+    tree["graph"] = {"edges": False}
+    tree["scoring"] = {"drop_seen": True}
+    tree["evaluation"] = {"slices": {"linked": {"by": "edge_type"}}}
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -95,6 +101,7 @@ def stray_hop(tree: Tree) -> None:
         (stray_option, "night.yaml: models: zoomer: option 'heads'"),
         (stray_default, "night.yaml: default_model: 'best' is not among the models"),
         (stray_hop, "night.yaml: roi: hop 2 of the tree of item names 'query_item'"),
+        (no_edges, "night.yaml: graph.edges: false, but scoring.drop_seen, evaluation.slices.linked, models."),
     ],
 )
 def test_a_bad_config_is_named_with_file_and_key(

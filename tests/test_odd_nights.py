@@ -132,3 +132,17 @@ def test_a_later_night_without_new_events_says_why(lonely: tuple[Lake, dict[str,
     assert "\n" not in str(caught.value)
     published = lake.publication()
     assert published is not None and published.ds == DS
+
+
+def test_a_night_without_the_table_of_edges_is_published(
+    lake: Lake, make_night: Callable[..., NightConfig]
+) -> None:
+    models = {name: {"kind": name} for name in ("zoomer", "interest_dot")}
+    config = make_night(
+        lonely_events(), graph={"edges": False}, models=models, training={"workers": 1, "epochs": 1}
+    )
+    run_night.check(config)
+    run_night.run(lake, config, DS)
+    published = lake.publication()
+    assert published is not None and "recommendations" in published.versions
+    assert not lake.exists("edges")

@@ -36,7 +36,7 @@ def open_night(
         nodes=files_of(lake, "nodes", record.pin("nodes"), ds=ds),
         vectors=files_of(lake, "interest_vectors", record.pin("interest_vectors"), ds=ds),
         items=tuple(file for file in rois if file.partition["side"] == "item"),
-        edges=files_of(lake, "edges", record.pin("edges"), ds=ds),
+        edges=files_of(lake, "edges", record.pin("edges"), ds=ds) if config.graph.edges else (),
         request_layout=RoiLayout.of(config.roi.request_hops, REQUEST_ROOTS),
         item_layout=RoiLayout.of(config.roi.item_hops, ITEM_ROOTS),
         interest_dim=config.interest.dim,
