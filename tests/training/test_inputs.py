@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from roilake.errors import LakeError
+from roilake.feed import features
 from roilake.training import Inputs, LocalContext
 from roilake.training.losses import NEVER
 from tests.feed.data import ITEMS
@@ -54,6 +55,24 @@ def test_steps_go_on_across_epochs(tmp_path: Path) -> None:
     whole = [(step.epoch, step.number, step.ends_epoch) for step in inputs.steps(2)]
     assert [(s.epoch, s.number, s.ends_epoch) for s in inputs.steps(2, done=7)] == whole[7:]
     assert [epoch for epoch, _, ends in whole if ends] == [0, 1]
+
+
+def test_of_large_windows_two_are_held_and_the_steps_stay_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = training_data(tmp_path)
+    wanted = [
+        (s.items.item_I, s.features["user"].interest_ND)
+        for s in Inputs(data, TRAINING, LocalContext()).steps(2)
+    ]
+    monkeypatch.setattr(features, "ROWS_HELD", 1)
+    inputs = Inputs(data, TRAINING, LocalContext())
+    for step, (item_I, interest_ND) in zip(inputs.steps(2), wanted, strict=True):
+        assert torch.equal(step.items.item_I, item_I)
+        assert torch.equal(step.features["user"].interest_ND, interest_ND)
+    inputs.items(data.validation[0]), inputs.store.features(data.validation[0])
+    for held in (inputs.items, inputs.store._window):
+        assert held.cache_info().currsize == 2 < len(data.train + data.validation)
 
 
 def test_an_item_without_a_row_is_named(tmp_path: Path) -> None:

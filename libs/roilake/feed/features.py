@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from roilake.lake import Lake
 
 NODE_TYPES = ("user", "query", "item")
+ROWS_HELD = 1_000_000
 
 
 def files_of(lake: Lake, table: str, version: int, **partition: object) -> tuple[DataFile, ...]:
@@ -34,6 +36,12 @@ def files_of(lake: Lake, table: str, version: int, **partition: object) -> tuple
     )
 
 
+def windows_held(rows: int) -> int:
+    """Of how many windows, the last ones asked for, rows (nodes or items) are kept in memory: as many as together
+    have ``ROWS_HELD``, but one in use and the next, which is read meanwhile, whatever their size."""
+    return max(2, ROWS_HELD // max(rows, 1))
+
+
 def read_nodes(files: Sequence[DataFile]) -> dict[str, pa.Table]:
     """The rows of ``nodes`` by node type, sorted by id (columns id, terms, fields)."""
     table = _read(files, ["node_type", "id", "terms", "fields"])
@@ -44,7 +52,7 @@ def read_nodes(files: Sequence[DataFile]) -> dict[str, pa.Table]:
 
 
 class FeatureStore:
-    """Features of all nodes by type, as of any window of a night.
+    """Features of all nodes by type, as of any window of a night; ``windows_held`` ones are kept in memory.
 
     Args:
         nodes: files of the ``nodes`` table of the night.
@@ -70,7 +78,7 @@ class FeatureStore:
         self._static = {
             node_type: self._static_features(node_type, table) for node_type, table in tables.items()
         }
-        self._windows: dict[date, tuple[NodeFeatures, Mapping[str, NDArray[np.int64]]]] = {}
+        self._window = lru_cache(windows_held(sum(self._sizes.values())))(self._read_window)
 
     @classmethod
     def open(
@@ -105,11 +113,6 @@ class FeatureStore:
         terms_NT = _scatter(ids, self.vocabulary.term_ids(nodes["terms"]), self._sizes[node_type])
         fields_NF = _scatter(ids, self.vocabulary.field_ids(node_type, nodes), self._sizes[node_type])
         return torch.from_numpy(terms_NT).to(self._device), torch.from_numpy(fields_NF).to(self._device)
-
-    def _window(self, as_of: date) -> tuple[NodeFeatures, Mapping[str, NDArray[np.int64]]]:
-        if as_of not in self._windows:
-            self._windows[as_of] = self._read_window(as_of)
-        return self._windows[as_of]
 
     def _read_window(self, as_of: date) -> tuple[NodeFeatures, Mapping[str, NDArray[np.int64]]]:
         files = [file for file in self._vectors if file.partition["as_of"] == as_of.isoformat()]

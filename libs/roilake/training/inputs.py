@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import date
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from roilake.config import TrainingConfig
 from roilake.errors import LakeError
 from roilake.feed import FeatureStore, RequestFeed, Vocabulary, read_items
+from roilake.feed.features import windows_held
 from roilake.lake import DataFile
 from roilake.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
 from roilake.roi.layout import RoiLayout
@@ -57,26 +59,24 @@ class Step:
 
 
 class Inputs:
-    """Feeds of one rank, shared by all models that it trains."""
+    """Feeds of one rank, shared by all models that it trains. Item ROIs are held for ``windows_held`` windows."""
 
     def __init__(self, data: TrainingData, training: TrainingConfig, context: Context) -> None:
         self.data, self.training, self.context = data, training, context
         self.store = FeatureStore(data.nodes, data.vectors, data.vocabulary, context.device)
         self.train = self._feed(data.train, training.positives)
         self.validation = self._feed(data.validation, training.positives)
-        self._items: dict[date, ItemBatch] = {}
-        self._samplers: dict[date, CandidateSampler] = {}
+        held = windows_held(self.schema.num_nodes["item"])
+        self.items, self._sampler = lru_cache(held)(self._read_items), lru_cache(held)(self._make_sampler)
 
     @property
     def schema(self) -> FeatureSchema:
         return self.store.schema(self.data.interest_dim)
 
-    def items(self, as_of: date) -> ItemBatch:
+    def _read_items(self, as_of: date) -> ItemBatch:
         """All items of a window, ids ascending, on the CPU."""
-        if as_of not in self._items:
-            paths = [file.path for file in self.data.items if file.partition["as_of"] == as_of.isoformat()]
-            self._items[as_of] = read_items(paths, self.data.item_layout.size)
-        return self._items[as_of]
+        paths = [file.path for file in self.data.items if file.partition["as_of"] == as_of.isoformat()]
+        return read_items(paths, self.data.item_layout.size)
 
     def steps(self, epochs: int, done: int = 0) -> Iterator[Step]:
         """The steps of all epochs, without the first ``done``. Candidates are the same on every rank."""
@@ -104,11 +104,8 @@ class Inputs:
             seed=self.data.seed,
         )
 
-    def _sampler(self, as_of: date) -> CandidateSampler:
-        if as_of not in self._samplers:
-            degree_N = self.store.degrees("item", as_of)
-            self._samplers[as_of] = CandidateSampler.of(degree_N, self.training.candidates)
-        return self._samplers[as_of]
+    def _make_sampler(self, as_of: date) -> CandidateSampler:
+        return CandidateSampler.of(self.store.degrees("item", as_of), self.training.candidates)
 
     def _step(self, as_of: date, requests: RequestBatch, epoch: int, number: int, ends_epoch: bool) -> Step:
         sampler = self._sampler(as_of)
