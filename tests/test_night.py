@@ -18,6 +18,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from jobs import run_night
+from roilake.config import NightConfig
 from roilake.events import resolve_path
 from roilake.graph import plan_windows
 from roilake.report import report_path
@@ -93,7 +94,7 @@ def test_every_job_has_succeeded_and_both_nights_are_published(nights: Nights) -
         rows = lake.to_arrow("runs", nights.published[run].versions["runs"], filters={"ds": ds}).to_pylist()
         assert {row["job"] for row in rows} == nights.results[run].keys() - {"publish_night"}
         assert {row["status"] for row in rows} == {"succeeded"}
-        assert len(nights.results[run]) == len(run_night.JOBS)
+        assert len(nights.results[run]) == len(run_night.JOBS[NightConfig])
         assert "Published" in report_path(lake, ds).read_text()
     assert lake.publication(ds=FIRST) == nights.published[0]
     assert lake.publication(ds=SECOND) == nights.published[2]

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from roilake.config import NightConfig
-from roilake.evaluation.gates import JOBS
+from roilake.kinds import GRAPH
 from roilake.lake import TABLES, Lake, Run
 
 DS = date(2020, 1, 10)
@@ -49,7 +49,7 @@ def write_small_night(lake: Lake, make_run: Callable[..., Run], config: NightCon
             continue  # the first night knows them all
         _write(lake, table, [{"ds": ds, **row} for row in rows], make_run(ds), ds)
     outputs = {"build_graph": ("node_ids", "nodes", "edges", "adjacency"), "build_rois": ("rois",)}
-    for job in JOBS[:-2]:
+    for job in GRAPH.jobs[:-2]:
         versions = {table: lake.version(table) for table in outputs.get(job, ())}
         write_run(lake, make_run, ds, job, outputs=versions)
 

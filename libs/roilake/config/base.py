@@ -39,7 +39,7 @@ class Bound(Strict):
 
     metric: str
     model: str | None = None
-    split: Literal["validation", "test"] = "test"
+    split: Literal["validation", "test", "random"] = "test"
     slice: str = "all"
     minimum: Annotated[float, Field(allow_inf_nan=False)] | None = None
     maximum: Annotated[float, Field(allow_inf_nan=False)] | None = None

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from roilake.config.base import FileSource, Fraction, ModelConfig, Night, Positive, Rate, Strict
+from roilake.evaluation.names import CONVERSION, IMPRESSION, direction
 
 Name = Annotated[str, Field(pattern=r"^[a-z]\w*$")]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -160,7 +161,10 @@ class ConversionTrainingConfig(Strict):
 
 
 class ConversionEvaluationConfig(Strict):
+    """About ``max_impressions`` of each split are judged at most, so that the driver's memory is bounded."""
+
     bootstrap: Positive = 200
+    max_impressions: Positive | None = 2_000_000
 
 
 class ConversionsConfig(Night):
@@ -207,3 +211,40 @@ class ConversionsConfig(Night):
                 known = ", ".join(self.teachers) or "none"
                 raise ValueError(f"models.{name}.teacher: no teacher {model.teacher!r}; teachers are {known}")
         return self
+
+    @model_validator(mode="after")
+    def _gates_name_what_there_is(self) -> ConversionsConfig:
+        for place, bound in enumerate(self.gates.bounds):
+            where = self._measured(bound.split)
+            slices = where.get(bound.metric, ())
+            known = {
+                "model": (bound.model or "all", (*self.models, "all")),
+                "split": (
+                    bound.split,
+                    tuple(name for name in ("validation", "test", "random") if self._measured(name)),
+                ),
+                "metric": (bound.metric, tuple(where)),
+                "slice": (bound.slice, slices),
+            }
+            for key, (name, names) in known.items():
+                if name not in names:
+                    raise ValueError(
+                        f"gates.bounds.{place}.{key}: the night has no {key} {name!r} of {bound.metric} on split "
+                        f"{bound.split}; there are {', '.join(names)}"
+                    )
+            if bound.not_worse_than and not direction(bound.metric):
+                raise ValueError(
+                    f"gates.bounds.{place}.not_worse_than: {bound.metric} has no better side; set a minimum or maximum"
+                )
+        return self
+
+    def _measured(self, split: str) -> dict[str, tuple[str, ...]]:
+        """Slices by metric, of a split."""
+        minus = f"minus {self.default_model}"
+        found: dict[str, tuple[str, ...]] = {}
+        if split != "random":
+            found |= dict.fromkeys(CONVERSION, ("clicked", minus))
+            found |= dict.fromkeys(IMPRESSION, ("all", minus))
+        elif self.impressions.truth or self.impressions.random:
+            found |= dict.fromkeys(CONVERSION, ("all", "clicked", "unclicked", minus))
+        return found

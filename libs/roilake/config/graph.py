@@ -219,8 +219,18 @@ class NightConfig(Night):
         cuts = tuple(self.evaluation.slices)
         slices = (*SLICES, f"minus {self.default_model}", *(f"{cut}=VALUE" for cut in cuts))
         for place, bound in enumerate(self.gates.bounds):
-            known = {"metric": self.evaluation.metrics, "model": (*self.models, "all"), "slice": slices}
-            found = {"metric": bound.metric, "model": bound.model or "all", "slice": bound.slice}
+            known = {
+                "metric": self.evaluation.metrics,
+                "model": (*self.models, "all"),
+                "split": ("validation", "test"),
+                "slice": slices,
+            }
+            found = {
+                "metric": bound.metric,
+                "model": bound.model or "all",
+                "split": bound.split,
+                "slice": bound.slice,
+            }
             if bound.slice.partition("=")[0] in cuts and "=" in bound.slice:
                 found["slice"] = slices[0]
             for key, name in found.items():

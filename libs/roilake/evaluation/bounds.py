@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
-from roilake.config import Bound, NightConfig
+from roilake.config import Bound, ConversionsConfig, NightConfig
 from roilake.evaluation.gate_result import GateResult, describe
 from roilake.evaluation.names import direction
 
@@ -49,7 +49,9 @@ def half_width(row: Row) -> float:
     return float(row["high"] - row["low"]) / 2
 
 
-def check_bounds(config: NightConfig, now: Measured, last: Measured) -> Iterator[GateResult]:
+def check_bounds(
+    config: NightConfig | ConversionsConfig, now: Measured, last: Measured
+) -> Iterator[GateResult]:
     """A result for each bound that the config sets, in its order."""
     for bound in config.gates.bounds:
         models = tuple(config.models) if bound.model == "all" else (bound.model or config.default_model,)

@@ -5,7 +5,7 @@ Legend: E examples (positives and negatives of all requests), G distinct scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 
 import numpy as np
@@ -27,7 +27,8 @@ Z9999 = 3.890591886413124
 """Of a night without fault, one model and split in 10,000 is outside by chance."""
 LEAK = 0.99
 """An AUC above this is taken for a leak of the answer into the question."""
-AUCS = ("auc", AUC_POPULAR, "gauc")
+AUCS = dict.fromkeys(("auc", AUC_POPULAR, "gauc"), "all")
+"""AUCs of a night of graph models, and the slice that is looked at."""
 
 
 def shuffled_auc(labels: ArrayLike, scores: ArrayLike, keys: ArrayLike) -> Estimate:
@@ -81,36 +82,41 @@ def _examples(rows: pa.Table, seed: int) -> tuple[NDArray, NDArray, NDArray[np.u
     return np.concatenate(labels), np.concatenate(scores), np.concatenate(keys)
 
 
-def check_shuffled(now: Measured) -> Iterator[GateResult]:
+def check_shuffled(now: Measured, job: str = "evaluate_models") -> Iterator[GateResult]:
     """Shuffled labels give AUC 0.5 within the 99.99 % interval, for each model and split; else the metric itself is at
-    fault. One result a split: those that fail, or the one furthest from 0.5."""
+    fault. One result a split: those that fail, or the one furthest from 0.5. A split whose labels are all alike passes.
+    ``job`` writes the metrics."""
     bound = "0.5 within its 99.99 % interval"
     for split in ("validation", "test"):
-        found = {}
-        for (model, where, _, metric), row in sorted(now.rows.items()):
-            if (where, metric) == (split, SHUFFLED) and row["value"] is not None:
-                found[model] = (abs(row["value"] - 0.5) - half_width(row) * Z9999 / Z95, row)
+        rows = {
+            model: row
+            for (model, where, _, kind), row in sorted(now.rows.items())
+            if (where, kind) == (split, SHUFFLED)
+        }
+        found = {
+            model: (abs(row["value"] - 0.5) - half_width(row) * Z9999 / Z95, row)
+            for model, row in rows.items()
+            if row["value"] is not None
+        }
         failed = [model for model, (beyond, _) in found.items() if beyond > 1e-9]
         for model in failed or sorted(found, key=lambda name: -found[name][0])[:1]:
             yield _result("shuffled_labels", found[model][1], model not in failed, bound, "a faulty metric")
         if not found:
             judged = any(where == split and row["n"] for (_, where, _, _), row in now.rows.items())
-            detail = (
-                f"no shuffled {split} labels were judged{'; run evaluate_models again' if judged else ''}"
-            )
-            yield GateResult("shuffled_labels", not judged, detail, split=split, bound=bound)
+            missing = judged and not rows
+            detail = f"no shuffled {split} labels were judged{f'; run {job} again' if missing else ''}"
+            yield GateResult("shuffled_labels", not missing, detail, split=split, bound=bound)
 
 
-def check_leak(now: Measured) -> Iterator[GateResult]:
-    """No AUC of all requests of a split is above ``LEAK``. One result a split and metric: those that fail, or the
-    highest."""
+def check_leak(now: Measured, places: Mapping[str, str] = AUCS, least: int = 0) -> Iterator[GateResult]:
+    """No AUC is above ``LEAK``: of the metrics ``places``, on the slice that each names, where it has at least
+    ``least`` positives. One result a split and metric: those that fail, or the highest."""
     for split in ("validation", "test"):
-        for metric in AUCS:
-            places = [(row, now.find(*place)) for place, row in sorted(now.rows.items())]
+        for metric, name in places.items():
             rows = [
                 row
-                for row, known in places
-                if known and (row["split"], row["slice"], row["metric"]) == (split, "all", metric)
+                for (_, *place), row in sorted(now.rows.items())
+                if place == [split, name, metric] and row["value"] is not None and row["n"] >= least
             ]
             failed = [row for row in rows if row["value"] > LEAK]
             for row in failed or sorted(rows, key=lambda row: -row["value"])[:1]:

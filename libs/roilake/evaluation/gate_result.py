@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 
@@ -36,6 +36,13 @@ class GateResult:
         found = describe(self.value, self.low, self.high)
         said = f"{self.split} {self.metric} of {self.model}{place} is {found}, must be {self.bound}"
         return f"{self.gate}: {said}{'; ' if self.detail else ''}{self.detail}"
+
+
+def result_of(gate: str, faults: Iterable[str], shown: int | None = None) -> GateResult:
+    """A check of tables that passes without faults; ``shown`` of them are told."""
+    found = list(faults)
+    more = ", ..." if shown and len(found) > shown else ""
+    return GateResult(gate, not found, "; ".join(found[:shown]) + more)
 
 
 def describe(value: float | None, low: float | None, high: float | None) -> str:

@@ -3,37 +3,83 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from roilake.config import NightConfig
+from roilake.config import ConversionsConfig, Night, NightConfig
+from roilake.evaluation import conversion_checks
 from roilake.evaluation.bounds import Measured, check_bounds, explained
 from roilake.evaluation.canaries import check_leak, check_shuffled
-from roilake.evaluation.gate_result import GateResult
+from roilake.evaluation.gate_result import GateResult, result_of
 from roilake.evaluation.leaks import check_leaks
+from roilake.kinds import GRAPH, kind_of
 from roilake.lake import Lake
 
-JOBS = (
-    "ingest_events", "build_graph", "build_requests", "embed_interests", "build_rois", "train_models",
-    "score_requests", "evaluate_models",
-)  # fmt: skip
-FILLED = ("nodes", "edges", "adjacency", "interest_vectors", "requests", "rois", "models", "metrics")
-READ = ("events", "node_ids", "recommendations", "runs")
+
+@dataclass(frozen=True)
+class Checks:
+    """What a kind of night is held against. ``filled`` tables must have rows of the night, ``read`` ones must be there;
+    rows that ``balanced`` reads are out or in quarantine."""
+
+    filled: Callable[[Any], Sequence[str]]
+    read: tuple[str, ...]
+    balanced: str
+    canaries: Callable[[Measured], Iterable[GateResult]]
+    judged: tuple[str, str]  # split and slice that every model must have metrics of
+    tables: Callable[[Lake, Any, date, Mapping[str, int]], Iterable[GateResult]]
+    results: Callable[[Lake, Any, date, Mapping[str, int]], Iterable[GateResult]]
 
 
-def audit(lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]) -> list[GateResult]:
-    """All gates of the night at these table versions: those that its config sets and those of every night, in that
-    order. It may be published when all have passed."""
-    missing = [name for name in (*_filled(config), *READ) if name not in versions]
+def _graph_filled(config: NightConfig) -> list[str]:
+    tables = ("nodes", "edges", "adjacency", "interest_vectors", "requests", "rois", "models", "metrics")
+    return [table for table in tables if table != "edges" or config.graph.edges]
+
+
+def _graph_results(
+    lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]
+) -> Iterator[GateResult]:
+    yield result_of("recommendations_complete", _check_recommendations(lake, config, ds, versions))
+
+
+CHECKS: dict[type[Night], Checks] = {
+    NightConfig: Checks(
+        filled=_graph_filled,
+        read=("events", "node_ids", "recommendations", "runs"),
+        balanced="ingest_events",
+        canaries=lambda now: (*check_shuffled(now), *check_leak(now)),
+        judged=("test", "all"),
+        tables=check_leaks,
+        results=_graph_results,
+    ),
+    ConversionsConfig: Checks(
+        filled=conversion_checks.filled,
+        read=("runs",),
+        balanced="build_impressions",
+        canaries=conversion_checks.check_metrics,
+        judged=("test", "clicked"),
+        tables=conversion_checks.check_tables,
+        results=conversion_checks.check_scores,
+    ),
+}
+
+
+def audit(
+    lake: Lake, config: NightConfig | ConversionsConfig, ds: date, versions: Mapping[str, int]
+) -> list[GateResult]:
+    """All gates of the night at these table versions: those that its config sets and those of every night of its kind,
+    in that order. It may be published when all have passed."""
+    checks = CHECKS[type(config)]
+    missing = [name for name in (*checks.filled(config), *checks.read) if name not in versions]
     if missing:
         problem = f"{', '.join(missing)} missing from the lake; run the jobs that write them"
         return [GateResult("tables_filled", False, problem)]
     now, last = _measured(lake, ds, versions), _last(lake, ds)
-    canaries = [*check_shuffled(now), *check_leak(now)]
+    canaries = checks.canaries(now)
     runs = lake.to_arrow("runs", versions["runs"], filters={"ds": ds}).to_pylist()
     return [
         *check_bounds(config, now, last),
@@ -41,17 +87,12 @@ def audit(lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]
             result if result.passed or not result.metric else explained(result, now, last)
             for result in canaries
         ),
-        *check_leaks(lake, config, ds, versions),
-        _result("tables_filled", check_filled(lake, _filled(config), ds, versions)),
-        _result("jobs_in_order", check_runs(runs)),
-        _result("models_judged", check_judged(now, tuple(config.models))),
-        _result("recommendations_complete", _check_recommendations(lake, config, ds, versions)),
+        *checks.tables(lake, config, ds, versions),
+        result_of("tables_filled", check_filled(lake, checks.filled(config), ds, versions)),
+        result_of("jobs_in_order", check_runs(runs, kind_of(config).jobs, checks.balanced)),
+        result_of("models_judged", check_judged(now, tuple(config.models), *checks.judged)),
+        *checks.results(lake, config, ds, versions),
     ]
-
-
-def _result(gate: str, faults: Iterator[str]) -> GateResult:
-    found = list(faults)
-    return GateResult(gate, not found, "; ".join(found))
 
 
 def _measured(lake: Lake, ds: date, versions: Mapping[str, int]) -> Measured:
@@ -64,10 +105,6 @@ def _last(lake: Lake, ds: date) -> Measured:
     return _measured(lake, published.ds, published.versions) if published else Measured()
 
 
-def _filled(config: NightConfig) -> list[str]:
-    return [table for table in FILLED if table != "edges" or config.graph.edges]
-
-
 def check_filled(lake: Lake, tables: Sequence[str], ds: date, versions: Mapping[str, int]) -> Iterator[str]:
     """Every table that a night fills has rows of it."""
     for table in tables:
@@ -76,12 +113,14 @@ def check_filled(lake: Lake, tables: Sequence[str], ds: date, versions: Mapping[
             yield f"{table}: 0 rows for {ds}, at least 1 is needed"
 
 
-def check_runs(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Every job succeeded, accounts for all rows it read in (ingestion), and read what earlier jobs wrote
-    last."""
+def check_runs(
+    runs: Sequence[Mapping[str, Any]], jobs: Sequence[str] = GRAPH.jobs, balanced: str = "ingest_events"
+) -> Iterator[str]:
+    """Every job succeeded, the one named ``balanced`` accounts for all rows that it read, and each read what earlier
+    jobs wrote last."""
     found = {row["job"]: row for row in runs}
     written: dict[str, tuple[str, int]] = {}
-    for job in JOBS:
+    for job in jobs:
         row = found.get(job)
         if row is None or row["status"] != "succeeded":
             yield f"{job}: status is {row['status'] if row else 'missing'}, must be succeeded"
@@ -91,20 +130,22 @@ def check_runs(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             if version != last:
                 yield f"{job}: read {table} version {version}, not {writer}'s {last}; run {job} again"
         written |= {table: (job, version) for table, version in json.loads(row["outputs"]).items()}
-    ingested = found.get("ingest_events")
+    ingested = found.get(balanced)
     if ingested and ingested["rows_in"] != ingested["rows_out"] + ingested["rows_quarantined"]:
         yield (
-            f"ingest_events: {ingested['rows_in']} rows in, but {ingested['rows_out']} out and "
+            f"{balanced}: {ingested['rows_in']} rows in, but {ingested['rows_out']} out and "
             f"{ingested['rows_quarantined']} quarantined; they must add up"
         )
 
 
-def check_judged(now: Measured, models: Sequence[str]) -> Iterator[str]:
-    """Every model has test metrics."""
+def check_judged(
+    now: Measured, models: Sequence[str], split: str = "test", name: str = "all"
+) -> Iterator[str]:
+    """Every model has metrics of this split and slice."""
     for model in models:
-        places = [place for place in now.rows if place[:3] == (model, "test", "all")]
+        places = [place for place in now.rows if place[:3] == (model, split, name)]
         if not any(now.find(*place) for place in places):
-            yield f"metrics of {model}: 0 test metrics, at least 1 is needed (are there test requests?)"
+            yield f"metrics of {model}: 0 {split} metrics, at least 1 is needed (are there {split} requests?)"
 
 
 def _check_recommendations(

@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from roilake.config import NightConfig
-from roilake.evaluation.gate_result import GateResult
+from roilake.evaluation.gate_result import GateResult, result_of
 from roilake.graph import Window, night_windows
 from roilake.lake import Lake, extremes
 
@@ -27,20 +27,15 @@ def check_leaks(
     night = _Night(lake, ds, versions)
     windows = night_windows(lake, config, ds)
     requests = night.read("requests")
-    yield _result("no_shared_events", shared_events(requests))
-    yield _result("requests_in_their_windows", misplaced_requests(requests, windows))
+    yield result_of("no_shared_events", shared_events(requests), 3)
+    yield result_of("requests_in_their_windows", misplaced_requests(requests, windows), 3)
     if config.graph.edges:
-        yield _result("edges_before_requests", late_edges(night))
-    yield _result("events_before_end", late_events(night))
+        yield result_of("edges_before_requests", late_edges(night), 3)
+    yield result_of("events_before_end", late_events(night), 3)
     known = known_nodes(night.read("interest_vectors"))
-    yield _result("vectors_before_requests", unknown_events(night, known))
-    yield _result("lists_before_requests", unknown_neighbours(night.read("adjacency"), known))
-    yield _result("models_before_requests", late_models(night, windows))
-
-
-def _result(gate: str, faults: Iterator[str]) -> GateResult:
-    found = list(faults)
-    return GateResult(gate, not found, "; ".join(found[:3]) + (", ..." if len(found) > 3 else ""))
+    yield result_of("vectors_before_requests", unknown_events(night, known), 3)
+    yield result_of("lists_before_requests", unknown_neighbours(night.read("adjacency"), known), 3)
+    yield result_of("models_before_requests", late_models(night, windows), 3)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,10 @@ LISTED = ("coverage", "novelty", "diversity", "popularity_bias")
 WHOLE = ("mrr", "map")
 AUC_POPULAR = "auc_popular"
 """Only in a night: AUC against negatives drawn by popularity."""
+IMPRESSION = ("ctr_auc", "ctcvr_auc")
+"""Only in a night of conversions: AUC of clicks, and of clicks with a conversion, among all impressions."""
+CONVERSION = ("auc", "log_loss", "calibration_ratio", "calibration_error")
+"""What a night of conversions measures of predicted conversions."""
 SLICES = ("all", "cold_users", "warm_users", "head_items", "tail_items")
 """Slices of every night; a config's own are named NAME=VALUE."""
 _UP = (*SCORED, AUC_POPULAR, *RANKED)
@@ -38,5 +42,7 @@ def parse(name: str) -> tuple[str, int | None]:
 def direction(name: str) -> int:
     """1 where more of the metric is better, -1 where less is, 0 where neither (``calibration_ratio``, whose best is 1,
     and those of whole lists)."""
+    if name in IMPRESSION:
+        return 1
     kind = parse(name)[0]
     return int(kind in _UP) - int(kind in _DOWN)

@@ -116,7 +116,8 @@ def _table(
 
 _JOBS = (
     "ingest_events build_graph build_requests embed_interests build_rois train_models score_requests "
-    "evaluate_models publish_night"
+    "evaluate_models build_impressions train_cvr_teacher write_pseudo_labels train_cvr score_conversions "
+    "evaluate_conversions publish_night"
 )
 _DS = "ds date logical date of the night that made the row"
 
@@ -251,8 +252,9 @@ _ALL = (
         "models",
         "Trained models: where the weights lie and where they come from.",
         key="ds name run_id",
-        written_by="train_models",
-        read_by="build_graph build_requests embed_interests train_models score_requests evaluate_models",
+        written_by="train_models train_cvr_teacher train_cvr",
+        read_by="build_graph build_requests embed_interests train_models score_requests evaluate_models "
+        "write_pseudo_labels train_cvr score_conversions",
         columns=f"""{_DS}
         name string name of the model in the config
         run_id string run that trained it
@@ -350,12 +352,12 @@ _ALL = (
         "metrics",
         "How well each model did, with an interval.",
         key="ds run model split slice metric",
-        written_by="evaluate_models",
+        written_by="evaluate_models evaluate_conversions",
         columns=f"""{_DS}
         run string run that measured it
         model string name of the model
-        split string validation or test
-        slice string which requests: all, or a group
+        split string validation, test or random (pairs drawn at random)
+        slice string which requests or impressions: all, or a group
         metric string name of the metric
         value double? its value; null where it is not defined
         low double? lower end of the 95 % interval
@@ -372,8 +374,8 @@ _ALL = (
         gate string name of the check, or the kind of the bound
         metric string name of the bounded metric; empty for a check of tables
         model string name of the model, or empty
-        split string validation or test, or empty
-        slice string which requests, or empty
+        split string validation, test or random, or empty
+        slice string which requests or impressions, or empty
         bound string what must hold, in words
         value double? what was found; null where it is not defined or no number
         low double? lower end of the value's 95 % interval
@@ -406,7 +408,7 @@ _ALL = (
         "Rows that no table could take, and why.",
         key="ds job row",
         partitions="ds job",
-        written_by="ingest_events",
+        written_by="ingest_events build_impressions",
         columns=f"""{_DS}
         job string job that rejected the row
         row string the row as JSON

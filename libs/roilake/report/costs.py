@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from roilake.evaluation.gates import JOBS
+from roilake.kinds import JOBS
 from roilake.models import reads_regions
 from roilake.report.night import Night, Row
 

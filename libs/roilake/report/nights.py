@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from roilake.errors import LakeError
-from roilake.evaluation.gates import JOBS
+from roilake.kinds import JOBS
 from roilake.lake import Lake, Publication
 from roilake.report.night import Row
 from roilake.report.words import duration, number, size

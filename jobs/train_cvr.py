@@ -1,0 +1,25 @@
+"""Train the night's conversion models; students with the pseudo-labels of their teachers."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from roilake.config import ConversionsConfig
+from roilake.job import JobResult, main, recorded
+from roilake.lake import Lake
+from roilake.training.conversion_night import train_models, write_models
+
+
+def run(lake: Lake, config: ConversionsConfig, ds: date) -> JobResult:
+    """Write the folders ``models/<name>/<ds>/<run_id>`` and table ``models``: all ``models`` of the config, trained in
+    one launch from initial weights, beside the teachers that are there already."""
+    with recorded(lake, config, ds, "train_cvr") as record:
+        where = {"ds": ds, "name": list(config.teachers)}
+        version = record.pin("models")
+        teachers = lake.to_arrow("models", version, filters=where).to_pylist() if config.teachers else []
+        write_models(record, [*teachers, *train_models(record, config, config.models)])
+    return record.result
+
+
+if __name__ == "__main__":
+    main(run)
