@@ -21,8 +21,8 @@ class Model(ConversionModel):
     R_imp = sum_i w_i o_i (l_i - m_i)^2 / e_i / sum_i w_i o_i / e_i,  l_i without gradient
 
     with l_i = l(y_i, pCVR_i), m = softplus of a tower of its own, the imputed loss, and e as in ``escm2_ipw``. R_DR is
-    unbiased for the mean of l if e or m is right (denominators as there). Its gradient goes through m too: it lowers m on
-    unclicked impressions and raises it on clicked ones, so that in shared embeddings m acts as another click task;
+    unbiased for the mean of l if e or m is right (denominators as there). Its gradient goes through m too: it lowers m
+    on unclicked impressions and raises it on clicked ones, so that in shared embeddings m acts as another click task;
     without that gradient R_DR would teach pCVR what R_IPW teaches it.
 
     Source: Wang et al. 2022 (arXiv 2204.05125), forms as told by public notes; softplus, self-normalisation and the

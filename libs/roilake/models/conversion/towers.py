@@ -104,6 +104,27 @@ class Embeddings(nn.Module):
         )
 
 
+class Dropout(nn.Module):
+    """Zero each value with probability ``rate`` (to 1 / 65536) and divide the others by what is left, in training.
+
+    As ``torch.nn.Dropout``, but one random 64-bit word decides on four values: on the CPU, a number for each took
+    a third of a step.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self._dropped = round(rate * 65536)
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not self.training or not self._dropped:
+            return values
+        words = torch.empty((values.numel() + 3) // 4, dtype=torch.int64, device=values.device)
+        words.random_(-(1 << 63), None)
+        bits = words.view(torch.int16)[: values.numel()].view(values.shape)
+        kept = (bits >= self._dropped - 32768).to(values.dtype)
+        return values * kept.mul_(65536 / (65536 - self._dropped))
+
+
 class Tower(nn.Module):
     """h = ReLU MLP X -> 48 -> 24 with dropout; z = [h, u * i, biases]; a linear head on z gives the task's logit.
 
@@ -113,8 +134,8 @@ class Tower(nn.Module):
     def __init__(self, embeddings: Embeddings, dropout: float, heads: int = 1) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(embeddings.inputs, HIDDEN), nn.ReLU(), nn.Dropout(dropout),
-            nn.Linear(HIDDEN, LAST), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(embeddings.inputs, HIDDEN), nn.ReLU(), Dropout(dropout),
+            nn.Linear(HIDDEN, LAST), nn.ReLU(), Dropout(dropout),
         )  # fmt: skip
         self.heads = nn.ModuleList(nn.Linear(LAST + embeddings.direct, 1) for _ in range(heads))
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Annotated, cast
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field as Bounded
 from torch import Tensor
 
 from roilake.models.conversion.batch import ImpressionBatch, ImpressionSchema, Prediction, Term
 from roilake.models.conversion.losses import cross_entropy, disagreement, mean, product_cross_entropy
-from roilake.models.conversion.towers import ConversionModel, ConversionOptions, Shared, Tower
+from roilake.models.conversion.towers import ConversionModel, ConversionOptions, Dropout, Shared, Tower
 
 Weight = Annotated[float, Bounded(ge=0)]
 
@@ -48,7 +47,7 @@ class Model(ConversionModel):
 
     def __init__(self, options: Options, schema: ImpressionSchema) -> None:
         super().__init__(options, schema, ["ctr", "cvr"], cvr_heads=2 if options.uncertainty else 1)
-        self.options = options
+        self.options, self.head_dropout = options, Dropout(options.head_dropout)
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
         options = self.options
@@ -90,7 +89,7 @@ class Model(ConversionModel):
         z_BZ = torch.cat([tower.hidden(shared), shared.direct_BZ], dim=1)
         if not self.options.uncertainty:
             return (tower.heads[0](z_BZ).squeeze(1),)
-        dropped = (F.dropout(z_BZ, self.options.head_dropout, self.training) for _ in tower.heads)
+        dropped = (self.head_dropout(z_BZ) for _ in tower.heads)
         return tuple(head(z).squeeze(1) for head, z in zip(tower.heads, dropped, strict=True))
 
     def predict(self, batch: ImpressionBatch) -> Prediction:
