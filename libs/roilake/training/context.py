@@ -81,6 +81,17 @@ def pick_device(local_rank: int) -> torch.device:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """For tensors so small that a second thread costs more than it gives."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def deterministic_torch(workers: int) -> Iterator[None]:
     """Deterministic kernels and a fixed share of the machine's cores, so that a rerun gives the same weights."""
     threads, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()

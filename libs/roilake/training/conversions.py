@@ -15,7 +15,7 @@ from roilake.feed import ImpressionFeed, ImpressionRows, Prefetch
 from roilake.hashing import keyed_hash
 from roilake.models.conversion import ConversionModel, ImpressionBatch, Term
 from roilake.training.checkpoint import Checkpoints
-from roilake.training.context import Context
+from roilake.training.context import Context, one_thread
 from roilake.training.learner import Learner
 from roilake.training.progress import Progress, load, restore, save, weights
 
@@ -50,13 +50,12 @@ def fit_conversions(
 
     Goes on from the last checkpoint, if there is one, with the same result as a run that was never cut off.
     """
-    torch.set_num_threads(1)  # these tensors are small: a second thread costs more than it gives
     learner = Learner(model.to(context.device).train(), recipe.learning_rate, 0.0, recipe.weight_decay)
     learner.broadcast(context)
     best: dict[str, Tensor] = {}
     progress = restore(checkpoints, model, learner, best) if checkpoints else Progress()
 
-    with Prefetch(feed.batches(progress.steps)) as batches:
+    with one_thread(), Prefetch(feed.batches(progress.steps)) as batches:
         started, waited = time.perf_counter(), 0.0
         for step, batch in zip(range(progress.steps, recipe.steps), batches, strict=False):
             learner.zero_grad()
@@ -124,21 +123,21 @@ def measure(model: ConversionModel, rows: ImpressionRows, context: Context) -> d
     """AUC of pCVR on clicks of all ranks, and of the domain discriminator on all rows, where there is one. What is not
     defined is left out."""
     model.eval()
-    scores, labels, domains, clicks = [], [], [], []
+    rows = rows if model.discriminates else rows.at(rows.click_R > 0)
+    scores, labels, domains, clicks = [torch.empty(0)], [torch.empty(0)], [torch.empty(0)], [torch.empty(0)]
     for start in range(0, len(rows), PREDICTED_AT_ONCE):
         batch = to_device(rows.at(slice(start, start + PREDICTED_AT_ONCE)).batch(), context.device)
         clicked = batch.click_B > 0
-        scores.append(model.predict(batch).cvr_B[clicked])
-        labels.append(batch.conversion_B[clicked])
-        domain_B = model.domain_logit(batch)
-        if domain_B is not None:
-            domains.append(domain_B)
-            clicks.append(batch.click_B)
+        scores.append(model.predict(batch).cvr_B[clicked].cpu())
+        labels.append(batch.conversion_B[clicked].cpu())
+        if model.discriminates:
+            domains.append(model.domain_logit(batch).cpu())
+            clicks.append(batch.click_B.cpu())
     model.train()
-    pairs = {"auc": (scores, labels)} | ({"domain_auc": (domains, clicks)} if domains else {})
+    pairs = {"auc": (scores, labels)} | ({"domain_auc": (domains, clicks)} if model.discriminates else {})
     metrics = {}
     for name, (score, label) in pairs.items():
-        gathered = context.allgather(torch.stack([torch.cat(score), torch.cat(label)], dim=1)).cpu().numpy()
+        gathered = context.allgather(torch.stack([torch.cat(score), torch.cat(label)], dim=1)).numpy()
         if 0 < gathered[:, 1].sum() < len(gathered):
             metrics[name] = auc(gathered[:, 1], gathered[:, 0])
     return metrics

@@ -156,6 +156,8 @@ class Tower(nn.Module):
 class ConversionModel(nn.Module, ABC):
     """A model of the conversion of an impression: one tower per task over shared embeddings."""
 
+    discriminates = False  # has a domain discriminator
+
     def __init__(
         self, options: ConversionOptions, schema: ImpressionSchema, tasks: Sequence[str], cvr_heads: int = 1
     ) -> None:
@@ -178,9 +180,9 @@ class ConversionModel(nn.Module, ABC):
         ctr_B = torch.sigmoid(self.towers["ctr"](shared)) if "ctr" in self.towers else None
         return Prediction(cvr_B=torch.sigmoid(self.towers["cvr"](shared)), ctr_B=ctr_B)
 
-    def domain_logit(self, batch: ImpressionBatch) -> Tensor | None:
-        """Logit [B] of being clicked by a model's domain discriminator; None for a model without one."""
-        return None
+    def domain_logit(self, batch: ImpressionBatch) -> Tensor:
+        """Logit [B] of being clicked, by the discriminator of a model that ``discriminates``."""
+        raise NotImplementedError
 
 
 def select(batch: ImpressionBatch, rows: Tensor) -> ImpressionBatch:

@@ -36,6 +36,7 @@ class Model(ConversionModel):
     paper are not known.
     """
 
+    discriminates = True
     step: Tensor
 
     def __init__(self, options: Options, schema: ImpressionSchema) -> None:
