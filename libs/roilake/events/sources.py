@@ -50,8 +50,8 @@ def read_source(spark: SparkSession, source: FileSource) -> DataFrame:
     try:
         rows = reader.load(path)
     except AnalysisException as error:
-        raise SourceError(f"{source.path}: cannot be read as {source.format}: {_line(error)}") from error
-    if source.format == "parquet":
+        raise SourceError(f"{source.path}: cannot be read as {source.format}: {error_line(error)}") from error
+    if source.format in ("parquet", "text"):
         return rows.withColumn(CORRUPT, F.lit(None).cast("string"))
     fields = [field for field in rows.schema.fields if field.name != CORRUPT]
     if not fields:
@@ -71,11 +71,12 @@ def mapped(rows: DataFrame, source: FileSource, expressions: dict[str, str]) -> 
         except (AnalysisException, ParseException) as error:
             there = ", ".join(f"`{name}`" for name in rows.columns if name != CORRUPT)
             raise SourceError(
-                f"{source.path}: {key}: {expression!r} does not fit ({_line(error)}); columns are {there}"
+                f"{source.path}: {key}: {expression!r} does not fit ({error_line(error)}); columns are {there}"
             ) from error
     return {key: F.expr(expression) for key, expression in expressions.items()}
 
 
-def _line(error: Exception) -> str:
+def error_line(error: Exception) -> str:
+    """What Spark says first, without its hints."""
     first = str(error).strip().splitlines()[0]
     return re.sub(r"\s*(Did you mean|SQLSTATE|;).*", "", first)
