@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from roilake.config import NightConfig
+from roilake.config import ConversionsConfig, NightConfig
 from roilake.errors import AuditError
 from roilake.evaluation.gate_result import to_table
 from roilake.evaluation.gates import audit
@@ -13,7 +13,7 @@ from roilake.lake import Lake, Publication
 from roilake.report import gather, report_path, table_versions, write_page
 
 
-def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
+def run(lake: Lake, config: NightConfig | ConversionsConfig, ds: date) -> JobResult:
     """Publish ``ds``. All gates go to table ``gates``; a failed one is named in the report and raised as AuditError,
     and nothing is published: readers keep the night before. The row in ``publications`` is written after all else that
     a reader could see."""

@@ -8,20 +8,27 @@ from typing import Any
 
 from jobs import (
     build_graph,
+    build_impressions,
     build_requests,
     build_rois,
     embed_interests,
+    evaluate_conversions,
     evaluate_models,
     ingest_events,
     publish_night,
+    score_conversions,
     score_requests,
+    train_cvr,
+    train_cvr_teacher,
     train_models,
+    write_pseudo_labels,
 )
 from roilake import models
-from roilake.config import Night, NightConfig
+from roilake.config import ConversionsConfig, Night, NightConfig
 from roilake.errors import ConfigError
 from roilake.job import JobResult
 from roilake.lake import Lake
+from roilake.models import conversion
 from roilake.roi import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
 
 Job = Callable[[Lake, Any, date], JobResult]
@@ -38,6 +45,15 @@ JOBS: dict[type[Night], tuple[Job, ...]] = {
         evaluate_models.run,
         publish_night.run,
     ),
+    ConversionsConfig: (
+        build_impressions.run,
+        train_cvr_teacher.run,
+        write_pseudo_labels.run,
+        train_cvr.run,
+        score_conversions.run,
+        evaluate_conversions.run,
+        publish_night.run,
+    ),
 }
 
 
@@ -48,10 +64,34 @@ def run(lake: Lake, config: Night, ds: date) -> list[JobResult]:
 
 def check(config: Night) -> None:
     """What later jobs would stumble over, before the first one starts. Raises ConfigError for a default model that is
-    not among the models, a model's unknown kind or option, hops that lead nowhere, and what reads a table ``edges``
-    that the night does not write."""
+    not among the models, a model's unknown kind or option, hops that lead nowhere, what reads a table ``edges`` that
+    the night does not write, and students and teachers that do not fit."""
     if isinstance(config, NightConfig):
         _check_graph(config)
+    if isinstance(config, ConversionsConfig):
+        _check_conversions(config)
+
+
+def _check_conversions(config: ConversionsConfig) -> None:
+    both = [name for name in config.teachers if name in config.models]
+    if both:
+        raise ConfigError(f"teachers: {both[0]!r} is the name of a model, too: give it another")
+    teachers = ", ".join(config.teachers) or "none yet"
+    for name, teacher in config.teachers.items():
+        if conversion.needs_teacher(teacher.kind, dict(teacher.options)) or teacher.teacher:
+            raise ConfigError(
+                f"teachers.{name}: a teacher has no teacher: choose a kind that learns from clicks"
+            )
+    for name, model in config.models.items():
+        if conversion.needs_teacher(model.kind, dict(model.options)) and model.teacher is None:
+            raise ConfigError(
+                f"models.{name}: kind {model.kind!r} learns from pseudo-labels; name its teacher, one of teachers "
+                f"({teachers})"
+            )
+        if model.teacher and not conversion.needs_teacher(model.kind, {}):
+            raise ConfigError(
+                f"models.{name}: kind {model.kind!r} listens to no teacher; remove teacher: {model.teacher}"
+            )
 
 
 def _check_graph(config: NightConfig) -> None:

@@ -126,6 +126,7 @@ def _run_night(ds_text: str, conf: Path, folder: Path, profile: Path | None, sta
     from roilake.config import Night, load_config
     from roilake.errors import AuditError, ConfigError
     from roilake.job import make_run, parse_ds
+    from roilake.kinds import check_lake
     from roilake.lake import Lake, check_folder, spark_session
     from roilake.report import night_summary, print_summary, to_json
 
@@ -135,6 +136,7 @@ def _run_night(ds_text: str, conf: Path, folder: Path, profile: Path | None, sta
         run_night.check(config)
     except ConfigError as error:
         raise ConfigError(f"{conf}: {error}") from error
+    check_lake(Lake(None, checked), config)
     opened = Lake.open(spark_session(f"roilake night {ds}", profile=profile), checked, create=True)
     published = True
     try:
@@ -143,8 +145,8 @@ def _run_night(ds_text: str, conf: Path, folder: Path, profile: Path | None, sta
         print(f"error: {error}", file=sys.stderr)
         published = False
     run_id, seconds = make_run(config, ds, "night").run_id, time.monotonic() - started
-    summary = night_summary(opened, ds, run_id=run_id, seconds=seconds, published=published)
-    print_summary(opened, summary, config.default_model, _console())
+    summary = night_summary(opened, config, ds, run_id=run_id, seconds=seconds, published=published)
+    print_summary(opened, summary, config, _console())
     print(to_json(summary), flush=True)
     return published
 

@@ -22,6 +22,7 @@ from pyspark.sql import DataFrame
 from roilake import __version__
 from roilake.config import Night, load_config
 from roilake.errors import AuditError, ConfigError, RoilakeError
+from roilake.kinds import check_lake
 from roilake.lake import TABLES, Lake, Make, Run, TaskFiles, check_folder, spark_session
 
 
@@ -151,7 +152,9 @@ class Recorder:
 @contextmanager
 def recorded(lake: Lake, config: Night, ds: date, job: str) -> Iterator[Recorder]:
     """Measure a job and write its row in ``runs``: status ``succeeded``, or ``failed`` when an audit fails.
-    Any other error leaves no row, so that bad input writes nothing."""
+    Any other error leaves no row, so that bad input writes nothing. Raises LakeError for a lake of another kind of
+    nights."""
+    check_lake(lake, config)
     record = Recorder(lake, make_run(config, ds, job), time.monotonic())
     record.progress(f"starts, ds {ds}")
     try:

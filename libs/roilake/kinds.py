@@ -16,11 +16,12 @@ from roilake.lake import Lake
 
 @dataclass(frozen=True)
 class Place:
-    """Where models are judged: the metrics of ``slices`` of ``split`` (of a metric that several have, the first's),
-    and ``title``, what that is."""
+    """Where models are judged: the metrics of ``slices`` of ``split`` (of a metric that several have, the first's).
+    ``title`` says what that is, ``name`` says it in two words."""
 
     split: str
     slices: tuple[str, ...]
+    name: str
     title: str
 
 
@@ -36,6 +37,7 @@ class Kind:
     training: tuple[str, ...]  # jobs that train models
     judging: str  # the job that measures them
     served: str  # the table that consumers wait for
+    noun: str  # one of its rows
     places: tuple[Place, ...]
 
 
@@ -50,7 +52,8 @@ GRAPH = Kind(
     training=("train_models",),
     judging="evaluate_models",
     served="recommendations",
-    places=(Place("test", ("all",), "Test windows, all requests"),),
+    noun="recommendation",
+    places=(Place("test", ("all",), "test windows", "Test windows, all requests"),),
 )  # fmt: skip
 CONVERSIONS = Kind(
     name="conversions",
@@ -63,9 +66,13 @@ CONVERSIONS = Kind(
     training=("train_cvr_teacher", "train_cvr"),
     judging="evaluate_conversions",
     served="cvr_scores",
+    noun="score",
     places=(
-        Place("random", ("all",), "All pairs, drawn at random: conversion if clicked"),
-        Place("test", ("clicked", "all"), "Test days: conversion of clicks; click and CTCVR of all impressions"),
+        Place("random", ("all",), "all pairs", "Pairs drawn at random, clicked or not: their conversion if clicked"),
+        Place(
+            "test", ("clicked", "all"), "test days",
+            "Impressions of the test split: conversion of its clicks; CTR and CTCVR of all",
+        ),
     ),
 )  # fmt: skip
 KINDS = {kind.name: kind for kind in (GRAPH, CONVERSIONS)}

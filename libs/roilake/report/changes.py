@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import sqrt
 
+from roilake.kinds import Place
 from roilake.report.night import Measure, Measures
 from roilake.report.words import direction, in_order
 
@@ -82,11 +83,14 @@ def _known(before: Measure | None, after: Measure | None) -> tuple[float, float 
 
 
 def slice_changes(
-    before: Mapping[tuple[str, str], Measures], after: Mapping[tuple[str, str], Measures], model: str
+    before: Mapping[tuple[str, str], Measures],
+    after: Mapping[tuple[str, str], Measures],
+    model: str,
+    place: Place,
 ) -> Iterator[Change]:
-    """Changes of one model in every slice of the test windows that both nights have."""
+    """Changes of one model in every slice of the place's split, but its own, that both nights have."""
     for (split, name), found in after.items():
-        if split == "test" and name != "all" and model in found:
+        if split == place.split and name not in place.slices and model in found:
             earlier = before.get((split, name), {})
             yield from changes(earlier, {model: found[model]}, name)
 

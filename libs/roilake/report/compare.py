@@ -57,7 +57,11 @@ def compare(lake: Lake, before: str, after: str) -> Comparison:
     return Comparison(
         before=first,
         after=second,
-        changes=changes(first.test, second.test),
+        changes=[
+            change
+            for place in second.places
+            for change in changes(first.at(place).measures, second.at(place).measures, place.name)
+        ],
         config=config_changes(dict(first.config), dict(second.config)),
         rows=table_counts(second, first),
     )
@@ -84,7 +88,7 @@ def to_object(found: Comparison) -> dict[str, Any]:
                  (found.before, found.after)],
         "metrics": [
             {
-                "model": change.model, "metric": change.metric, "before": change.before["value"],
+                "model": change.model, "metric": change.metric, "place": change.slice, "before": change.before["value"],
                 "after": change.after["value"], "difference": change.value, "low": change.low, "high": change.high,
                 "verdict": change.verdict,
             }
@@ -122,13 +126,15 @@ def print_comparison(found: Comparison, console: Console) -> None:
 
 
 def _metrics(found: Comparison) -> Table:
-    table = _table("Test windows, all requests", found, "model", "metric")
+    several = len(found.after.places) > 1
+    table = _table(found.after.place.title if not several else "All models", found, "model", "metric")
     for name in ("difference", "95 % interval", "reading"):
         table.add_column(name, justify="left" if name == "reading" else "right")
     for change in found.changes:
+        name = f"{label(change.metric)}, {change.slice}" if several else label(change.metric)
         ends = f"{signed(change.low)} to {signed(change.high)}" if change.low is not None else "–"
         table.add_row(
-            change.model, label(change.metric), number(change.before["value"]), number(change.after["value"]),
+            change.model, name, number(change.before["value"]), number(change.after["value"]),
             signed(change.value), ends, {"noise": "within noise"}.get(change.verdict, change.verdict),
             style="bold" if change.beyond and change.model == found.after.default_model else None,
         )  # fmt: skip

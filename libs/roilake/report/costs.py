@@ -88,6 +88,24 @@ def _times(night: Night, side: str, split: str) -> float | None:
     return known.get(split)
 
 
+def _trained(night: Night) -> list[Row]:
+    """Figures of each model of each job that trains."""
+    runs = [run for job in night.kind.training if (run := night.run(job))]
+    return [found for run in runs for found in run["details"].get("models", {}).values()]
+
+
+def waiting(night: Night) -> float | None:
+    """Part of the time of all training steps that was spent waiting for input; None where nobody said."""
+    runs = [run for job in night.kind.training if (run := night.run(job))]
+    known = [run["details"]["wait_fraction"] for run in runs if "wait_fraction" in run["details"]]
+    return max(known, default=None)
+
+
+def steps_of(night: Night) -> int:
+    """Training steps of all models."""
+    return sum(found.get("steps", 0) for found in _trained(night))
+
+
 @dataclass(frozen=True)
 class Time:
     """One job: seconds spent, and those that it was meant to take: planned, or else spent the night before."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from roilake.kinds import GRAPH
 from roilake.report.changes import Change, changes, moved_with, slice_changes
 from roilake.report.contents import Contents
-from roilake.report.costs import times
+from roilake.report.costs import steps_of, times, waiting
 from roilake.report.night import Night
+from roilake.report.quality import traffic
 from roilake.report.slices import group_and_value, is_slice
 from roilake.report.standing import best_other, lead, main_metrics, metric_names, value
 from roilake.report.words import direction, duration, label, listed, number, plural, signed
@@ -39,23 +41,25 @@ def status(contents: Contents) -> str:
         kept = f"the night of {contents.before.ds}" if contents.before else "no night at all"
         failed = plural(len(contents.problems), "check")
         return f"Not published: {failed} failed ({contents.problems[0]}), so readers still see {kept}."
-    lists = f"{plural(night.rows.get('recommendations', 0), 'recommendation')} by {night.default_model}"
+    served, everyone = night.rows.get(night.kind.served, 0), plural(len(night.config["models"]), "model")
+    lists = f"{plural(served, night.kind.noun)} by {night.default_model if night.kind is GRAPH else everyone}"
     passed = f", after {plural(sum(gate['passed'] for gate in gates), 'gate')} passed" if gates else ""
     return f"Published: {lists} are ready for readers{passed}."
 
 
 def standing(night: Night) -> str:
-    """The default model against the best other one in each test metric, by paired intervals."""
+    """The default model against the best other one in each metric, by paired intervals."""
     own, names = night.default_model, [name for name in metric_names(night) if direction(name)]
-    if own not in night.test or not names:
+    if own not in night.measures or not names:
         return "No model was judged."
     stands = {name: lead(night, name) for name in names}
     first = main_metrics(night)[0]
-    shown = f"{own} has {label(first)} {number(value(night.test, own, first))}"
+    where = f" on {night.place.name}" if len(night.places) > 1 else ""
+    shown = f"{own} has {label(first)} {number(value(night.measures, own, first))}{where}"
     if not any(stands.values()):
         return f"{shown}; there is no other model to hold it against."
     rival = best_other(night, first)
-    against = f"{rival} has {number(value(night.test, rival or '', first))}"
+    against = f"{rival} has {number(value(night.measures, rival or '', first))}"
     found = list(stands.values())
     counts = [f"{word} in {found.count(word)}" for word in ("ahead", "level", "behind") if word in found]
     return f"{shown} ({against}); against the best other model in each of {len(names)} metrics it is {listed(counts)}."
@@ -63,7 +67,7 @@ def standing(night: Night) -> str:
 
 def change_sentence(night: Night, before: Night) -> str:
     """What of the default model changed beyond its interval, and whether all models moved alike."""
-    found = changes(before.test, night.test)
+    found = changes(before.at(night.place).measures, night.measures)
     own = [change for change in found if change.model == night.default_model]
     since = f"Since {before.ds}"
     if not own:
@@ -93,19 +97,24 @@ def _alike(night: Night, found: list[Change], moved: list[Change]) -> str:
     """Other models that moved beyond noise the same way in most of these metrics."""
     counts = Counter(model for change in moved for model in moved_with(found, change))
     others = [model for model, count in counts.items() if 2 * count > len(moved)]
-    if others and len(others) == len(night.test) - 1:
+    if others and len(others) == len(night.measures) - 1:
         return "; so did every other model, which points at the requests judged rather than at the model"
     return f"; so did {listed(sorted(others))}" if others else ""
 
 
 def volume(contents: Contents) -> str:
-    """Events, new nodes and rejected rows."""
-    night = contents.night
-    events, rejected = night.rows.get("events", 0), sum(bad["rows"] for bad in night.quarantine)
-    other = contents.before
-    against = f" ({number(other.rows.get('events', 0))} on {other.ds})" if other else ""
-    new = listed([plural(night.new.get(kind, 0), f"new {kind}") for kind in ("user", "item")])
-    return f"{plural(events, 'event')} came in{against}, with {new}; {plural(rejected, 'row')} rejected."
+    """What came in, and rejected rows."""
+    night, other = contents.night, contents.before
+    rejected = plural(sum(bad["rows"] for bad in night.quarantine), "row")
+    rows = night.rows.get(night.kind.source, 0)
+    against = f" ({number(other.rows.get(night.kind.source, 0))} on {other.ds})" if other else ""
+    if night.kind is GRAPH:
+        new = listed([plural(night.new.get(kind, 0), f"new {kind}") for kind in ("user", "item")])
+        return f"{plural(rows, 'event')} came in{against}, with {new}; {rejected} rejected."
+    logged = [traffic(night, split) for split in ("train", "validation", "test")]
+    clicks, conversions = (sum(counts) for counts in list(zip(*logged, strict=True))[1:])
+    told = f"{plural(clicks, 'click')} and {plural(conversions, 'conversion')}"
+    return f"{plural(rows, 'impression')} looked at{against}, with {told}; {rejected} rejected."
 
 
 def attention(contents: Contents) -> str:
@@ -145,10 +154,11 @@ def _worse_slices(contents: Contents) -> list[str]:
     if other is None:
         return []
     night, names = contents.night, main_metrics(contents.night)
-    whole = {c.metric: c for c in changes(other.test, night.test) if c.model == night.default_model}
+    found = changes(other.at(night.place).measures, night.measures)
+    whole = {change.metric: change for change in found if change.model == night.default_model}
     worse = [
         change
-        for change in slice_changes(other.metrics, night.metrics, night.default_model)
+        for change in slice_changes(other.metrics, night.metrics, night.default_model, night.place)
         if change.verdict == "worse" and change.strength > FAR
         if change.metric in names and is_slice(change.slice)
         if change.metric not in whole or whole[change.metric].verdict != "worse"
@@ -168,9 +178,7 @@ def _slow(contents: Contents) -> list[str]:
         f"({'planned' if time.planned else 'last time'} {duration(time.meant or 0)})"
         for time in late
     ]
-    trained = contents.night.run("train_models")
-    waited = trained["details"].get("wait_fraction", 0.0) if trained else 0.0
-    steps = sum(f.get("steps", 0) for f in trained["details"].get("models", {}).values()) if trained else 0
+    waited, steps = waiting(contents.night) or 0.0, steps_of(contents.night)
     if waited > WAITING and steps > 100:
         words.append(f"training waited for its input {100 * waited:.0f} % of the time")
     return words

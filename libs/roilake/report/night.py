@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from roilake.kinds import Kind, Place, kind_of
 from roilake.lake import TABLES, Lake, Publication, count_by, count_nulls
 
 EXAMPLES = 3
@@ -22,10 +23,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Night:
-    """``metrics[split, slice][model][metric]`` is a Measure; ``rows`` counts the night's own rows by table; ``new``
+    """``place`` is where its models are looked at, among ``places``. ``metrics[split, slice][model][metric]`` is a
+    Measure; ``rows`` counts the night's own rows by table; ``new``
     counts nodes first seen this night by type; ``nulls`` counts nulls in the night's events by column; ``rois``
-    counts regions by (side, split), an item's split being that of the window it was cut for; ``gates`` and
-    ``quarantine`` are empty in a night without."""
+    counts regions by (side, split), an item's split being that of the window it was cut for; ``shown`` counts
+    impressions by (split, click, conversion); ``gates`` and ``quarantine`` are empty in a night without."""
 
     ds: date
     run_id: str
@@ -43,19 +45,60 @@ class Night:
     new: Mapping[str, int]
     nulls: Mapping[str, int]
     rois: Mapping[tuple[str, str], int]
+    shown: Mapping[tuple[str, int | None, int | None], int] = field(default_factory=dict)
+    chosen: Place | None = None
 
     @property
     def default_model(self) -> str:
         return str(self.config["default_model"])
 
     @property
-    def test(self) -> Measures:
-        """Metrics of all requests of the test windows."""
-        return self.metrics.get(("test", "all"), {})
+    def kind(self) -> Kind:
+        return kind_of(self.config)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where this night has judged its models; the first stands for it."""
+        return judged_places(self.kind, self.metrics)
+
+    @property
+    def place(self) -> Place:
+        return self.chosen or self.places[0]
+
+    def at(self, place: Place) -> Night:
+        """The same night, looked at there."""
+        return replace(self, chosen=place)
+
+    @property
+    def measures(self) -> Measures:
+        """Model to metric to Measure, where the night is looked at."""
+        return merged(self.metrics, self.place)
+
+    @property
+    def differences(self) -> Measures:
+        """What other models have more than the default one there, paired."""
+        return self.metrics.get((self.place.split, f"minus {self.default_model}"), {})
 
     def run(self, job: str) -> Row | None:
         """The row of ``runs`` of this job."""
         return next((run for run in self.runs if run["job"] == job), None)
+
+
+def judged_places(kind: Kind, metrics: Mapping[tuple[str, str], Measures]) -> tuple[Place, ...]:
+    """The places of a kind that these metrics have; the last one, where they have none."""
+    found = tuple(
+        place for place in kind.places if any((place.split, name) in metrics for name in place.slices)
+    )
+    return found or kind.places[-1:]
+
+
+def merged(metrics: Mapping[tuple[str, str], Measures], place: Place) -> Measures:
+    """Model to metric to Measure, of a place."""
+    found: Measures = {}
+    for name in reversed(place.slices):
+        for model, measures in metrics.get((place.split, name), {}).items():
+            found[model] = {**found.get(model, {}), **measures}
+    return found
 
 
 def read_night(lake: Lake, night: Publication) -> Night:
@@ -79,6 +122,7 @@ def read_night(lake: Lake, night: Publication) -> Night:
         new=_counts(lake, versions, "node_ids", "node_type", {"ds": night.ds}),
         nulls=_nulls(lake, night),
         rois=_rois(lake, night),
+        shown=_shown(lake, night),
     )
 
 
@@ -170,6 +214,19 @@ def _rois(lake: Lake, night: Publication) -> dict[tuple[str, str], int]:
         place = side, split_of.get(as_of, "unused")
         counts[place] = counts.get(place, 0) + count
     return counts
+
+
+def _shown(lake: Lake, night: Publication) -> dict[tuple[str, int | None, int | None], int]:
+    """Only clicked rows are opened: of the others the log tells how many there are."""
+    if "impressions" not in night.versions:
+        return {}
+    version, keys = night.versions["impressions"], ("split", "click", "conversion")
+    counts = count_by(lake, "impressions", version, keys, filters={"ds": night.ds, "labelled": 1})
+    for file in lake.active_files("impressions", version):
+        if file.partition["ds"] == str(night.ds) and file.partition["labelled"] == "0":
+            split = file.partition["split"]
+            counts[split, None if split == "random" else 0, None] += file.rows
+    return dict(counts)
 
 
 def read_fanout(folder: Path) -> list[Row]:

@@ -13,7 +13,7 @@ from roilake.report import costs, quality, slices, standing, words
 from roilake.report.changes import Change, changes
 from roilake.report.contents import Contents
 from roilake.report.headline import headline
-from roilake.report.night import Night, Row
+from roilake.report.night import Night
 from roilake.report.pictures import pictures
 
 SHOWN = 20
@@ -46,7 +46,11 @@ def render(contents: Contents) -> str:
         headline=headline(contents),
         gates=sorted(night.gates, key=lambda gate: gate["passed"]),
         pictures=pictures(contents),
-        compared=[(earlier, change_rows(night, earlier)) for earlier in contents.others],
+        compared=[
+            (earlier, [(place, change_rows(night.at(place), earlier.at(place))) for place in night.places])
+            for earlier in contents.others
+        ],
+        notes=words.NOTES[night.kind.name],
         **_models(night),
         **_slices(night, other),
         **_data(night, other),
@@ -55,11 +59,17 @@ def render(contents: Contents) -> str:
 
 
 def _models(night: Night) -> dict[str, Any]:
+    return {"tiles": standing.tiles(night), "stands": [_stand(night.at(place)) for place in night.places]}
+
+
+def _stand(night: Night) -> dict[str, Any]:
+    """The models where the night is looked at."""
     names = standing.metric_names(night)
     return {
-        "tiles": standing.tiles(night),
+        "place": night.place,
+        "measures": night.measures,
         "models": standing.model_order(night),
-        "tables": metric_tables(names),
+        "tables": metric_tables(names) if names else [],
         "best": {name: standing.best_value(night, name) for name in names},
     }
 
@@ -80,7 +90,7 @@ def metric_tables(names: list[str]) -> list[list[str]]:
 
 def change_rows(night: Night, before: Night) -> list[dict[str, Any]]:
     """Each metric's change of the default model, and how many of the other models moved beyond noise, up or down."""
-    found = changes(before.test, night.test)
+    found = changes(before.measures, night.measures)
     return [
         {"own": own, "others": _moves([c for c in found if c.metric == own.metric and c is not own])}
         for own in found
@@ -123,7 +133,7 @@ def unfolded(groups: list[slices.Group]) -> tuple[list[slices.Group], list[slice
 def scale(night: Night, found: list[slices.Slice], name: str) -> dict[str, float]:
     """The common axis of a column of small plots: its left end, its width, and the value of all requests there. It
     holds the values of the slices shown at once; what lies beyond is drawn at its end."""
-    whole = standing.value(night.test, night.default_model, name)
+    whole = standing.value(night.measures, night.default_model, name)
     values = [one.measures[name]["value"] for one in found if name in one.measures]
     known = [value for value in [*values, whole] if value is not None] or [0.0]
     margin = 0.25 * (max(known) - min(known)) or 0.05
@@ -135,7 +145,8 @@ def _data(night: Night, other: Night | None) -> dict[str, Any]:
     return {
         "table_counts": quality.table_counts(night, other),
         "graph_counts": quality.graph_counts(night, other),
-        "nulls": quality.null_shares(night),
+        "came_in": quality.came_in(night),
+        "teachers": quality.teachers(night),
     }
 
 
@@ -148,9 +159,5 @@ def _costs(night: Night, before: Night | None) -> dict[str, Any]:
         "seconds": sum(time.seconds for time in times),
         "meant": sum(time.meant for time in times if time.meant is not None),
         "planned": any(time.planned for time in times),
-        "wait": _wait(night.run("train_models")),
+        "wait": costs.waiting(night),
     }
-
-
-def _wait(trained: Row | None) -> float | None:
-    return trained["details"].get("wait_fraction") if trained else None

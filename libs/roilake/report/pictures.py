@@ -19,12 +19,22 @@ Series = dict[str, tuple[list[float], list[float]]]
 
 
 def pictures(contents: Contents) -> dict[str, Any]:
-    """``metrics`` maps metric names to plots; ``loss``, ``epochs``, ``fanout`` and ``calibration`` are plots."""
+    """``metrics`` maps titles to plots, ``drawn`` those of training and calibration."""
+    night = contents.night
+    drawn = {**_curves(night), **_calibrations(night), **_fanout(contents)}
     return {
-        "metrics": {name: _intervals(contents.night, name) for name in plotted(contents.night)},
-        **_curves(contents.night),
-        **_calibration(contents.night),
-        **_fanout(contents),
+        "metrics": _metrics(night),
+        "drawn": drawn,
+        "calibrated": any(title.startswith("Calibration") for title in drawn),
+    }
+
+
+def _metrics(night: Night) -> dict[str, Markup]:
+    several = len(night.places) > 1
+    return {
+        f"{label(name)}, {at.place.name}" if several else label(name): _intervals(at, name)
+        for at in map(night.at, night.places)
+        for name in plotted(at)[: PLOTS // len(night.places)]
     }
 
 
@@ -36,7 +46,7 @@ def plotted(night: Night) -> list[str]:
 
 
 def _intervals(night: Night, name: str) -> Markup:
-    values = {model: found[name] for model, found in night.test.items() if name in found}
+    values = {model: found[name] for model, found in night.measures.items() if name in found}
     told = ", ".join(f"{model} {number(measure['value'])}" for model, measure in values.items())
     return Markup(plots.intervals(values, night.default_model, alt=f"{label(name)} by model: {told}"))
 
@@ -44,9 +54,10 @@ def _intervals(night: Night, name: str) -> Markup:
 def _curves(night: Night) -> dict[str, Markup]:
     own, found = night.default_model, {}
     if losses := _series(night, "steps", "step", "loss"):
-        found["loss"] = _lines(losses, x="step", y="training loss", highlight=own)
-    if epochs := _series(night, "epochs", "epoch", "auc"):
-        found["epochs"] = _lines(epochs, x="epoch", y="validation AUC", highlight=own, dots=True)
+        found["Training loss"] = _lines(losses, x="step", y="training loss", highlight=own)
+    for part, x in (("epochs", "epoch"), ("validations", "step")):
+        if series := _series(night, part, x, "auc"):
+            found[f"Validation by {x}"] = _lines(series, x=x, y="validation AUC", highlight=own, dots=True)
     return found
 
 
@@ -64,18 +75,25 @@ def _lines(series: Series, *, x: str, y: str, **looks: Any) -> Markup:
     return Markup(plots.lines(series, x=x, y=y, alt=f"{y} by {x}: {ends}", **looks))
 
 
-def _calibration(night: Night) -> dict[str, Markup]:
+def _calibrations(night: Night) -> dict[str, Markup]:
+    several = len(night.places) > 1
+    titles = {place: f"Calibration, {place.name}" if several else "Calibration" for place in night.places}
+    drawn = {title: _calibration(night.at(place)) for place, title in titles.items()}
+    return {title: picture for title, picture in drawn.items() if picture is not None}
+
+
+def _calibration(night: Night) -> Markup | None:
     """The default model's curve and that of the best other one by the first main metric."""
     curves, own, names = calibration(night), night.default_model, main_metrics(night)
     shown = [own, best_other(night, names[0]) if names else None]
     chosen: Mapping[str, Any] = {name: curves[name] for name in shown if name is not None and name in curves}
     if not chosen:
-        return {}
+        return None
     told = "; ".join(
         f"{name}: " + ", ".join(f"{number(x)} observed {number(m['value'])}" for x, m in points)
         for name, points in chosen.items()
     )
-    return {"calibration": Markup(plots.calibration(chosen, own, alt=f"predicted against observed; {told}"))}
+    return Markup(plots.calibration(chosen, own, alt=f"predicted against observed; {told}"))
 
 
 def _fanout(contents: Contents) -> dict[str, Markup]:
@@ -86,4 +104,8 @@ def _fanout(contents: Contents) -> dict[str, Markup]:
         ys.append(point["auc"])
     own = contents.night.default_model
     looks = {"highlight": own, "log_x": True, "dots": True}
-    return {"fanout": _lines(series, x="training time, s", y="test AUC", **looks)} if series else {}
+    return (
+        {"Fan-out: quality against time": _lines(series, x="training time, s", y="test AUC", **looks)}
+        if series
+        else {}
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roilake.report.night import Night
+from roilake.kinds import GRAPH
+from roilake.report.night import Night, Row
 from roilake.report.words import number, percent
 
 
@@ -47,6 +48,66 @@ def graph_counts(night: Night, before: Night | None) -> list[Count]:
 def edge_label(edge_type: str) -> str:
     """``item_item_similar`` as ``item → item, similar``."""
     return edge_type.replace("_", " → ", 1).replace("_", ", ")
+
+
+SPLITS = {"train": "train", "validation": "validation", "test": "test", "random": "drawn at random"}
+
+
+def traffic(night: Night, split: str) -> tuple[int, int, int]:
+    """Impressions of a split, and how many of them were clicked and converted."""
+    own = {(click, bought): count for (name, click, bought), count in night.shown.items() if name == split}
+    clicked = sum(count for (click, _), count in own.items() if click == 1)
+    return sum(own.values()), clicked, sum(count for (_, bought), count in own.items() if bought == 1)
+
+
+def came_in(night: Night) -> list[tuple[str, str]]:
+    """What the night brought, in words: events and nodes, or impressions by split."""
+    if night.kind is GRAPH:
+        new = [
+            (f"new {kind} nodes", f"{number(night.new.get(kind, 0))} of {number(count)}")
+            for kind, count in night.nodes.items()
+        ]
+        nulls = [(f"events without {name}", share) for name, share in null_shares(night)]
+        return [("events", number(night.rows.get("events", 0))), *new, *nulls]
+    found = [(title, *traffic(night, split)) for split, title in SPLITS.items()]
+    return [
+        part
+        for title, rows, clicked, bought in found
+        if rows
+        for part in (
+            (f"impressions, {title}", number(rows)),
+            *([(f"clicks, {title}", f"{number(clicked)} ({percent(clicked / rows, 1)})")] if clicked else []),
+            *(
+                [(f"conversions, {title}", f"{number(bought)} ({percent(bought / clicked, 1)} of clicks)")]
+                if clicked
+                else []
+            ),
+        )
+    ]
+
+
+def teachers(night: Night) -> list[Row]:
+    """What each teacher of conversion models came to, and what it said of unclicked impressions: ``name, auc,
+    domain_auc, domain_loss, rows, mean_probability, mean_disagreement, disagreement_90``; None where nobody said."""
+    runs = [night.run(job) for job in ("train_cvr_teacher", "write_pseudo_labels")]
+    trained, said = (
+        run["details"].get(part, {}) if run else {}
+        for run, part in zip(runs, ("models", "teachers"), strict=True)
+    )
+    return [_teacher(name, figures, said.get(name, {})) for name, figures in trained.items()]
+
+
+def _teacher(name: str, figures: Row, said: Row) -> Row:
+    losses = [figures["terms"].get(f"domain_{side}") for side in ("clicked", "unclicked")]
+    return {
+        "name": name,
+        "auc": figures["metrics"].get("auc"),
+        "domain_auc": figures["metrics"].get("domain_auc"),
+        "domain_loss": None if None in losses else sum(losses) / 2,
+        **{
+            key: said.get(key) for key in ("rows", "mean_probability", "mean_disagreement", "disagreement_90")
+        },
+    }
 
 
 def null_shares(night: Night) -> list[tuple[str, str]]:

@@ -13,6 +13,8 @@ BUILT_IN = {
     "warm_users": ("user history", "some"),
     "head_items": ("item popularity", "most popular fifth"),
     "tail_items": ("item popularity", "the others"),
+    "clicked": ("click", "clicked"),
+    "unclicked": ("click", "not clicked"),
 }
 BINS = "calibration bin "
 
@@ -53,8 +55,8 @@ def group_and_value(name: str) -> tuple[str, str]:
 
 
 def groups(night: Night, before: Night | None) -> list[Group]:
-    """Groups of slices of the test windows, and slices within them, by their strongest change since ``before``; by
-    name where there is none. Empty slices are left out."""
+    """Groups of slices where the night is looked at, and slices within them, by their strongest change since
+    ``before``; by name where there is none. Empty slices are left out."""
     found: dict[str, list[Slice]] = {}
     for one in filter(lambda one: one.n, _slices(night, before)):
         found.setdefault(one.group, []).append(one)
@@ -65,7 +67,7 @@ def groups(night: Night, before: Night | None) -> list[Group]:
 def _slices(night: Night, before: Night | None) -> list[Slice]:
     names, model = slice_metrics(night), night.default_model
     moved: dict[str, dict[str, Change]] = {}
-    for change in slice_changes(before.metrics, night.metrics, model) if before else ():
+    for change in slice_changes(before.metrics, night.metrics, model, night.place) if before else ():
         moved.setdefault(change.slice, {})[change.metric] = change
     return [
         Slice(
@@ -75,15 +77,15 @@ def _slices(night: Night, before: Night | None) -> list[Slice]:
             {metric: change for metric, change in moved.get(name, {}).items() if metric in names},
         )
         for (split, name), found in sorted(night.metrics.items())
-        if split == "test" and model in found and is_slice(name)
+        if split == night.place.split and model in found and is_slice(name) and name not in night.place.slices
     ]
 
 
 def calibration(night: Night) -> dict[str, list[tuple[float, Measure]]]:
-    """(mean predicted probability, observed share) of each model's bins on the test windows, in order."""
+    """(mean predicted probability, observed share) of each model's bins where the night is looked at, in order."""
     curves: dict[str, list[tuple[float, Measure]]] = {}
     for (split, name), models in sorted(night.metrics.items()):
-        if split == "test" and name.startswith(BINS):
+        if split == night.place.split and name.startswith(BINS):
             for model, found in models.items():
                 if found.get("predicted", {}).get("value") is not None and "observed" in found:
                     curves.setdefault(model, []).append((found["predicted"]["value"], found["observed"]))

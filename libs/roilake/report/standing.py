@@ -9,23 +9,24 @@ from roilake.report.night import Measure, Measures, Night
 from roilake.report.words import direction, group_of, in_order, kind_of
 
 TILES = 4
-WANTED = ["auc", "auc_popular", "hit_rate", "ndcg", "recall"]
+WANTED = ["auc", "ctcvr_auc", "auc_popular", "hit_rate", "ndcg", "recall"]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A metric of the default model, beside the best other model's."""
+    """A metric of the default model, beside the best other model's. ``place`` names where, if there are several."""
 
     name: str
     measure: Measure | None
     best: str | None
     best_value: float | None
     lead: str
+    place: str = ""
 
 
 def metric_names(night: Night) -> list[str]:
-    """Names of the metrics of all test requests, in the order of ``words``."""
-    return in_order(name for found in night.test.values() for name in found)
+    """Names of the metrics where the night is looked at, in the order of ``words``."""
+    return in_order(name for found in night.measures.values() for name in found)
 
 
 def main_metrics(night: Night) -> list[str]:
@@ -33,7 +34,7 @@ def main_metrics(night: Night) -> list[str]:
     return leading(metric_names(night))
 
 
-def leading(names: Iterable[str]) -> list[str]:
+def leading(names: Iterable[str], most: int = TILES) -> list[str]:
     """The few that stand for all: the first of each kind in which models compete, how well they rank before how well
     they are calibrated."""
     first: dict[str, str] = {}
@@ -41,7 +42,7 @@ def leading(names: Iterable[str]) -> list[str]:
         if direction(name):
             first.setdefault(kind_of(name), name)
     order = sorted(first, key=lambda kind: WANTED.index(kind) if kind in WANTED else len(WANTED))
-    return in_order(first[kind] for kind in order[:TILES])
+    return in_order(first[kind] for kind in order[:most])
 
 
 def slice_metrics(night: Night) -> list[str]:
@@ -56,33 +57,36 @@ def model_order(night: Night) -> list[str]:
     names = main_metrics(night)
 
     def place(model: str) -> tuple[bool, float, str]:
-        known = value(night.test, model, names[0]) if names else None
+        known = value(night.measures, model, names[0]) if names else None
         side = direction(names[0]) if names else 1
         return model != night.default_model, -side * known if known is not None else float("inf"), model
 
-    return sorted(night.test, key=place)
+    return sorted(night.measures, key=place)
 
 
 def tiles(night: Night) -> list[Tile]:
-    """One tile for each main metric."""
+    """One tile for each main metric, of each place that models are judged at."""
+    several, most = len(night.places) > 1, TILES // len(night.places)
     return [
         Tile(
             name=name,
-            measure=night.test.get(night.default_model, {}).get(name),
-            best=(best := best_other(night, name)),
-            best_value=value(night.test, best, name) if best else None,
-            lead=lead(night, name),
+            measure=at.measures.get(night.default_model, {}).get(name),
+            best=(best := best_other(at, name)),
+            best_value=value(at.measures, best, name) if best else None,
+            lead=lead(at, name),
+            place=at.place.name if several else "",
         )
-        for name in main_metrics(night)
+        for at in map(night.at, night.places)
+        for name in leading(metric_names(at), most)
     ]
 
 
 def best_other(night: Night, name: str) -> str | None:
-    """The model, the default one apart, with the best test value; None where the metric has no better side."""
+    """The model, the default one apart, with the best value; None where the metric has no better side."""
     known = {
         model: direction(name) * found
-        for model in night.test
-        if model != night.default_model and (found := value(night.test, model, name)) is not None
+        for model in night.measures
+        if model != night.default_model and (found := value(night.measures, model, name)) is not None
     }
     return max(known, key=lambda model: (known[model], model), default=None) if direction(name) else None
 
@@ -90,8 +94,7 @@ def best_other(night: Night, name: str) -> str | None:
 def lead(night: Night, name: str) -> str:
     """Where the default model stands against the best other one, by the paired interval of their difference:
     ``ahead``, ``behind``, or ``level`` when the interval holds 0; empty when there is nothing to compare."""
-    differences = night.metrics.get(("test", f"minus {night.default_model}"), {})
-    found = differences.get(best_other(night, name) or "", {}).get(name)
+    found = night.differences.get(best_other(night, name) or "", {}).get(name)
     if not found or found["low"] is None:
         return ""
     if found["low"] <= 0 <= found["high"]:
@@ -100,13 +103,13 @@ def lead(night: Night, name: str) -> str:
 
 
 def best_value(night: Night, name: str) -> float | None:
-    """The best test value that any model reached; None where the metric has no better side."""
-    values = [found for model in night.test if (found := value(night.test, model, name)) is not None]
+    """The best value that any model reached; None where the metric has no better side."""
+    values = [found for model in night.measures if (found := value(night.measures, model, name)) is not None]
     side = direction(name)
     return side * max((side * found for found in values), default=0.0) if side and values else None
 
 
-def value(test: Measures, model: str, name: str) -> float | None:
+def value(measures: Measures, model: str, name: str) -> float | None:
     """A model's value of a metric, None where there is none."""
-    found: float | None = test.get(model, {}).get(name, {}).get("value")
+    found: float | None = measures.get(model, {}).get(name, {}).get("value")
     return found

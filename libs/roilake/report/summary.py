@@ -11,16 +11,21 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from roilake.config import Night
+from roilake.kinds import Place, kind_of
 from roilake.lake import TABLES, Lake
-from roilake.report.night import Measure, read_metrics
-from roilake.report.words import label, number
+from roilake.report.night import Measure, Measures, judged_places, merged, read_metrics
+from roilake.report.words import in_order, label, number
 
 
-def night_summary(lake: Lake, ds: date, *, run_id: str, seconds: float, published: bool) -> dict[str, Any]:
+def night_summary(
+    lake: Lake, config: Night, ds: date, *, run_id: str, seconds: float, published: bool
+) -> dict[str, Any]:
     """The final JSON object of a night: ``ds, published, run_id, seconds, report, tables, metrics``.
 
     ``tables`` maps names to the published versions (the latest ones if the night is not published);
-    ``metrics`` maps model to metric to value, on the test windows, all requests (null where undefined)."""
+    ``metrics`` maps model to metric to value (null where undefined), on the test windows, all requests; of a night of
+    conversions, model to split to metric to value. ``config`` is the night's."""
     publication = lake.publication(ds=ds) if published else None
     tables = publication.versions if publication else table_versions(lake)
     return {
@@ -30,11 +35,18 @@ def night_summary(lake: Lake, ds: date, *, run_id: str, seconds: float, publishe
         "seconds": round(seconds, 1),
         "report": str(report_path(lake, ds)),
         "tables": dict(sorted(tables.items())),
-        "metrics": {
-            model: {name: measure["value"] for name, measure in found.items()}
-            for model, found in _test(lake, tables, ds).items()
-        },
+        "metrics": _values(_judged(lake, config, tables, ds), several=len(kind_of(config).places) > 1),
     }
+
+
+def _values(judged: dict[Place, Measures], *, several: bool) -> dict[str, Any]:
+    """By model, (of ``several`` places: by split) and metric."""
+    found: dict[str, Any] = {}
+    for place, measures in judged.items():
+        for model, known in measures.items():
+            values = {name: measure["value"] for name, measure in known.items()}
+            found.setdefault(model, {}).update({place.split: values} if several else values)
+    return found
 
 
 def table_versions(lake: Lake) -> dict[str, int]:
@@ -47,24 +59,26 @@ def report_path(lake: Lake, ds: date, since: date | None = None) -> Path:
     return lake.folder / "reports" / (f"{ds}.html" if since is None else f"{ds}-since-{since}.html")
 
 
-def _test(lake: Lake, tables: dict[str, int], ds: date) -> dict[str, dict[str, Measure]]:
-    return read_metrics(lake, tables.get("metrics"), ds).get(("test", "all"), {})
+def _judged(lake: Lake, config: Night, tables: dict[str, int], ds: date) -> dict[Place, Measures]:
+    metrics = read_metrics(lake, tables.get("metrics"), ds)
+    return {place: merged(metrics, place) for place in judged_places(kind_of(config), metrics)}
 
 
-def print_summary(lake: Lake, summary: dict[str, Any], default_model: str, console: Console) -> None:
-    """Print the table that a person reads: each model's test metrics with half-widths of their intervals."""
-    found = _test(lake, summary["tables"], date.fromisoformat(summary["ds"]))
+def print_summary(lake: Lake, summary: dict[str, Any], config: Night, console: Console) -> None:
+    """Print the tables that a person reads: each model's metrics with half-widths of their intervals."""
+    judged = _judged(lake, config, summary["tables"], date.fromisoformat(summary["ds"]))
     state = "published" if summary["published"] else "NOT published"
     console.print(f"\nNight of {summary['ds']}: [bold]{state}[/bold] in {summary['seconds']:.0f} s")
-    console.print(metrics_table(found, default_model))
+    for place, found in judged.items():
+        console.print(metrics_table(found, config.default_model, place))
     console.print(f"Report: {summary['report']}", soft_wrap=True)
 
 
-def metrics_table(found: dict[str, dict[str, Measure]], default_model: str) -> Table:
+def metrics_table(found: Measures, default_model: str, place: Place) -> Table:
     """Models by metrics, the default model first."""
-    table = Table(title="Test windows, all requests: value ± half the 95 % interval", box=box.SIMPLE_HEAD)
+    table = Table(title=f"{place.title}: value ± half the 95 % interval", box=box.SIMPLE_HEAD)
     table.add_column("model")
-    names = list(dict.fromkeys(name for measures in found.values() for name in measures))
+    names = in_order(name for measures in found.values() for name in measures)
     for name in names:
         table.add_column(label(name), justify="right")
     order = sorted(found, key=lambda m: (m != default_model, -(found[m].get("auc", {}).get("value") or 0), m))

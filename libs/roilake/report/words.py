@@ -10,6 +10,8 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
 GROUPS = ("separation", "ranking", "probability", "lists")
 KINDS = {
     "auc": ("AUC", "separation"),
+    "ctr_auc": ("CTR AUC", "separation"),
+    "ctcvr_auc": ("CTCVR AUC", "separation"),
     "auc_popular": ("AUC popular", "separation"),
     "gauc": ("GAUC", "separation"),
     "pr_auc": ("PR-AUC", "separation"),
@@ -31,6 +33,31 @@ KINDS = {
     "popularity_bias": ("Popularity bias", "lists"),
 }
 """Kind of metric to its label and its group, in the order of the page."""
+
+
+NOTES = {
+    "graph": {
+        "tiles": "{own} on the test windows, with 95 % intervals over users; level means that the paired interval of "
+        "the difference holds 0. Negatives of the AUC are drawn uniformly from all items, those of AUC popular in "
+        "proportion to their events.",
+        "models": "The best value of a column is bold. Metrics with a K rank every item of the catalogue.",
+        "slices": "A user without history has no event before the window.",
+        "calibration": "Calibration: scores of the test windows turned into probabilities by a logistic map fitted on "
+        "the validation windows; a bin on the dashed line means what it says.",
+        "came_in": "The night's own events and nodes",
+    },
+    "conversions": {
+        "tiles": "{own}, with 95 % intervals over users; level means that the paired interval of the difference holds "
+        "0. All pairs are drawn at random, clicked or not: a model that learns from clicks is served on them all.",
+        "models": "The best value of a column is bold; the calibration ratio, predicted over true conversions, is best "
+        "at 1. A model without a click task has no CTR and CTCVR.",
+        "slices": "By whether a pair is clicked, or how likely it would be.",
+        "calibration": "Calibration: mean predicted and true probability of a conversion, in tenths of the rows by "
+        "prediction; a bin on the dashed line means what it says.",
+        "came_in": "The impressions that the night looks at",
+    },
+}
+"""What the page says beside its parts, by kind of night."""
 
 
 def kind_of(name: str) -> str:

@@ -188,7 +188,7 @@ def _labels(rows: pa.Table, said: Said, saved: Saved, part: Part, ds: date) -> p
 
 
 def _with(
-    rows: pa.Table, numbers: dict[str, NDArray[np.float64] | None], same: dict[str, object]
+    rows: pa.Table, numbers: Mapping[str, NDArray[np.float64] | None], same: Mapping[str, object]
 ) -> pa.Table:
     """More columns: numbers (None: all null), and the same value in each row."""
     for name, values in numbers.items():

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from roilake.config.conversions import GraphVectors
 from roilake.errors import LakeError
+from roilake.events.impressions import categories_of
 from roilake.job import Recorder
 from roilake.kinds import GRAPH, kind_of
 from roilake.lake import Lake, Publication, check_folder
@@ -24,8 +25,6 @@ def write_graph_vectors(graph: GraphVectors, first: date, folder: Path, record: 
     """Write ``graph.safetensors``: ``FIELD.categories`` [K] int32 and ``FIELD.vectors`` [K, V] float32 of the nodes of
     the last night that the lake published before ``first``, the day of the first impression learnt from. So no vector
     has seen an outcome that it helps to predict. Raises LakeError where there is no such night, model or vector."""
-    from roilake.events.impressions import categories_of  # TODO A
-
     lake = Lake(None, check_folder(graph.lake, create=False))
     night = _night(lake, first)
     vectors = _vectors(lake, night, graph.model)
