@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 SYSTEM_PYTHON := $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help env night test lint format dictionary bench-scale bench-roi bench-published bench-topk bench-zoom lock bundle doctor clean
+.PHONY: help env night test lint format dictionary bench-scale bench-scale-rois bench-roi bench-published bench-topk bench-zoom lock bundle doctor clean
 
 help:
 	@echo "make night       run one night: DS=$(DS) CONF=$(CONF) LAKE=$(LAKE)"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench-published  known baselines on their published splits"
 	@echo "make bench-topk  exact top-K of all items against the plain matrix product"
 	@echo "make bench-scale cost of a graph's build against its size: EDGES=1e7"
+	@echo "make bench-scale-rois  regions of interest on such a graph: EDGES=1e7 REQUESTS=1e5"
 	@echo "make bundle      dist/roilake-code.tar.gz for spark-submit --archives"
 	@echo "make lock        pin requirements.in anew         make clean      delete .venv and what checks leave"
 	@echo "make env         only build the environment (every target does so first)"
@@ -58,6 +59,12 @@ EDGES ?= 1e7
 
 bench-scale: env
 	@$(BIN)/python -m tests.benchmarks.bench_scale --edges $(EDGES)
+
+# Regions of interest on the graph that bench-scale left, by both plans.
+REQUESTS ?= 1e5
+
+bench-scale-rois: env
+	@$(BIN)/python -m tests.benchmarks.bench_scale_rois --edges $(EDGES) --requests $(REQUESTS)
 
 lock: env
 	@cd conf/environment && ../../$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes \

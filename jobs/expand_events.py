@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from roilake.config import NightConfig
 from roilake.errors import ConfigError, SourceError
+from roilake.estimate import check_room
 from roilake.events import finished, night_rows
 from roilake.events.expand import Base, Expansion, degree_shape, expand_rows, read_base, rows_of_events
 from roilake.job import JobResult, main, recorded
@@ -22,9 +23,12 @@ JOB = "expand_events"
 _ROW_GROUP, _FILE = 1_000_000, 8_000_000  # events
 
 
-def run(lake: Lake, config: NightConfig, ds: date, edges: int) -> JobResult:
+def run(lake: Lake, config: NightConfig, ds: date, edges: int, force: bool = False) -> JobResult:
     """About ``edges`` events of the night at ``ds``, in place of all that it held. ``details`` compares the degree
-    distributions before and after. Raises SourceError when the source has no event up to ``ds``."""
+    distributions before and after. Raises SourceError when the source has no event up to ``ds``,
+    ConfigError where that many do not fit the machine, unless ``force``."""
+    if not force:
+        check_room(edges, lake.folder)
     with recorded(lake, config, ds, JOB) as record:
         sound = night_rows(lake.spark, config, ds, None, None).where(F.col("reason").isNull())
         real = finished(lake.spark, sound, config).toArrow()
@@ -94,4 +98,4 @@ def parse_edges(text: str) -> int:
 
 
 if __name__ == "__main__":
-    main(run, edges=parse_edges)
+    main(run, flags=("force",), edges=parse_edges)

@@ -54,6 +54,29 @@ def night(
 
 
 @app.command()
+def estimate(
+    ds: Annotated[str, typer.Option(help="the night's logical date, YYYY-MM-DD")],
+    conf: Annotated[Path, typer.Option(help="the night's YAML")],
+    lake: Annotated[Path, typer.Option(help="folder of the lake; need not be there yet")],
+    as_json: Json = False,
+) -> None:
+    """Tell what a night of graph models would take, by job: rows, bytes, memory, time and disk, from the lake's tables
+    and the rates that its earlier nights measured. Reads only, without Spark."""
+    with _mendable():
+        from roilake.config import NightConfig, load_config
+        from roilake.estimate import plan_night
+        from roilake.lake import Lake, check_folder
+        from roilake.report.planned import print_estimate
+
+        night, config = _parse_ds(ds), load_config(conf, NightConfig)
+        found = plan_night(Lake(None, check_folder(lake, create=True)), config, night)
+    if as_json:
+        print(json.dumps(found.to_object()))
+    else:
+        print_estimate(found, _console())
+
+
+@app.command()
 def report(
     ds: Annotated[str, typer.Option(help="the published night, YYYY-MM-DD")],
     lake: Folder,

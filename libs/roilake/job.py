@@ -20,10 +20,12 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from roilake import __version__
-from roilake.config import Night, load_config
+from roilake.config import Night, NightConfig, load_config
 from roilake.errors import AuditError, ConfigError, RoilakeError
+from roilake.estimate import plan_job
 from roilake.kinds import check_lake
 from roilake.lake import TABLES, Lake, Make, Run, TaskFiles, check_folder, spark_session
+from roilake.memory import PeakMemory
 
 
 @dataclass(frozen=True)
@@ -156,14 +158,36 @@ def recorded(lake: Lake, config: Night, ds: date, job: str) -> Iterator[Recorder
     nights."""
     check_lake(lake, config)
     record = Recorder(lake, make_run(config, ds, job), time.monotonic())
+    record.details |= _planned(lake, config, ds, job)
     record.progress(f"starts, ds {ds}")
+    memory = PeakMemory()
     try:
         yield record
     except AuditError:
+        record.details["peak_memory"] = memory.stop()
         record.close("failed")
         raise
+    finally:
+        most = memory.stop()
+    record.details["peak_memory"] = most
     record.close("succeeded")
     record.progress(f"done: {record.rows_in:,} rows in, {record.rows_out:,} out")
+
+
+def _planned(lake: Lake, config: Night, ds: date, job: str) -> dict[str, float]:
+    """What the job is meant to take, for its row; empty for a night of another kind, and where it cannot be told: the
+    job itself will say why."""
+    if not isinstance(config, NightConfig):
+        return {}
+    try:
+        planned = plan_job(lake, config, ds, job)
+    except (RoilakeError, OSError):
+        return {}
+    if planned is None:
+        return {}
+    return {
+        f"planned_{name}": getattr(planned, name) for name in ("rows", "seconds", "bytes", "memory", "disk")
+    }
 
 
 def make_run(config: Night, ds: date, job: str) -> Run:
@@ -194,10 +218,10 @@ def parse_ds(text: str) -> date:
         raise ConfigError(f"--ds {text!r}: is no date; write YYYY-MM-DD") from error
 
 
-def main(run: Callable[..., JobResult], **options: Callable[[str], Any]) -> None:
-    """Command line of a job: ``--ds --conf --lake [--profile]``, and the job's own ``options``, which are given to it
-    parsed. The last stdout line is the result as JSON; exit code 2, and one line on stderr, for what a person can
-    mend."""
+def main(run: Callable[..., JobResult], flags: Sequence[str] = (), **options: Callable[[str], Any]) -> None:
+    """Command line of a job: ``--ds --conf --lake [--profile]``, the job's own ``options``, which are given to it
+    parsed, and its ``flags``, true where they stand. The last stdout line is the result as JSON; exit code 2, and one
+    line on stderr, for what a person can mend."""
     parser = argparse.ArgumentParser(description=sys.modules[run.__module__].__doc__)
     parser.add_argument("--ds", required=True, help="the night's logical date, YYYY-MM-DD")
     parser.add_argument("--conf", required=True, type=Path, help="the night's YAML")
@@ -205,9 +229,12 @@ def main(run: Callable[..., JobResult], **options: Callable[[str], Any]) -> None
     parser.add_argument("--profile", type=Path, help="Spark settings in spark-defaults form (see conf/spark)")
     for name in options:
         parser.add_argument(f"--{name}", required=True)
+    for name in flags:
+        parser.add_argument(f"--{name}", action="store_true")
     args = parser.parse_args()
     try:
         chosen = {name: parse(getattr(args, name)) for name, parse in options.items()}
+        chosen |= {name: getattr(args, name) for name in flags}
         ds, config = parse_ds(args.ds), load_config(args.conf, get_type_hints(run)["config"])
         folder = check_folder(args.lake, create=True)
         spark = spark_session(run.__module__, profile=args.profile)

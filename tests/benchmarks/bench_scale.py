@@ -25,6 +25,7 @@ from pyspark.sql import functions as F
 
 from jobs import build_graph, expand_events
 from roilake.config import NightConfig, load_config
+from roilake.estimate import check_room
 from roilake.job import JobResult
 from roilake.lake import Lake, spark_session
 from tests.benchmarks.measuring import Cost, measured
@@ -36,10 +37,14 @@ SMALLEST = 1_000_000
 
 
 def main() -> None:
-    args = _arguments()
+    parser = arguments(__doc__)
+    parser.add_argument("--no-sql", action="store_true", help="leave out Spark SQL's way")
+    args = parser.parse_args()
     edges = expand_events.parse_edges(args.edges)
+    if not args.force:
+        check_room(edges, Path(args.folder))
     config = load_config(ROOT / "conf" / "nights" / "expanded.yaml", NightConfig)
-    with _session(args.cores, args.memory) as (spark, local):
+    with session(args.cores, args.memory) as (spark, local):
         figures = measure(spark, config, sizes(edges), Path(args.folder), local, sql=not args.no_sql)
     print(
         json.dumps({**figures, "cores": args.cores, "load_average": round(os.getloadavg()[0], 1)}), flush=True
@@ -64,13 +69,13 @@ def measure(
     """All figures, by name. ``local`` is where Spark spills. A graph of ``warm_up`` events is built first: what a
     night's session has run before, so that its start is no part of any figure."""
     cores = spark.sparkContext.defaultParallelism
-    _build(_events(spark, config, warm_up, folder), config, local)
+    build(scale_lake(spark, config, warm_up, folder), config, local)
     runs = {}
     for size in edges:
-        lake = _events(spark, config, size, folder)
-        result, cost = _build(lake, config, local)
+        lake = scale_lake(spark, config, size, folder)
+        result, cost = build(lake, config, local)
         runs[size] = _figures(result, cost, cores)
-        _say(f"{size:.0e} events: {json.dumps(runs[size])}")
+        say(f"{size:.0e} events: {json.dumps(runs[size])}")
     seconds = [run["seconds"] for run in runs.values()]
     figures: dict[str, object] = {"sizes": {f"{size:.0e}": run for size, run in runs.items()}}
     if len(edges) > 1:
@@ -85,17 +90,15 @@ def measure(
     return figures
 
 
-def _events(spark: SparkSession, config: NightConfig, edges: int, folder: Path) -> Lake:
-    """A lake with that many events and nothing else, made unless it is there."""
+def scale_lake(spark: SparkSession, config: NightConfig, edges: int, folder: Path) -> Lake:
+    """A lake with that many events, made unless it is there."""
     lake = Lake.open(spark, folder / f"{edges:.0e}", create=True)
     if not lake.exists("runs") or not any(row["job"] == "expand_events" for row in _runs(lake)):
         shutil.rmtree(lake.folder, ignore_errors=True)
-        result = expand_events.run(lake, config, DS, edges)
-        _say(
+        result = expand_events.run(lake, config, DS, edges, force=True)  # looked at before the first
+        say(
             f"{result.rows_out:,} events in {result.seconds:.0f} s, {result.bytes / result.rows_out:.1f} bytes each"
         )
-    for table in ("node_ids", "nodes", "edges", "adjacency"):
-        shutil.rmtree(lake.folder / table, ignore_errors=True)
     return lake
 
 
@@ -105,7 +108,10 @@ def _runs(lake: Lake) -> list[dict[str, Any]]:
     ).to_pylist()
 
 
-def _build(lake: Lake, config: NightConfig, local: Path) -> tuple[JobResult, Cost]:
+def build(lake: Lake, config: NightConfig, local: Path) -> tuple[JobResult, Cost]:
+    """Build the graph in place of any that is there."""
+    for table in ("node_ids", "nodes", "edges", "adjacency"):
+        shutil.rmtree(lake.folder / table, ignore_errors=True)
     with measured(lake.folder, local) as cost:
         result = build_graph.run(lake, config, DS)
     return result, cost
@@ -160,13 +166,14 @@ def _check_equal(lake: Lake, folder: Path) -> None:
         F.sum((F.size("ours") == F.size("weights")).cast("long")).alias("equal"),
         F.max(worst).alias("worst"),
     ).collect()[0]
-    _say(f"Spark SQL: {row.lists:,} lists, {row.equal:,} of equal length, weights to {row.worst:.1e}")
+    say(f"Spark SQL: {row.lists:,} lists, {row.equal:,} of equal length, weights to {row.worst:.1e}")
     if row.lists != row.equal or row.worst > 1e-5:
         raise AssertionError(f"lists differ: {row}")
 
 
 @contextmanager
-def _session(cores: int, memory: str) -> Iterator[tuple[SparkSession, Path]]:
+def session(cores: int, memory: str) -> Iterator[tuple[SparkSession, Path]]:
+    """A Spark session, and the folder that it spills to."""
     local = Path(tempfile.mkdtemp(prefix="bench-scale-"))
     settings = {
         "spark.master": f"local[{cores}]",
@@ -182,17 +189,19 @@ def _session(cores: int, memory: str) -> Iterator[tuple[SparkSession, Path]]:
         shutil.rmtree(local, ignore_errors=True)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """What benchmarks of these graphs are asked with."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--edges", default="1e7", help="events of the largest graph")
     parser.add_argument("--folder", default=str(ROOT / "bench" / "scale"), help="where events are kept")
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--memory", default="6g", help="of the Spark driver")
-    parser.add_argument("--no-sql", action="store_true", help="leave out Spark SQL's way")
-    return parser.parse_args()
+    parser.add_argument("--force", action="store_true", help="also what the estimate says does not fit")
+    return parser
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """One line on stderr."""
     print(f"bench-scale  {text}", file=sys.stderr, flush=True)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from roilake.config import NightConfig, load_config
-from tests.benchmarks import bench_scale
+from tests.benchmarks import bench_scale, bench_scale_rois
 
 
 def test_tiny_graphs_are_measured_and_spark_sql_agrees(spark: SparkSession, tmp_path: Path) -> None:
@@ -17,3 +17,11 @@ def test_tiny_graphs_are_measured_and_spark_sql_agrees(spark: SparkSession, tmp_
     for size, run in figures["sizes"].items():
         assert abs(run["events"] - float(size)) < 300
         assert run["seconds"] > 0 and run["peak_memory_gib"] > 0 and run["bytes_written"] > 0
+
+
+def test_both_plans_give_equal_regions_on_a_tiny_graph(spark: SparkSession, tmp_path: Path) -> None:
+    config = load_config(bench_scale.ROOT / "conf" / "nights" / "expanded.yaml", NightConfig)
+    figures = bench_scale_rois.measure(spark, config, 5_000, 300, tmp_path, tmp_path / "local", warm_up=2_000)
+    rois = 300 + figures["nodes"]["item"]
+    for run in figures["plans"].values():
+        assert run["rois"] == rois and run["seconds"] > 0 and run["peak_memory_gib"] > 0

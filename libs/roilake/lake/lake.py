@@ -140,7 +140,7 @@ class Lake:
         reader = self.spark.read.schema(definition.spark_schema).option("basePath", self.table_path(table))
         return reader.parquet(*paths).select(*definition.names)
 
-    def active_files(self, table: str, version: int) -> list[DataFile]:
+    def active_files(self, table: str, version: int | None = None) -> list[DataFile]:
         """The parquet files that make up a version, sorted by path. Asks the log only, no JVM."""
         delta = self._delta(table, version)
         adds = pa.table(delta.get_add_actions(flatten=True)).to_pylist()

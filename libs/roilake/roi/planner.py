@@ -34,7 +34,11 @@ def choose_plan(
     windows = {file.partition["as_of"] for file in (*adjacency, *vectors)}
     largest = max((estimate(config, adjacency, vectors, as_of) for as_of in windows), default=0)
     slots = spark.sparkContext.defaultParallelism
-    needed, free = largest * min(len(windows), slots), free_memory(spark, slots)
+    return decide(config, largest * min(len(windows), slots), free_memory(spark, slots))
+
+
+def decide(config: NightConfig, needed: int, free: int) -> Choice:
+    """The plan for stores of ``needed`` bytes on machines that have at least ``free`` ones."""
     asked = config.roi.plan
     fits = needed <= SHARE * free
     plan = asked if asked != "auto" else ("local" if fits else "shuffled")

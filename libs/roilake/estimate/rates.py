@@ -1,0 +1,115 @@
+"""What a unit of a job's work costs: measured by the lake's own nights, else the shipped defaults (``rates.yaml``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One earlier run of a job: its work (see ``roilake.estimate.volumes``), seconds, bytes written, and peak memory
+    (0 where the run did not tell)."""
+
+    work: float
+    seconds: float
+    bytes: float
+    memory: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Of one job, with w its work: seconds = fixed + each * w; bytes written = bytes * w; bytes on disk while it runs,
+    beside those = scratch * w; memory in bytes, all processes = memory_fixed + memory_each * w."""
+
+    fixed: float
+    each: float
+    bytes: float
+    scratch: float
+    memory_fixed: float
+    memory_each: float
+    origin: str
+
+    def seconds(self, work: float) -> float:
+        return self.fixed + self.each * work
+
+    def memory(self, work: float) -> float:
+        return self.memory_fixed + self.memory_each * work
+
+    def fitted(self, runs: Sequence[Measured]) -> Rate:
+        """The rate that the runs have measured: ``_corrected`` lines of seconds and of memory, and the bytes of the
+        last run."""
+        if not runs:
+            return self
+        work = np.array([run.work for run in runs])
+        fixed, each = _corrected(self.fixed, self.each, work, np.maximum([run.seconds for run in runs], 1e-3))
+        memory = self.memory_fixed, self.memory_each
+        told = [run for run in runs if run.memory]
+        if told:
+            memory = _corrected(
+                *memory, np.array([run.work for run in told]), np.array([run.memory for run in told])
+            )
+        last = runs[-1]
+        size = last.bytes / last.work if last.work else self.bytes
+        return replace(
+            self,
+            fixed=fixed,
+            each=each,
+            bytes=size,
+            memory_fixed=memory[0],
+            memory_each=memory[1],
+            origin=_nights(len(runs)),
+        )
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """The file's content: a rate per job, and shares where no night has shown them."""
+
+    jobs: dict[str, Rate]
+    edges_bytes: float
+    similarity_seconds: float
+    requests: float
+    nodes: dict[str, float]
+    store_bytes: float
+
+
+@cache
+def defaults() -> Defaults:
+    """What ships with the package."""
+    tree = yaml.safe_load(Path(__file__).with_name("rates.yaml").read_text())
+    origin = tree.pop("origin")
+    jobs = {job: _rate(given, origin) for job, given in tree.pop("jobs").items()}
+    return Defaults(jobs, **tree)
+
+
+def _rate(given: dict[str, Any], origin: str) -> Rate:
+    (fixed, each), (resident, more) = given["seconds"], given["memory"]
+    return Rate(fixed, each, given["bytes"], given.get("scratch", 0.0), resident, more, origin)
+
+
+def _corrected(fixed: float, each: float, work: np.ndarray, spent: np.ndarray) -> tuple[float, float]:
+    """(fixed, each) of the line through what was spent, by least squares of the relative error, where work differs by
+    half or more and the line rises from above 0. Else the known line, the larger part of which takes up the mean
+    difference: what stands behind it is best known; both parts in proportion where that would turn it negative."""
+    if work.max() >= 1.5 * work.min() > 0:
+        slope, start = np.polyfit(work, spent, 1, w=1 / spent)
+        if slope > 0 and start > 0:
+            return float(start), float(slope)
+    mean, there = float(work.mean()), float(spent.mean())
+    if fixed >= each * mean and there > each * mean:
+        return there - each * mean, each
+    if fixed < each * mean and there > fixed:
+        return fixed, (there - fixed) / mean
+    factor = there / (fixed + each * mean)
+    return factor * fixed, factor * each
+
+
+def _nights(count: int) -> str:
+    return f"{count} earlier night{'s' if count > 1 else ''} of this lake"
