@@ -105,6 +105,11 @@ def _check_graph(config: NightConfig) -> None:
     RoiLayout.of(config.roi.request_hops, REQUEST_ROOTS)
     RoiLayout.of(config.roi.item_hops, ITEM_ROOTS)
     _check_edges(config)
+    if config.scoring.index != "exact" and models.is_matrix_kind(config.models[config.default_model].kind):
+        raise ConfigError(
+            f"scoring.index: {config.scoring.index} needs item vectors, and {config.default_model} has none; set it "
+            f"exact or name another default_model"
+        )
 
 
 def _check_edges(config: NightConfig) -> None:

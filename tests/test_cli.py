@@ -92,6 +92,10 @@ def no_edges(tree: Tree) -> None:
     tree["evaluation"] = {"slices": {"linked": {"by": "edge_type"}}}
 
 
+def no_vectors(tree: Tree) -> None:
+    tree |= {"scoring": {"index": "ivf"}, "default_model": "popularity", "gates": {}}
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -102,6 +106,7 @@ def no_edges(tree: Tree) -> None:
         (stray_default, "night.yaml: default_model: 'best' is not among the models"),
         (stray_hop, "night.yaml: roi: hop 2 of the tree of item names 'query_item'"),
         (no_edges, "night.yaml: graph.edges: false, but scoring.drop_seen, evaluation.slices.linked, models."),
+        (no_vectors, "night.yaml: scoring.index: ivf needs item vectors, and popularity has none"),
     ],
 )
 def test_a_bad_config_is_named_with_file_and_key(

@@ -122,9 +122,19 @@ class TrainingConfig(Strict):
 
 
 class ScoringConfig(Strict):
+    """``index``: how items are ranked for recommendations, by all of them or approximately by an inverted file (FAISS
+    IVF), whose recall the job then measures. Metrics are always of the exact order."""
+
     top_k: Positive = 200
     lookback_days: Positive = 1
     drop_seen: bool = False
+    index: Literal["exact", "ivf"] = "exact"
+
+    @model_validator(mode="after")
+    def _index_can_drop(self) -> ScoringConfig:
+        if self.drop_seen and self.index != "exact":
+            raise ValueError("drop_seen needs index: exact; change one of them")
+        return self
 
 
 class SliceConfig(Strict):

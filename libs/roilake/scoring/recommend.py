@@ -1,4 +1,4 @@
-"""Exact top-K over all items for every request of the serve window."""
+"""Top-K over all items for every request of the serve window."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from roilake.scoring.approximate import near_top_k
 from roilake.scoring.topk import NOTHING, Seen, top_k
-from roilake.scoring.towers import Night, Shard, Worker, user_items
+from roilake.scoring.towers import Night, Shard, Worker, cells_path, user_items
 
 SCHEMA = pa.schema(
     [
@@ -26,17 +27,24 @@ SCHEMA = pa.schema(
 )
 
 
-def recommend(k: int, *, drop_seen: bool) -> Callable[[Worker, Shard], Iterator[pa.Table]]:
-    """Work for ``map_shards``: the min(k, items) best items of each request by the night's only tower, as
-    ids."""
+def recommend(
+    k: int, *, drop_seen: bool, index: str = "exact"
+) -> Callable[[Worker, Shard], Iterator[pa.Table]]:
+    """Work for ``map_shards``: the min(k, items) best items of each request by the night's only tower, as ids; by
+    ``index`` ``ivf`` those that ``near_top_k`` finds."""
 
     def work(worker: Worker, shard: Shard) -> Iterator[pa.Table]:
         (tower,) = worker.night.towers
         rows = worker.requests(shard, positives=False)
         users_R, queries_R = rows.user_R[: len(rows)], rows.query_R[: len(rows)]
-        seen = seen_items(worker.night, shard.as_of, users_R) if drop_seen else NOTHING
-        scorer = worker.scorer(tower, shard.as_of, rows)
-        score_RK, item_RK = top_k(scorer, min(k, scorer.num_items), seen=seen)
+        if index == "ivf":
+            product = worker.product(tower, shard.as_of, rows)
+            path = cells_path(worker.night, tower, shard.as_of)
+            score_RK, item_RK = near_top_k(product, min(k, product.num_items), path)
+        else:
+            seen = seen_items(worker.night, shard.as_of, users_R) if drop_seen else NOTHING
+            scorer = worker.scorer(tower, shard.as_of, rows)
+            score_RK, item_RK = top_k(scorer, min(k, scorer.num_items), seen=seen)
         row, place = np.nonzero(item_RK.numpy() >= 0)
         yield pa.table(
             [

@@ -111,8 +111,11 @@ class Worker:
         path = _index_path(self.night, tower, as_of)
         if is_matrix_kind(tower.kind):
             return Users(load_fitted(path), rows.user_R[: len(rows)].astype(np.int64))
-        items_ID = torch.from_numpy(np.load(f"{path}.npy", allow_pickle=False))
-        return Product(self.embed(tower, as_of, rows), items_ID)
+        return self.product(tower, as_of, rows)
+
+    def product(self, tower: Tower, as_of: date, rows: RequestRows) -> Product:
+        """The same of a tower, as vectors. LakeError for a model that has none."""
+        return Product(self.embed(tower, as_of, rows), item_vectors(self.night, tower, as_of))
 
     def fit(self, tower: Tower, as_of: date, progress: Callable[[str], None]) -> Fitted:
         """A model of the user-item matrix alone, fitted to who had what before ``as_of``, whatever the weights."""
@@ -166,6 +169,21 @@ def user_items(night: Night, as_of: date, users: NDArray[np.int32] | None = None
         wanted &= pc.field("src").isin(np.unique(users))
     parts = [pq.read_table(path, columns=["src", "dst"], filters=wanted, partitioning=None) for path in files]
     return pa.concat_tables(parts) if parts else pa.table({"src": [], "dst": []})
+
+
+def item_vectors(night: Night, tower: Tower, as_of: date) -> Tensor:
+    """Item vectors [I, D] from the index that ``write_index`` left. LakeError for a model that has none."""
+    path = Path(f"{_index_path(night, tower, as_of)}.npy")
+    if not path.exists():
+        raise LakeError(
+            f"{path}: no item vectors of {tower.name}; set scoring.index: exact or choose another model"
+        )
+    return torch.from_numpy(np.load(path, allow_pickle=False))
+
+
+def cells_path(night: Night, tower: Tower, as_of: date) -> str:
+    """Where the cells of the item vectors lie, for a night that looks for them so."""
+    return f"{_index_path(night, tower, as_of)}.faiss"
 
 
 def _index_path(night: Night, tower: Tower, as_of: date) -> Path:
