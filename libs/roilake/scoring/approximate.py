@@ -21,7 +21,7 @@ from roilake.scoring.topk import Product, top_k
 from roilake.scoring.towers import Shard, Worker, cells_path, select
 
 RECALL_SCHEMA = pa.schema([("found", pa.int64()), ("asked", pa.int64())])
-_PART, _SPARE = 1 / 8, 4
+_LOOKED_INTO, _SPARE = 32, 4
 
 
 def write_cells(items_ID: Tensor, path: str, seed: int) -> None:
@@ -41,12 +41,13 @@ def write_cells(items_ID: Tensor, path: str, seed: int) -> None:
 
 
 def near_top_k(scorer: Product, k: int, path: str) -> tuple[Tensor, Tensor]:
-    """As ``top_k`` without seen items, from the cells that ``write_cells`` laid out. A request looks at an eighth of
-    the cells, and at so many that they hold four items for each one shown on average. One whose cells hold fewer than
-    k is ranked exactly."""
+    """As ``top_k`` without seen items, from the cells that ``write_cells`` laid out. A request looks into 32
+    cells (8 sqrt(I) items), and into so many that they hold four items for each one shown on average. One whose cells
+    hold fewer than k is ranked exactly. With 200,000 items of 32 coordinates, K = 200 and one core it is no faster
+    than ``top_k`` (0.2 s for 1,000 requests, at recall .94): it is for millions of items."""
     index: Any = faiss.read_index(path, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
-    part = min(1.0, max(_PART, _SPARE * k / scorer.num_items))
-    index.nprobe = math.ceil(index.nlist * part)
+    wanted = math.ceil(index.nlist * _SPARE * k / scorer.num_items)
+    index.nprobe = min(index.nlist, max(_LOOKED_INTO, wanted))
     faiss.omp_set_num_threads(torch.get_num_threads())
     near_score_RK, near_RK = index.search(scorer.requests_BD.numpy(), k)
     order_RK = np.lexsort((near_RK, -near_score_RK))
