@@ -52,14 +52,14 @@ def test_a_night_is_published_and_summed_up(lake: Lake, night: Night) -> None:
     assert "Published" in page
     assert "interest_dot" in page
 
-    summary = night_summary(lake, DS, run_id=result.run_id, seconds=3.21, published=True)
+    summary = night_summary(lake, config, DS, run_id=result.run_id, seconds=3.21, published=True)
     assert list(summary) == ["ds", "published", "run_id", "seconds", "report", "tables", "metrics"]
     assert json.loads(to_json(summary))["metrics"]["popularity"].keys() == {
         "auc", "auc_popular", "hit_rate@1", "hit_rate@5", "ndcg@5",
     }  # fmt: skip
     assert summary["tables"] == published.versions
     console = Console(file=io.StringIO(), width=160)
-    print_summary(lake, summary, "interest_dot", console)
+    print_summary(lake, summary, config, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "Night of 2020-01-10: published in 3 s" in text
     assert text.index("interest_dot") < text.index("popularity")
@@ -124,7 +124,7 @@ def test_a_failed_audit_publishes_nothing_and_says_why(
     assert "likely a leak" in page
     runs = lake.to_arrow("runs", lake.version("runs"), filters={"job": "publish_night"}).to_pylist()
     assert [row["status"] for row in runs] == ["failed"]
-    assert not night_summary(lake, DS, run_id="r", seconds=1, published=False)["published"]
+    assert not night_summary(lake, config, DS, run_id="r", seconds=1, published=False)["published"]
 
 
 def test_recommendations_are_held_against_what_was_asked(lake: Lake) -> None:
