@@ -100,6 +100,7 @@ def _run(lake: Lake, config: NightConfig, requests: int, local: Path) -> dict[st
         found[plan] = {
             "rois": result.rows_out,
             "seconds": round(result.seconds, 1),
+            "cpu_seconds": round(cost.cpu_seconds, 1),
             "cores_busy": round(
                 cost.cpu_seconds / cost.seconds / lake.spark.sparkContext.defaultParallelism, 2
             ),
