@@ -48,7 +48,8 @@ def plotted(night: Night) -> list[str]:
 def _intervals(night: Night, name: str) -> Markup:
     values = {model: found[name] for model, found in night.measures.items() if name in found}
     told = ", ".join(f"{model} {number(measure['value'])}" for model, measure in values.items())
-    return Markup(plots.intervals(values, night.default_model, alt=f"{label(name)} by model: {told}"))
+    alt, less = f"{label(name)} by model: {told}", direction(name) < 0
+    return Markup(plots.intervals(values, night.default_model, alt=alt, less_is_better=less))
 
 
 def _curves(night: Night) -> dict[str, Markup]:

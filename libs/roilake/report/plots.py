@@ -49,10 +49,13 @@ def draw(paint: Callable[[Axes], None], height: float, width: float = 3.5, *, al
     return f"{head}{told}>{rest}"
 
 
-def intervals(values: Mapping[str, Mapping[str, Any]], highlight: str, *, alt: str) -> str:
+def intervals(
+    values: Mapping[str, Mapping[str, Any]], highlight: str, *, alt: str, less_is_better: bool = False
+) -> str:
     """A dot and its 95 % interval for each model, the best on top."""
     known = {name: m for name, m in values.items() if m["value"] is not None}
-    order = sorted(known, key=lambda name: (known[name]["value"], name))
+    side = -1 if less_is_better else 1
+    order = sorted(known, key=lambda name: (side * known[name]["value"], name))
 
     def paint(axes: Axes) -> None:
         for row, name in enumerate(order):

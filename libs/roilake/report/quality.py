@@ -88,7 +88,8 @@ def came_in(night: Night) -> list[tuple[str, str]]:
 
 def teachers(night: Night) -> list[Row]:
     """What each teacher of conversion models came to, and what it said of unclicked impressions: ``name, auc,
-    domain_auc, domain_loss, rows, mean_probability, mean_disagreement, disagreement_90``; None where nobody said."""
+    domain_auc, domain_loss, rows, mean_probability, mean_disagreement, disagreement_90``; None where nobody said, as of
+    the disagreement of a teacher with one head."""
     runs = [night.run(job) for job in ("train_cvr_teacher", "write_pseudo_labels")]
     trained, said = (
         run["details"].get(part, {}) if run else {}
@@ -104,9 +105,8 @@ def _teacher(name: str, figures: Row, said: Row) -> Row:
         "auc": figures["metrics"].get("auc"),
         "domain_auc": figures["metrics"].get("domain_auc"),
         "domain_loss": None if None in losses else sum(losses) / 2,
-        **{
-            key: said.get(key) for key in ("rows", "mean_probability", "mean_disagreement", "disagreement_90")
-        },
+        **{key: said.get(key) for key in ("rows", "mean_probability")},
+        **{key: said.get(key) or None for key in ("mean_disagreement", "disagreement_90")},
     }
 
 
