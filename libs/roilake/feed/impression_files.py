@@ -32,7 +32,7 @@ def read_impressions(
     columns = _read(paths, (*COLUMNS, *(PSEUDO if pseudo else LABELS)), part)
     rows = len(columns["impression_id"]) if columns else 0
     if not rows:
-        return ImpressionRows.of(np.empty((0, fields)), [], [])
+        return ImpressionRows.none(fields)
     zeros = np.zeros(rows, np.float32)
     return ImpressionRows.of(
         columns["categories"],

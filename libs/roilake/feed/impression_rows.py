@@ -60,6 +60,11 @@ class ImpressionRows:
             np.arange(size, dtype=np.uint64) if key is None else np.asarray(key, np.uint64),
         )
 
+    @classmethod
+    def none(cls, fields: int) -> ImpressionRows:
+        """No row at all."""
+        return cls.of(np.empty((0, fields)), [], [])
+
     def __len__(self) -> int:
         return len(self.key_R)
 

@@ -48,14 +48,16 @@ class ConversionInputs:
     def __init__(self, data: ConversionData, training: ConversionTrainingConfig, context: Context) -> None:
         check_division(training.clicks, training.impressions, data.shards, context.workers)
         self.data, self._training, self._context = data, training, context
-        self._raw: dict[tuple[str, ...], ImpressionRows] = {}
+        self._index: CategoryIndex | None = None  # until the survey, rows are held with their categories
+        self._held: dict[tuple[str, ...], ImpressionRows] = {}
         self._clicked = self._own(data.train, "1")
         self._unclicked = self._own(data.train, "0")
         survey = self._survey([*self._clicked, *self._unclicked])
         if not survey.clicked:
             raise LakeError(NO_CLICKS)
         self._total = survey.total
-        self.index: CategoryIndex = survey.index(data.names, data.sides)
+        self.index = self._index = survey.index(data.names, data.sides)
+        self._held = {paths: indexed(rows, self.index) for paths, rows in self._held.items()}
         self.schema = ImpressionSchema(
             self.index.fields, survey.clicked / survey.total, graph_vectors(data.graph, self.index)
         )
@@ -80,55 +82,50 @@ class ConversionInputs:
         own = range(self._context.rank, self.data.shards, self._context.workers)
         return [[file for file in files if int(file.partition["shard"]) == shard] for shard in own]
 
-    def _blocks(self, files: list[DataFile], pseudo: bool, *, index: bool = True) -> Blocks:
+    def _blocks(self, files: list[DataFile], pseudo: bool) -> Blocks:
         """In memory if this shard is no larger than its share of it, else by blocks."""
-        width = len(self.data.names)
-        rows = sum(file.rows for file in files)
         share = self.data.memory_bytes * self._context.workers // (2 * self.data.shards)
-        block_rows = share // (BYTES_PER_ROW + 4 * width)
-        if rows <= block_rows:
-            raw = self._held(files, pseudo)
-            return InMemory(indexed(raw, self.index) if index else raw)
-
-        def read(paths: Sequence[str], part: tuple[int, int]) -> ImpressionRows:
-            found = read_impressions(paths, width, pseudo=pseudo, part=part)
-            return indexed(found, self.index) if index else found
-
-        return FileBlocks(files, read, max(1, block_rows // 2), self.data.seed)
-
-    def _held(self, files: list[DataFile], pseudo: bool) -> ImpressionRows:
-        """Rows of files that fit into memory, read once for all models that learn from them."""
+        block_rows = share // (BYTES_PER_ROW + 4 * len(self.data.names))
+        if sum(file.rows for file in files) > block_rows:
+            read = partial(self._read, pseudo=pseudo)
+            return FileBlocks(files, read, max(1, block_rows // 2), self.data.seed)
         paths = tuple(file.path for file in files)
         if pseudo:  # of one teacher: not kept for the students of others
-            return read_impressions(paths, len(self.data.names), pseudo=True)
-        if paths not in self._raw:
-            self._raw[paths] = read_impressions(paths, len(self.data.names), pseudo=False)
-        return self._raw[paths]
+            return InMemory(self._read(paths, pseudo=True))
+        if paths not in self._held:
+            self._held[paths] = self._read(paths, pseudo=False)
+        return InMemory(self._held[paths])
+
+    def _read(
+        self, paths: Sequence[str], *, pseudo: bool, part: tuple[int, int] | None = None
+    ) -> ImpressionRows:
+        rows = read_impressions(paths, len(self.data.names), pseudo=pseudo, part=part)
+        return indexed(rows, self._index) if self._index else rows
 
     def _survey(self, shards: Sequence[list[DataFile]]) -> Survey:
         """Of all ranks' train rows: the same on every rank."""
         width, limit = len(self.data.names), self._training.embeddings.rows
         survey = Survey(width, limit)
         for files in shards:
-            for rows, _ in self._blocks(files, False, index=False).blocks(0, 0):
+            for rows, _ in self._blocks(files, False).blocks(0, 0):
                 survey.add(rows.row_RF, rows.inverse_rate_R, rows.click_R)
         return merged(survey, limit, self._context)
 
     def _validation(self) -> ImpressionRows:
-        """This rank's clicks of the validation split, and as many unclicked rows; at most ``VALIDATION_ROWS``, drawn by
-        keyed hash, of each."""
-        clicked = self._sample(self._own(self.data.validation, "1"), VALIDATION_ROWS)
-        others = self._sample(self._own(self.data.validation, "0"), len(clicked))
-        return concatenate([clicked, others])
-
-    def _sample(self, shards: Sequence[list[DataFile]], most: int) -> ImpressionRows:
-        parts = [ImpressionRows.of(np.empty((0, len(self.data.names))), [], [])]
-        for files in shards:
-            source = self._blocks(files, False)
-            per_shard = min(source.rows, most // len(shards))
-            if per_shard:
-                parts.append(next(Stream(source, per_shard, self.data.seed).steps(0)))
+        """Of each of this rank's shards of the validation split some clicks, and as many unclicked rows, drawn by keyed
+        hash; at most ``VALIDATION_ROWS`` of each over all ranks."""
+        parts = [ImpressionRows.none(len(self.data.names))]
+        strata = self._own(self.data.validation, "1"), self._own(self.data.validation, "0")
+        for clicked, others in zip(*strata, strict=True):
+            sample = self._sample(clicked, VALIDATION_ROWS // self.data.shards)
+            parts += [sample, self._sample(others, len(sample))]
         return concatenate(parts)
+
+    def _sample(self, files: list[DataFile], most: int) -> ImpressionRows:
+        source = self._blocks(files, False)
+        rows = min(source.rows, most)
+        stream = Stream(source, max(rows, 1), self.data.seed)
+        return next(stream.steps(0)) if rows else ImpressionRows.none(len(self.data.names))
 
 
 def merged(survey: Survey, limit: int, context: Context) -> Survey:
@@ -152,8 +149,7 @@ def graph_vectors(path: str | None, index: CategoryIndex) -> dict[str, Tensor]:
         return {}
     tensors = load_file(Path(path))
     names = sorted(name.removesuffix(".vectors") for name in tensors if name.endswith(".vectors"))
-    place = partial(index.vectors)
     return {
-        name: torch.from_numpy(place(name, tensors[f"{name}.categories"], tensors[f"{name}.vectors"]))
+        name: torch.from_numpy(index.vectors(name, tensors[f"{name}.categories"], tensors[f"{name}.vectors"]))
         for name in names
     }

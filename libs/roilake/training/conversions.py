@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -78,7 +79,18 @@ def fit_conversions(
             started, waited = time.perf_counter(), batches.waited
 
     load(model, learner, best)
+    if context.rank == 0:
+        tell(recipe, progress)
     return progress
+
+
+def tell(recipe: ConversionRecipe, progress: Progress) -> None:
+    """A line on what came of it."""
+    best = progress.epochs[progress.best_epoch] if progress.epochs else {}
+    shown = "  ".join(f"{key} {value:.4f}" for key, value in best.items() if key != "step")
+    kept = f"kept step {best.get('step', progress.steps)} of {progress.steps}"
+    timing = f"{progress.seconds:.1f} s  waiting {100 * progress.wait_fraction:.1f} %"
+    print(f"training  {recipe.name}  {kept}  {shown}  {timing}", file=sys.stderr, flush=True)
 
 
 def reduce_terms(context: Context, terms: Mapping[str, Term]) -> tuple[Tensor, dict[str, float]]:
