@@ -95,7 +95,10 @@ def test_metrics_are_those_of_the_tables(night: Night) -> None:
     rows = {
         (r["model"], r["split"], r["slice"], r["metric"]): r for r in table(night.lake, "metrics").to_pylist()
     }
-    test = table(night.lake, "impressions", split="test", labelled=1).to_pandas().set_index("impression_id")
+    clicked = table(night.lake, "impressions", split="test", labelled=1).select(
+        ["impression_id", "conversion"]
+    )
+    test = clicked.to_pandas().set_index("impression_id")
     drawn = table(night.lake, "conversion_truth").to_pandas().set_index("impression_id")
     for model in MODELS:
         scores = table(night.lake, "cvr_scores", model=model).to_pandas().set_index("impression_id")
