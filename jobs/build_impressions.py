@@ -59,9 +59,10 @@ def _rows(record: Recorder, config: ConversionsConfig) -> DataFrame:
     rows = with_split(seen_by_night(log, told, ds), told, config.seed)
     if randomly is None:
         return rows
-    never_left = F.lit(None).cast("string")
-    drawn = seen_by_night(randomly, told, ds).withColumns({"left_out": never_left, "split": F.lit("random")})
-    return rows.unionByName(drawn, allowMissingColumns=True)
+    timed = told.random is not None and told.random.columns.time is not None
+    unknown = F.lit(timed) & F.col("left_out").isin("after the night", "too young")
+    drawn = seen_by_night(randomly, told, ds).withColumn("left_out", F.when(unknown, F.col("left_out")))
+    return rows.unionByName(drawn.withColumn("split", F.lit("random")), allowMissingColumns=True)
 
 
 def _judge(record: Recorder, rows: DataFrame, config: ConversionsConfig) -> None:

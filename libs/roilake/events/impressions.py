@@ -33,9 +33,9 @@ def category(field: str, value: Column) -> Column:
     return F.coalesce(F.crc32(text).bitwiseAND(F.lit(0x7FFFFFFF)), F.lit(-1)).cast("int")
 
 
-def source_rows(spark: SparkSession, source: ImpressionSource) -> DataFrame:
-    """One row per impression, with ``CORRUPT`` where a single file tells it. Raises SourceError where the files or
-    ``rows`` cannot be read."""
+def source_rows(spark: SparkSession, source: ImpressionSource, key: str) -> DataFrame:
+    """One row per impression of the source at ``key`` of the config, with ``CORRUPT`` where a single file tells it.
+    Raises SourceError where the files or ``rows`` cannot be read."""
     files = {name: read_source(spark, file) for name, file in source.files.items()}
     if source.rows is None:
         return next(iter(files.values()))
@@ -44,9 +44,7 @@ def source_rows(spark: SparkSession, source: ImpressionSource) -> DataFrame:
     try:
         return spark.sql(source.rows).withColumn(CORRUPT, F.lit(None).cast("string"))
     except (AnalysisException, ParseException) as error:
-        raise SourceError(
-            f"impressions.source.rows: {error_line(error)}; the files are {', '.join(files)}"
-        ) from error
+        raise SourceError(f"{key}.rows: {error_line(error)}; the files are {', '.join(files)}") from error
     finally:
         for name in files:
             spark.catalog.dropTempView(name)
@@ -57,8 +55,8 @@ def judged_impressions(
 ) -> DataFrame:
     """All rows of a source, mapped, with ``categories``, ``row`` (the raw row as JSON) and ``reason`` (null for a sound
     row). ``random``: pairs shown at random, whose click need not be known and whose conversion must be."""
-    raw = source_rows(spark, source)
     key = "impressions.random" if random else "impressions.source"
+    raw = source_rows(spark, source, key)
     file = next(iter(source.files.values()))
     chosen = {k: v for k, v in source.columns.model_dump().items() if v is not None}
     found = mapped(raw, file, {f"{key}.columns.{name}": sql for name, sql in chosen.items()})
@@ -153,11 +151,13 @@ def with_split(rows: DataFrame, config: ImpressionsConfig, seed: int) -> DataFra
 
 def _split(split: SplitConfig, mature_days: float, seed: int) -> Column:
     """By time, counted back from the last instant whose labels are settled; by hash, shares of the impressions."""
-    if split.by == "time":
-        place: Column = F.col("age") / DAY - mature_days  # days before that instant
-    else:
-        place = F.pmod(F.xxhash64(F.lit("split"), F.lit(seed), "impression_id"), F.lit(1 << 40)) / (1 << 40)
     test, validation = split.test, split.test + split.validation
+    if split.by == "time":
+        place: Column = (
+            F.col("age") / DAY - mature_days
+        )  # days before that instant: a day's first one is a whole number
+        return F.when(place <= test, "test").when(place <= validation, "validation").otherwise("train")
+    place = F.pmod(F.xxhash64(F.lit("split"), F.lit(seed), "impression_id"), F.lit(1 << 40)) / (1 << 40)
     return F.when(place < test, "test").when(place < validation, "validation").otherwise("train")
 
 
