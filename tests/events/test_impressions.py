@@ -14,7 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from jobs import build_impressions
+from jobs import build_impressions, run_night
 from roilake.config import ConversionsConfig, Night, load_config
 from roilake.errors import AuditError, SourceError
 from roilake.events.impressions import categories_of, category
@@ -263,7 +263,9 @@ def test_a_field_that_does_not_fit_is_named(lake: Lake, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_is_sound(path: Path) -> None:
-    assert load_config(path, Night).name == path.stem
+    config = load_config(path, Night)
+    assert config.name == path.stem
+    run_night.check(config)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +277,7 @@ def test_every_config_is_sound(path: Path) -> None:
             (41_481, 27_447, 19_067, 0, 0, {"a conversion without a click": 231, "repeats an impression id": 116}),
         ),
         ("hillstrom", "hillstrom", DS, (64_000, 9_394, 578, 0, 0, {})),
-        ("open_bandit", "open_bandit_men", date(2019, 11, 30), (340_000, 10_000, 69, 10_000, 46, {})),
+        ("open_bandit", "open_bandit_men", date(2019, 11, 30), (43_033, 10_000, 69, 10_000, 46, {})),
         ("ali_ccp", "funnel_samples", DS, (200, 12, 3, 0, 0, {})),
         ("ali_ccp_text", "funnel_samples", DS, (10, 2, 1, 0, 0, {})),
         ("aliexpress", "funnel_samples", DS, (120, 70, 4, 0, 0, {})),
