@@ -38,7 +38,7 @@ def run(lake: Lake, config: ConversionsConfig, ds: date) -> JobResult:
                     judged[split],
                     model,
                 )
-                for model in config.models
+                for model in config.judged
             }
             record.progress(f"judges {len(judged[split].ids):,} impressions of split {split} by each model")
         place = (config.default_model, config.evaluation.bootstrap, config.seed, ds, record.run.run_id)

@@ -76,7 +76,7 @@ def _check_conversions(config: ConversionsConfig) -> None:
     both = [name for name in config.teachers if name in config.models]
     if both:
         raise ConfigError(f"teachers: {both[0]!r} is the name of a model, too: give it another")
-    teachers = ", ".join(config.teachers) or "none yet"
+    teachers = ", ".join((*config.teachers, *config.committees)) or "none yet"
     for name, teacher in config.teachers.items():
         if conversion.needs_teacher(teacher.kind, dict(teacher.options)) or teacher.teacher:
             raise ConfigError(

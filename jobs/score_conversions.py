@@ -14,15 +14,15 @@ JUDGED = ("validation", "test", "random")
 
 
 def run(lake: Lake, config: ConversionsConfig, ds: date) -> JobResult:
-    """Write table ``cvr_scores``: every model on the splits validation, test and random."""
+    """Write table ``cvr_scores``: every model and teacher on the splits validation, test and random."""
     with recorded(lake, config, ds, "score_conversions") as record:
         files = files_of(lake, "impressions", record.pin("impressions"), ds=ds)
         parts = parts_of([file for file in files if file.partition["split"] in JUDGED])
-        models = saved_models(record, config.models, "train_cvr")
+        models = saved_models(record, config.judged, "train_cvr")
         record.rows_in = sum(part.rows for part in parts)
         numbers = lake.spark.range(0, len(parts), 1, max(len(parts), 1))
         record.write_from_tasks(["cvr_scores"], numbers, scoring(models, parts, ds))
-        record.details["models"] = list(config.models)
+        record.details["models"] = list(config.judged)
     return record.result
 
 

@@ -98,7 +98,7 @@ def test_a_student_whose_teacher_has_not_spoken_is_told_which_job_to_run(lake: L
         LakeError, match="no model 't' for 1998-03-28; run train_cvr_teacher for this night first"
     ):
         write_pseudo_labels.run(lake, config, DS)
-    write_pseudo_labels.run(lake, config.model_copy(update={"teachers": {}}), DS)
+    write_pseudo_labels.run(lake, config.model_copy(update={"models": {}}), DS)  # nobody listens to anybody
     with pytest.raises(LakeError, match="none of teacher 't' for 1998-03-28; run write_pseudo_labels"):
         train_cvr.run(lake, config, DS)
 

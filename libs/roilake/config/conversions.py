@@ -130,10 +130,12 @@ class GraphVectors(Strict):
 
 
 class ConversionModelConfig(ModelConfig):
-    """A model of ``roilake.models.conversion``. ``teacher`` names one of the night's teachers, for kinds that learn
-    from pseudo-labels."""
+    """A model of ``roilake.models.conversion``. ``teacher`` names one of the night's teachers or committees, for kinds
+    that learn from pseudo-labels; ``steps`` and ``keep`` are those of ``training`` unless set here."""
 
     teacher: str | None = None
+    steps: Positive | None = None
+    keep: Literal["best", "last"] | None = None
 
 
 class EmbeddingConfig(Strict):
@@ -174,6 +176,8 @@ class ConversionsConfig(Night):
     default_model: str = "ukd"
     impressions: ImpressionsConfig
     teachers: dict[Name, ConversionModelConfig] = {}
+    committees: dict[Name, Annotated[tuple[Name, ...], Field(min_length=2)]] = {}
+    """Teachers that speak as one; see ``roilake.models.conversion.committee``."""
     models: dict[Name, ConversionModelConfig]
     training: ConversionTrainingConfig = ConversionTrainingConfig()
     evaluation: ConversionEvaluationConfig = ConversionEvaluationConfig()
@@ -207,10 +211,30 @@ class ConversionsConfig(Night):
                 "add it or name one"
             )
         for name, model in self.models.items():
-            if model.teacher is not None and model.teacher not in self.teachers:
-                known = ", ".join(self.teachers) or "none"
+            if model.teacher is not None and model.teacher not in (*self.teachers, *self.committees):
+                known = ", ".join((*self.teachers, *self.committees)) or "none"
                 raise ValueError(f"models.{name}.teacher: no teacher {model.teacher!r}; teachers are {known}")
         return self
+
+    @model_validator(mode="after")
+    def _members_are_teachers(self) -> ConversionsConfig:
+        for name, members in self.committees.items():
+            strangers = [member for member in members if member not in self.teachers]
+            if strangers or name in self.teachers:
+                problem = f"{strangers[0]!r} is no teacher" if strangers else "is the name of a teacher, too"
+                known = ", ".join(self.teachers) or "none"
+                raise ValueError(f"committees.{name}: {problem}; teachers are {known}")
+        return self
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """Names of all that is judged: models, then teachers."""
+        return (*self.models, *self.teachers)
+
+    @property
+    def heard(self) -> tuple[str, ...]:
+        """Teachers and committees that a model listens to."""
+        return tuple(sorted({model.teacher for model in self.models.values() if model.teacher}))
 
     @model_validator(mode="after")
     def _gates_name_what_there_is(self) -> ConversionsConfig:
@@ -218,7 +242,7 @@ class ConversionsConfig(Night):
             where = self._measured(bound.split)
             slices = where.get(bound.metric, ())
             known = {
-                "model": (bound.model or "all", (*self.models, "all")),
+                "model": (bound.model or "all", (*self.judged, "all")),
                 "split": (
                     bound.split,
                     tuple(name for name in ("validation", "test", "random") if self._measured(name)),

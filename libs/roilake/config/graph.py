@@ -198,6 +198,11 @@ class NightConfig(Night):
     scoring: ScoringConfig = ScoringConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """Names of all that is judged."""
+        return tuple(self.models)
+
     @model_validator(mode="after")
     def _shards_divide(self) -> NightConfig:
         batch, shards, workers = self.training.batch_size, self.roi.shards, self.training.workers

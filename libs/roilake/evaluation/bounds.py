@@ -54,7 +54,7 @@ def check_bounds(
 ) -> Iterator[GateResult]:
     """A result for each bound that the config sets, in its order."""
     for bound in config.gates.bounds:
-        models = tuple(config.models) if bound.model == "all" else (bound.model or config.default_model,)
+        models = config.judged if bound.model == "all" else (bound.model or config.default_model,)
         for model in models:
             for result in _held(bound, model, now, last):
                 yield result if result.passed else explained(result, now, last)

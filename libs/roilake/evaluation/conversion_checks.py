@@ -29,7 +29,7 @@ def filled(config: ConversionsConfig) -> list[str]:
     tables = {
         "impressions": True,
         "conversion_truth": config.impressions.truth is not None,
-        "pseudo_labels": bool(config.teachers),
+        "pseudo_labels": bool(config.heard),
         "models": True,
         "cvr_scores": True,
         "metrics": True,
@@ -163,10 +163,10 @@ def check_scores(
 ) -> Iterator[GateResult]:
     """Every model has said of every impression that is judged, and every teacher of every unclicked one."""
     night = _Night(lake, ds, versions)
-    yield result_of("scores_complete", missing_scores(night, tuple(config.models)), 3)
+    yield result_of("scores_complete", missing_scores(night, config.judged), 3)
     yield result_of("scores_are_probabilities", odd_scores(night.read("cvr_scores")), 3)
-    if config.teachers:
-        yield result_of("pseudo_labels_complete", missing_labels(night, tuple(config.teachers)), 3)
+    if config.heard:
+        yield result_of("pseudo_labels_complete", missing_labels(night, config.heard), 3)
 
 
 def missing_scores(night: _Night, models: tuple[str, ...]) -> Iterator[str]:

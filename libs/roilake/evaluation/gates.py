@@ -90,7 +90,7 @@ def audit(
         *checks.tables(lake, config, ds, versions),
         result_of("tables_filled", check_filled(lake, checks.filled(config), ds, versions)),
         result_of("jobs_in_order", check_runs(runs, kind_of(config).jobs, checks.balanced)),
-        result_of("models_judged", check_judged(now, tuple(config.models), *checks.judged)),
+        result_of("models_judged", check_judged(now, config.judged, *checks.judged)),
         *checks.results(lake, config, ds, versions),
     ]
 

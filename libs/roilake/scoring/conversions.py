@@ -5,6 +5,7 @@ Legend: R rows of a batch, F categorical fields.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -25,6 +26,7 @@ from roilake.feed import CategoryIndex, ImpressionRows
 from roilake.job import Recorder
 from roilake.lake import DataFile, Make
 from roilake.models.conversion import ConversionModel
+from roilake.models.conversion.committee import voice
 from roilake.training import load_model
 
 BATCH = 1 << 16
@@ -45,11 +47,12 @@ class Said:
 
 @dataclass(frozen=True)
 class Saved:
-    """A trained model: ``version`` is name@ds/run_id."""
+    """A trained model: ``version`` is name@ds/run_id, ``auc`` that of its conversions on validation clicks."""
 
     name: str
     folder: str
     version: str
+    auc: float | None
 
     def open(self) -> Opened:
         return Opened(self, *load_model(Path(self.folder)))
@@ -75,6 +78,20 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """One model, or a committee of several: how much say each member has."""
+
+    name: str
+    members: tuple[Saved, ...]
+    weights: tuple[float, ...]
+    version: str
+
+    @classmethod
+    def alone(cls, model: Saved) -> Teacher:
+        return cls(model.name, (model,), (1.0,), model.version)
+
+
+@dataclass(frozen=True)
 class Part:
     """One task: the files of a split and shard."""
 
@@ -86,7 +103,7 @@ class Part:
 
 def saved_models(record: Recorder, names: Collection[str], job: str) -> tuple[Saved, ...]:
     """The models that this night has trained. Raises LakeError when one has no row in ``models``; ``job`` writes it."""
-    columns = ("name", "path", "run_id")
+    columns = ("name", "path", "run_id", "metrics")
     rows = record.lake.to_arrow(
         "models", record.pin("models"), filters={"ds": record.run.ds}, columns=columns
     )
@@ -98,7 +115,12 @@ def saved_models(record: Recorder, names: Collection[str], job: str) -> tuple[Sa
         )
     folder = record.lake.folder
     return tuple(
-        Saved(name, str(folder / known[name]["path"]), f"{name}@{record.run.ds}/{known[name]['run_id']}")
+        Saved(
+            name,
+            str(folder / known[name]["path"]),
+            f"{name}@{record.run.ds}/{known[name]['run_id']}",
+            json.loads(known[name]["metrics"]).get("auc"),
+        )
         for name in names
     )
 
@@ -133,16 +155,18 @@ def scoring(models: tuple[Saved, ...], parts: tuple[Part, ...], ds: date) -> Mak
     return make
 
 
-def labelling(teachers: tuple[Saved, ...], parts: tuple[Part, ...], ds: date) -> Make:
+def labelling(teachers: tuple[Teacher, ...], parts: tuple[Part, ...], ds: date) -> Make:
     """Rows of ``pseudo_labels`` of each teacher, likewise."""
+    members = {member.name: member for teacher in teachers for member in teacher.members}
 
     def make(numbers: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-        opened = _opened(teachers)
+        opened = _opened(tuple(members.values()))
         for part in (parts[number] for number in numbers["id"].to_pylist()):
             for rows in _batches(part, LEARNT):
                 categories_RF = _categories(rows)
-                for each in opened:
-                    yield "pseudo_labels", _labels(rows, each.say(categories_RF), each.saved, part, ds)
+                said = {each.saved.name: each.say(categories_RF) for each in opened}
+                for teacher in teachers:
+                    yield "pseudo_labels", _labels(rows, teacher, said, part, ds)
 
     return make
 
@@ -179,11 +203,15 @@ def _scores(rows: pa.Table, said: Said, saved: Saved, part: Part, ds: date) -> p
     )
 
 
-def _labels(rows: pa.Table, said: Said, saved: Saved, part: Part, ds: date) -> pa.Table:
-    agreed = np.zeros(len(rows)) if said.uncertainty_R is None else said.uncertainty_R
-    numbers = {"probability": said.pcvr_R, "disagreement": agreed}
+def _labels(rows: pa.Table, teacher: Teacher, said: Mapping[str, Said], part: Part, ds: date) -> pa.Table:
+    own = [said[member.name] for member in teacher.members]
+    probability_R, apart_R = own[0].pcvr_R, own[0].uncertainty_R
+    if len(own) > 1:
+        probability_R, apart_R = voice(np.stack([each.pcvr_R for each in own]), np.array(teacher.weights))
+    apart_R = np.zeros(len(rows)) if apart_R is None else apart_R
+    numbers = {"probability": probability_R, "disagreement": apart_R}
     return _with(
-        rows, numbers, {"ds": ds, "teacher": saved.name, "shard": part.shard, "version": saved.version}
+        rows, numbers, {"ds": ds, "teacher": teacher.name, "shard": part.shard, "version": teacher.version}
     )
 
 

@@ -56,13 +56,13 @@ class ConversionPlan:
         model = build(config.kind, dict(config.options), inputs.schema)
         recipe = ConversionRecipe(
             name=task.name,
-            steps=training.steps,
+            steps=config.steps or training.steps,
             learning_rate=config.learning_rate or training.learning_rate,
             weight_decay=training.weight_decay,
             validate_every=training.validate_every,
             checkpoint_every=training.checkpoint_every,
             seed=self.data.seed,
-            keep=training.keep,
+            keep=config.keep or training.keep,
         )
         checkpoints = Checkpoints(Path(task.checkpoints), f"{self.key} {task.name}")
         feed = inputs.feed(task.pseudo if taught else None)

@@ -33,7 +33,7 @@ __all__ = [
     "needs_teacher",
 ]
 
-_SHARED = {"batch", "entire_space", "losses", "towers"}
+_SHARED = {"batch", "committee", "entire_space", "losses", "towers"}
 
 
 def kinds() -> tuple[str, ...]:
