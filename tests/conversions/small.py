@@ -17,10 +17,11 @@ from roilake.lake import TABLES, Lake
 CONF = Path(__file__).parents[2] / "conf" / "nights" / "conversions.yaml"
 DS = date(1998, 3, 28)
 MODELS: dict[str, Any] = {
-    "ukd": {"kind": "ukd", "teacher": "teacher"},
+    "ukd": {"kind": "ukd", "teacher": "both"},
     "base": {"kind": "base"},
     "naive": {"kind": "naive"},
 }
+TEACHERS: dict[str, Any] = {"adversarial": {"kind": "ukd_teacher"}, "product": {"kind": "esmm"}}
 
 
 def generated_night(**sections: Any) -> ConversionsConfig:
@@ -28,7 +29,8 @@ def generated_night(**sections: Any) -> ConversionsConfig:
     tree = yaml.safe_load(CONF.read_text())
     truth = {"impressions": 6000, "click_rate": 0.25, "conversion_rate": 0.3, "random_pairs": 1500}
     tree["impressions"]["truth"] |= truth
-    tree["models"], tree["evaluation"] = MODELS, {"bootstrap": 20}
+    tree["models"], tree["teachers"], tree["evaluation"] = MODELS, TEACHERS, {"bootstrap": 20}
+    tree["committees"] = {"both": list(TEACHERS)}
     tree["training"] = {"steps": 30, "clicks": 64, "impressions": 128, "validate_every": 10}
     return ConversionsConfig.model_validate({**tree, "gates": {}, **sections})
 

@@ -119,8 +119,8 @@ def test_a_student_whose_teacher_has_not_spoken_is_told_which_job_to_run(lake: L
             "teachers.teacher: a teacher has no teacher",
         ),
         (
-            {"teachers": {"teacher": {"kind": "base"}, "base": {"kind": "base"}}},
-            "teachers: 'base' is the name of a model, too",
+            {"teachers": {"teacher": {"kind": "base"}, "ukd": {"kind": "base"}}},
+            "teachers: 'ukd' is the name of a model, too",
         ),
         ({"models": {"ukd": {"kind": "best"}}}, "unknown kind 'best': one of base, dcmt"),
         (
@@ -132,8 +132,19 @@ def test_a_student_whose_teacher_has_not_spoken_is_told_which_job_to_run(lake: L
 def test_models_and_teachers_that_do_not_fit_are_refused_first(
     sections: dict[str, Any], message: str
 ) -> None:
+    taught = {"ukd": {"kind": "ukd", "teacher": "teacher"}}
+    whole = {"committees": {}, "teachers": {"teacher": {"kind": "base"}}, "models": taught, **sections}
     with pytest.raises(ConfigError, match=message):
-        run_night.check(generated_night(**sections))
+        run_night.check(generated_night(**whole))
+
+
+def test_a_committee_is_of_teachers() -> None:
+    with pytest.raises(ValueError, match=r"committees\.both: 'naive' is no teacher; teachers are adversarial"):
+        generated_night(committees={"both": ["adversarial", "naive"]})
+    with pytest.raises(ValueError, match=r"committees\.product: is the name of a teacher, too"):
+        generated_night(
+            committees={"both": ["adversarial", "product"], "product": ["adversarial", "product"]}
+        )
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from roilake.lake import TABLES
 from roilake.reading import read, read_arrow
 from roilake.report import compare, night_summary, nights, print_comparison, print_summary, run_rows
 from tests.conversions.conftest import Night
-from tests.conversions.small import DS, MODELS, table
+from tests.conversions.small import DS, MODELS, TEACHERS, table
 
 pytestmark = pytest.mark.slow
 GATES = {
@@ -58,7 +58,7 @@ def test_only_the_evaluator_reads_the_truth(night: Night) -> None:
 
 def test_every_model_scores_every_impression_that_is_judged(night: Night) -> None:
     judged = table(night.lake, "impressions", split=["validation", "test", "random"])
-    for model in MODELS:
+    for model in (*MODELS, *TEACHERS):
         scores = table(night.lake, "cvr_scores", model=model)
         assert sorted(scores["impression_id"].to_pylist()) == sorted(judged["impression_id"].to_pylist())
         pcvr = scores["pcvr"].to_numpy()
@@ -70,7 +70,7 @@ def test_every_model_scores_every_impression_that_is_judged(night: Night) -> Non
                 scores["pctr"].to_numpy() * pcvr, scores["pctcvr"].to_numpy(), rtol=0, atol=1e-12
             )
         assert (scores["uncertainty"].null_count == 0) == (model == "ukd")
-        run = night.results["train_cvr"].run_id
+        run = night.results["train_cvr"].run_id  # the same as that of the teachers
         assert set(scores["version"].to_pylist()) == {f"{model}@{DS}/{run}"}
 
 
@@ -80,13 +80,20 @@ def test_the_teacher_labels_what_nobody_clicked_and_the_student_hears_it(night: 
     same = ["impression_id", "categories", "sampling_rate", "shard"]
     order = [("impression_id", "ascending")]
     assert labels.sort_by(order).select(same).equals(unclicked.sort_by(order).select(same))
-    figures = night.results["write_pseudo_labels"].details["teachers"]["teacher"]
+    assert set(labels["teacher"].to_pylist()) == {"both"}  # nobody listens to a member alone
+    details = night.results["write_pseudo_labels"].details
+    say = details["committees"]["both"]
+    assert {*say} == {*TEACHERS} and sum(say.values()) == pytest.approx(1, abs=1e-3)
+    auc = {n: f["metrics"]["auc"] for n, f in night.results["train_cvr_teacher"].details["models"].items()}
+    assert max(say, key=say.__getitem__) == max(auc, key=auc.__getitem__)
+    assert pc.min(labels["disagreement"]).as_py() >= 0 and pc.max(labels["disagreement"]).as_py() > 0
+    figures = details["teachers"]["both"]
     assert figures["rows"] == len(labels)
     assert figures["mean_probability"] == pytest.approx(pc.mean(labels["probability"]).as_py())
     models = {row["name"]: row for row in table(night.lake, "models").to_pylist()}
-    assert {*models} == {*MODELS, "teacher"}
+    assert {*models} == {*MODELS, *TEACHERS}
     parents = {name: json.loads(row["parents"]) for name, row in models.items()}
-    assert parents["ukd"]["teacher"] == "teacher" and "teacher" not in parents["base"]
+    assert parents["ukd"]["teacher"] == "both" and "teacher" not in parents["base"]
     assert "pseudo_labels" in parents["ukd"]["tables"]
     assert "pseudo" in night.results["train_cvr"].details["models"]["ukd"]["terms"]
 
@@ -126,7 +133,7 @@ def test_readers_see_the_tables(night: Night) -> None:
 def test_the_page_tells_what_a_night_of_conversions_did(night: Night) -> None:
     page = (night.lake.folder / "reports" / f"{DS}.html").read_text()
     told = (
-        "Published: ", "scores by 3 models", "CTCVR AUC", "Calibration, all pairs", "Calibration, test days",
+        "Published: ", "scores by 5 models", "both (", "CTCVR AUC", "Calibration, all pairs", "Calibration, test days",
         "Pairs drawn at random", "domain AUC", "impressions, drawn at random", "conversions, train",
         "Validation by step", "build_impressions", "not clicked", "No row was rejected",
     )  # fmt: skip

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from tests.conversions.conftest import Night
-from tests.conversions.small import DS, MODELS
+from tests.conversions.small import DS, MODELS, TEACHERS
 from tests.notebooks.test_notebooks import FOLDER, execute, load, outputs, printed, shown
 
 
@@ -20,6 +20,6 @@ def test_calibration_of_conversions_is_drawn_for_clicks_and_for_all_pairs(night:
     page = shown(book)
     assert [output for output in outputs(book) if output.get("name") == "stderr"] == []
     assert "no conversion tables" not in printed(book) and DS.isoformat() not in printed(book)
-    for model in MODELS:
+    for model in (*MODELS, *TEACHERS):
         assert page.count(f"{model}: observed share by predicted probability") == 2
     assert all(word in page for word in ("pctcvr", "uncertainty", "mean disagreement", "unclicked"))

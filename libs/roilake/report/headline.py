@@ -41,7 +41,10 @@ def status(contents: Contents) -> str:
         kept = f"the night of {contents.before.ds}" if contents.before else "no night at all"
         failed = plural(len(contents.problems), "check")
         return f"Not published: {failed} failed ({contents.problems[0]}), so readers still see {kept}."
-    served, everyone = night.rows.get(night.kind.served, 0), plural(len(night.config["models"]), "model")
+    served, everyone = (
+        night.rows.get(night.kind.served, 0),
+        plural(len(night.config["models"]) + len(night.config.get("teachers", {})), "model"),
+    )
     lists = f"{plural(served, night.kind.noun)} by {night.default_model if night.kind is GRAPH else everyone}"
     passed = f", after {plural(sum(gate['passed'] for gate in gates), 'gate')} passed" if gates else ""
     return f"Published: {lists} are ready for readers{passed}."

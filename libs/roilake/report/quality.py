@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from roilake.kinds import GRAPH
@@ -89,21 +90,29 @@ def came_in(night: Night) -> list[tuple[str, str]]:
 def teachers(night: Night) -> list[Row]:
     """What each teacher of conversion models came to, and what it said of unclicked impressions: ``name, auc,
     domain_auc, domain_loss, rows, mean_probability, mean_disagreement, disagreement_90``; None where nobody said, as of
-    the disagreement of a teacher with one head."""
+    the disagreement of a teacher with one head. The name of a committee tells who has how much say."""
     runs = [night.run(job) for job in ("train_cvr_teacher", "write_pseudo_labels")]
-    trained, said = (
-        run["details"].get(part, {}) if run else {}
-        for run, part in zip(runs, ("models", "teachers"), strict=True)
-    )
-    return [_teacher(name, figures, said.get(name, {})) for name, figures in trained.items()]
+    trained, labels = (run["details"] if run else {} for run in runs)
+    said, committees = labels.get("teachers", {}), labels.get("committees", {})
+    alone = [
+        _teacher(name, figures, said.get(name, {})) for name, figures in trained.get("models", {}).items()
+    ]
+    return alone + [_teacher(_say(name, members), {}, said[name]) for name, members in committees.items()]
+
+
+def _say(name: str, members: Mapping[str, float]) -> str:
+    heard = sorted(members.items(), key=lambda member: -member[1])
+    told = ", ".join(f"{member} {percent(say)}" for member, say in heard if say >= 0.01)
+    return f"{name} ({told})"
 
 
 def _teacher(name: str, figures: Row, said: Row) -> Row:
-    losses = [figures["terms"].get(f"domain_{side}") for side in ("clicked", "unclicked")]
+    terms, metrics = figures.get("terms", {}), figures.get("metrics", {})
+    losses = [terms.get(f"domain_{side}") for side in ("clicked", "unclicked")]
     return {
         "name": name,
-        "auc": figures["metrics"].get("auc"),
-        "domain_auc": figures["metrics"].get("domain_auc"),
+        "auc": metrics.get("auc"),
+        "domain_auc": metrics.get("domain_auc"),
         "domain_loss": None if None in losses else sum(losses) / 2,
         **{key: said.get(key) for key in ("rows", "mean_probability")},
         **{key: said.get(key) or None for key in ("mean_disagreement", "disagreement_90")},
