@@ -42,7 +42,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     if cores < max(WORKERS):
         sys.exit(f"bench-cvr-speed: {cores} core here: two workers need two")
-    config = night(args.impressions, args.steps, args.kind)
+    config = night(args.impressions, args.steps, args.rows, args.kind)
     spark = spark_session("bench-cvr-speed", overrides={"spark.master": "local[2]"})
     folder = Path(tempfile.mkdtemp(prefix="bench-cvr-speed-"))
     try:
@@ -53,17 +53,25 @@ def main() -> None:
     print(json.dumps(figures), flush=True)
 
 
-def night(impressions: int, steps: int, kind: str) -> ConversionsConfig:
-    """The generated night with one model, and nothing but steps in its training."""
+def night(impressions: int, steps: int, rows: int, kind: str) -> ConversionsConfig:
+    """The generated night with one model, and nothing but steps in its training; a fifth of their rows is clicked."""
     config = load_config(CONF, ConversionsConfig)
     truth = config.impressions.truth
     assert truth is not None
     truth = truth.model_copy(update={"impressions": impressions, "random_pairs": 1000})
     tree = config.model_dump()
     tree["impressions"]["truth"] = truth.model_dump()
+    tree["training"] |= {"clicks": rows // 5, "impressions": rows - rows // 5}
     tree["training"] |= {"steps": steps, "validate_every": steps, "checkpoint_every": steps + 1}
     return ConversionsConfig.model_validate(
-        {**tree, "teachers": {}, "models": {kind: {"kind": kind}}, "default_model": kind, "gates": {}}
+        {
+            **tree,
+            "teachers": {},
+            "committees": {},
+            "models": {kind: {"kind": kind}},
+            "default_model": kind,
+            "gates": {},
+        }
     )
 
 
@@ -110,7 +118,8 @@ class _OneThread:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--impressions", type=int, default=300_000)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--rows", type=int, default=20_480, help="of a step, over all workers")
     parser.add_argument("--runs", type=int, default=3, help="of each number of workers")
     parser.add_argument("--kind", default="base", help="model that is trained")
     return parser.parse_args()
