@@ -139,7 +139,9 @@ def test_models_and_teachers_that_do_not_fit_are_refused_first(
 
 
 def test_a_committee_is_of_teachers() -> None:
-    with pytest.raises(ValueError, match=r"committees\.both: 'naive' is no teacher; teachers are adversarial"):
+    with pytest.raises(
+        ValueError, match=r"committees\.both: 'naive' is no teacher; teachers are adversarial"
+    ):
         generated_night(committees={"both": ["adversarial", "naive"]})
     with pytest.raises(ValueError, match=r"committees\.product: is the name of a teacher, too"):
         generated_night(
