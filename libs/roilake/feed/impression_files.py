@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from roilake.feed.categories import CategoryIndex
+from roilake.feed.columns import read_columns
 from roilake.feed.impression_rows import ImpressionRows, concatenate
 from roilake.hashing import keyed_hash
 from roilake.lake import DataFile
@@ -29,7 +29,7 @@ def read_impressions(
 ) -> ImpressionRows:
     """Rows of table ``impressions``, or of ``pseudo_labels``, whose rows are unclicked. ``row_RF`` holds categories,
     not yet rows. ``part`` (n, of) reads the n-th row group of a file that has ``of`` of them."""
-    columns = _read(paths, (*COLUMNS, *(PSEUDO if pseudo else LABELS)), part)
+    columns = read_columns(paths, (*COLUMNS, *(PSEUDO if pseudo else LABELS)), part=part)
     rows = len(columns["impression_id"]) if columns else 0
     if not rows:
         return ImpressionRows.none(fields)
@@ -107,33 +107,3 @@ def indexed(rows: ImpressionRows, index: CategoryIndex) -> ImpressionRows:
 def _floats(values: NDArray[Any]) -> NDArray[np.float32]:
     """A null, whatever way it came, is NaN."""
     return pd.to_numeric(values).astype(np.float32)
-
-
-def _read(
-    paths: Sequence[str], names: Sequence[str], part: tuple[int, int] | None
-) -> dict[str, NDArray[Any]]:
-    if not paths:
-        return {}
-    # petastorm uses the legacy pyarrow dataset. Its threads warn too, so a filter for the time of a call won't do.
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
-    from petastorm import make_batch_reader
-
-    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
-    reader = make_batch_reader(
-        [f"file://{path}" for path in paths],
-        schema_fields=[f"^{name}$" for name in names],
-        reader_pool_type="thread",
-        workers_count=2,
-        shuffle_row_groups=False,
-        num_epochs=1,
-        cur_shard=part[0] if part else None,
-        shard_count=part[1] if part else None,
-    )
-    try:
-        for group in reader:
-            for name in names:
-                parts[name].append(getattr(group, name))
-    finally:  # not its context manager: that prints on stdout
-        reader.stop()
-        reader.join()
-    return {name: np.concatenate(groups) for name, groups in parts.items() if groups}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -11,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from roilake.feed.columns import read_columns
 from roilake.models.batch import ItemBatch, RequestBatch
 
 RELEVANCE_SCALE = 127.0
@@ -48,7 +48,11 @@ class RequestRows:
 
 def read_requests(paths: Sequence[str], size: int, positives: int) -> RequestRows:
     """Read request rows of ``size`` slots, keeping the first ``positives`` items of each, whatever the files' order."""
-    columns = _read(paths, ["root", "user", "query", "neighbours", "relevance", "positives"], positives)
+    # petastorm stacks lists of equal length only; a request's positives are as many as it has.
+    edit = "positives", np.int32, positives, lambda lists: _pad(lists, positives)
+    columns = read_columns(
+        paths, ["root", "user", "query", "neighbours", "relevance", "positives"], edit=edit
+    )
     rows = len(columns.get("root", ()))
     order = np.argsort(columns["root"], kind="stable") if rows else np.empty(0, np.int64)
 
@@ -71,7 +75,7 @@ def read_requests(paths: Sequence[str], size: int, positives: int) -> RequestRow
 
 def read_items(paths: Sequence[str], size: int) -> ItemBatch:
     """All item-side ROIs of one window as one batch, items in ascending order."""
-    columns = _read(paths, ["root", "neighbours", "relevance"], 0)
+    columns = read_columns(paths, ["root", "neighbours", "relevance"])
     rows = len(columns.get("root", ()))
     if not rows:
         empty = torch.empty((0, size), dtype=torch.int64)
@@ -87,43 +91,6 @@ def read_items(paths: Sequence[str], size: int) -> ItemBatch:
 
 def _relevance(stored: NDArray[np.int8]) -> torch.Tensor:
     return torch.from_numpy(stored.astype(np.float32) / np.float32(RELEVANCE_SCALE))
-
-
-def _read(paths: Sequence[str], names: list[str], positives: int) -> dict[str, NDArray]:
-    """Columns of all rows, in no particular order. Empty when there are no files."""
-    if not paths:
-        return {}
-    # petastorm uses the legacy pyarrow dataset. Its threads warn too, so a filter for the time of a call won't do.
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
-    return _read_with_petastorm(list(paths), names, positives)
-
-
-def _read_with_petastorm(paths: list[str], names: list[str], positives: int) -> dict[str, NDArray]:
-    from petastorm import TransformSpec, make_batch_reader
-
-    # petastorm stacks lists of equal length only; a request's positives are as many as it has.
-    transform = TransformSpec(
-        lambda frame: frame.assign(positives=list(_pad(frame["positives"], positives))),
-        edit_fields=[("positives", np.int32, (positives,), False)],
-    )
-    parts: dict[str, list[NDArray]] = {name: [] for name in names}
-    reader = make_batch_reader(
-        [f"file://{path}" for path in paths],
-        schema_fields=[f"^{name}$" for name in names],
-        transform_spec=transform if "positives" in names else None,
-        reader_pool_type="thread",
-        workers_count=2,
-        shuffle_row_groups=False,
-        num_epochs=1,
-    )
-    try:
-        for group in reader:
-            for name in names:
-                parts[name].append(getattr(group, name))
-    finally:  # not its context manager: that prints on stdout
-        reader.stop()
-        reader.join()
-    return {name: np.concatenate(groups) for name, groups in parts.items() if groups}
 
 
 def _pad(lists: pd.Series, width: int) -> NDArray[np.int32]:
