@@ -114,7 +114,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--impressions", type=int, default=300_000)
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--rows", type=int, default=40_960, help="of a step, over all workers")
+    parser.add_argument("--rows", type=int, default=20_480, help="of a step, over all workers")
     parser.add_argument("--runs", type=int, default=3, help="of each number of workers")
     parser.add_argument("--kind", default="base", help="model that is trained")
     return parser.parse_args()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 T = TypeVar("T")
-CYCLE_MS = "0.2"
-"""How often ranks look whether all are ready for the next exchange. Horovod's own 1 ms makes a rank wait that long,
-twice a step, and a step of a thousand impressions takes four."""
 
 
 class TrainingError(RoilakeError):
@@ -47,7 +43,6 @@ def launch(train: Callable[[Context], T], workers: int, spark: SparkSession | No
 def _launch_horovod(train: Callable[[Context], T], workers: int) -> T:
     import horovod.spark
 
-    os.environ.setdefault("HOROVOD_CYCLE_TIME", CYCLE_MS)
     try:
         # Output is not captured: Horovod would hold it back until the end.
         outcomes = horovod.spark.run(_rank_main, args=(train,), num_proc=workers, use_gloo=True, verbose=0)
