@@ -8,7 +8,7 @@ chosen on seeds 100 and 101, which are not judged either, with their truth in vi
 
 The last line is one JSON object: dataset -> model -> metric -> {mean, low, high} over seeds (95 %, Student's t),
 ``ukd_minus`` -> model (paired by seed), ``worst_regret`` -> model: the most that its mean AUC lies below the best
-method's, over the regimes.
+method's, over the regimes; ``flipped_labels`` -> dataset -> fit: see ``cvr_flips``.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from roilake.models.conversion.committee import voice, weights
 from roilake.training.context import LocalContext
 from roilake.training.conversions import ConversionRecipe, fit_conversions
 from tests.benchmarks.cvr_data import REGIMES, Dataset, calibration, expected_auc, load
+from tests.benchmarks.cvr_flips import flipped
 
 Floats = NDArray[np.float64]
 SINGLE = ("naive", "base", "esmm", "escm2_ipw", "escm2_dr", "dcmt", "ddpo")
@@ -233,9 +234,15 @@ def worst_regret(result: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def flips(name: str, seed: int, settings: Settings) -> dict[str, float]:
+    """AUC by fit of telling flipped labels by the student's disagreement."""
+    return flipped(loaded(name, seed), settings["ukd"], seed, DIM.get(name, 16))
+
+
 def benchmark(names: Iterable[str], seeds: int | None) -> dict[str, Any]:
     """All datasets of these names."""
     result: dict[str, Any] = {}
+    flipped_labels: dict[str, Any] = {}
     settings: dict[str, dict[str, tuple[float, float]]] = {}
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         for name in names:
@@ -245,15 +252,16 @@ def benchmark(names: Iterable[str], seeds: int | None) -> dict[str, Any]:
             count = min(seeds or SEEDS[name], SEEDS[name])
             runs = list(pool.map(run, [name] * count, range(count), [settings[kind]] * count))
             result[name] = summed(runs)
+            found = list(pool.map(flips, [name] * count, range(count), [settings[kind]] * count))
+            flipped_labels[name] = {fit: interval([one[fit] for one in found]) for fit in found[0]}
             tell(
                 f"{name}: "
                 + "  ".join(
                     f"{m} {result[name][m]['auc']['mean']:.4f}" for m in (*METHODS, "committee", "ukd_paper")
                 )
             )
-    result["settings"] = settings
-    result["worst_regret"] = worst_regret(result)
-    return result
+    regrets = worst_regret(result)
+    return {**result, "settings": settings, "worst_regret": regrets, "flipped_labels": flipped_labels}
 
 
 def tell(text: str) -> None:

@@ -341,9 +341,19 @@ def test_disagreement_is_zero_for_equal_heads_and_kl_else() -> None:
     p, q = torch.sigmoid(a.double()), torch.sigmoid(b.double())
     expected = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
     torch.testing.assert_close(disagreement(a, b).double(), expected, rtol=1e-4, atol=1e-6)
-    student = model("ukd").eval()
+    student = model("ukd", head_dropout=0.0).eval()
     student.towers["cvr"].heads[1].load_state_dict(student.towers["cvr"].heads[0].state_dict())
     assert not student.predict(batch()).uncertainty_B.any()
+
+
+def test_the_served_uncertainty_is_that_of_many_masks() -> None:
+    torch.manual_seed(0)
+    student, data = model("ukd", dropout=0.0), batch()
+    shared = student.embeddings(data.row_BF)
+    masked = torch.stack([disagreement(*student.train().heads(shared)) for _ in range(4000)])
+    served = student.eval().predict(data).uncertainty_B
+    assert served.min() > 0
+    torch.testing.assert_close(served, masked.mean(dim=0), rtol=0.1, atol=1e-6)
 
 
 def test_the_students_loss_is_the_papers() -> None:

@@ -326,7 +326,7 @@ _ALL = (
         sampling_rate double as in impressions
         propensity double? as in impressions
         probability double the teacher's probability of a conversion, if clicked
-        disagreement double KL divergence between the teacher's two heads, in nats; 0 for a teacher with one
+        disagreement double KL divergence of the teacher's two heads, or of its members from it, in nats; 0 for one head
         version string name@ds/run_id of the teacher""",
     ),
     _table(
@@ -345,7 +345,7 @@ _ALL = (
         pctr double? probability of a click; null for a model that has none
         pcvr double probability of a conversion, if clicked
         pctcvr double? probability of a click and a conversion; null for a model without pctr
-        uncertainty double? KL divergence between the model's two heads, in nats; null for a model with one
+        uncertainty double? KL divergence of the model's two heads expected over dropout, in nats; null for one head
         version string name@ds/run_id of the model""",
     ),
     _table(

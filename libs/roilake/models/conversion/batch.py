@@ -62,4 +62,6 @@ class Prediction:
 
     cvr_B: Tensor  # probability of a conversion, if clicked
     ctr_B: Tensor | None = None
-    uncertainty_B: Tensor | None = None  # KL(p || p') between the two heads, in nats
+    uncertainty_B: Tensor | None = (
+        None  # KL(p || p') between the two heads to be expected over dropout, in nats
+    )

@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 import torch
 from pydantic import Field as Bounded
-from torch import Tensor
+from torch import Tensor, nn
 
 from roilake.models.conversion.batch import ImpressionBatch, ImpressionSchema, Prediction, Term
 from roilake.models.conversion.losses import cross_entropy, disagreement, mean, product_cross_entropy
@@ -37,7 +37,7 @@ class Model(ConversionModel):
 
     p and p' come from two heads on the CVR tower's output z [B, Z], each behind its own dropout mask;
     u = KL(p || p'), p_T is the teacher's pseudo-label. Without uncertainty there is one head and u = 0. Served is
-    (p + p') / 2.
+    (p + p') / 2, and as uncertainty the u to be expected over the masks.
 
     Source: UKD (arXiv 2201.08024) as read in public notes. Not known from there: lambda, alpha, weights, sizes, the
     part of D_unclick that is used. Ours: l(., p) is the mean over both heads in both sums (only the first is known to
@@ -85,19 +85,36 @@ class Model(ConversionModel):
 
     def heads(self, shared: Shared) -> tuple[Tensor, ...]:
         """Logits [B] of each head."""
-        tower = cast(Tower, self.towers["cvr"])
-        z_BZ = torch.cat([tower.hidden(shared), shared.direct_BZ], dim=1)
+        z_BZ = self._z(shared)
         if not self.options.uncertainty:
-            return (tower.heads[0](z_BZ).squeeze(1),)
-        dropped = (self.head_dropout(z_BZ) for _ in tower.heads)
-        return tuple(head(z).squeeze(1) for head, z in zip(tower.heads, dropped, strict=True))
+            return (self._heads[0](z_BZ).squeeze(1),)
+        return tuple(head(self.head_dropout(z_BZ)).squeeze(1) for head in self._heads)
 
     def predict(self, batch: ImpressionBatch) -> Prediction:
         shared = self.embeddings(batch.row_BF)
         heads = self.heads(shared)
         cvr_B = torch.stack([torch.sigmoid(head_B) for head_B in heads]).mean(dim=0)
-        unsure_B = disagreement(*heads).clamp(min=0) if self.options.uncertainty else None
+        unsure_B = self._expected_disagreement(shared, heads) if self.options.uncertainty else None
         return Prediction(cvr_B, torch.sigmoid(self.towers["ctr"](shared)), unsure_B)
+
+    def _expected_disagreement(self, shared: Shared, heads: tuple[Tensor, ...]) -> Tensor:
+        """E u over the masks, to second order: KL(p || p') + p (1 - p) (v + v') / 2, with v = q / (1 - q) sum_j w_j^2
+        z_j^2 the variance of a head's logit under dropout of rate q. Without masks the heads are almost one: they are
+        taught the same."""
+        rate = self.options.head_dropout
+        square_BZ = self._z(shared).square()
+        variance_B = torch.stack([square_BZ @ head.weight[0].square() for head in self._heads]).sum(dim=0)
+        p_B = torch.sigmoid(torch.stack(heads).mean(dim=0))
+        spread_B = p_B * (1 - p_B) * variance_B * (rate / (1 - rate) / 2)
+        return disagreement(*heads).clamp(min=0) + spread_B
+
+    @property
+    def _heads(self) -> list[nn.Linear]:
+        return cast(list[nn.Linear], list(cast(Tower, self.towers["cvr"]).heads))
+
+    def _z(self, shared: Shared) -> Tensor:
+        tower = cast(Tower, self.towers["cvr"])
+        return torch.cat([tower.hidden(shared), shared.direct_BZ], dim=1)
 
 
 def _taught(heads: tuple[Tensor, ...], target_B: Tensor) -> Tensor:
