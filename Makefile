@@ -36,7 +36,7 @@ night: env
 	@$(BIN)/roilake night --ds $(DS) --conf $(CONF) --lake $(LAKE)
 
 test: env
-	@$(BIN)/python -m pytest -q --durations=15
+	@$(BIN)/python -m pytest -q --numprocesses 2 --dist loadgroup --durations=15
 
 doctor: env
 	@$(BIN)/roilake doctor

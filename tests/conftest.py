@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 DS = date(2020, 1, 10)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests that share the Spark session run in one of pytest's workers; the other takes the rest meanwhile."""
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("spark"))
+
+
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     """Two task slots, and four attempts a task, so that a test may let one fail."""

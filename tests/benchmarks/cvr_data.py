@@ -98,7 +98,8 @@ def _truth(name: str, seed: int) -> Dataset:
 
 def _coat(seed: int) -> Dataset:
     """Exposure: every pair; click: rated by choice; conversion: four stars and more. A tenth of the clicks validates.
-    Judged are the pairs that were rated because they were drawn; they are among the unclicked ones of the log too."""
+    Judged are the pairs that were rated because they were drawn, but for 366 that were chosen too, whose label the log
+    has; the judged ones are among its unclicked."""
     folder = Path(os.environ.get("ROILAKE_DATA", "../shared/data"), "coat")
     chosen_UI, drawn_UI = (np.loadtxt(folder / f"{part}.ascii", dtype=np.int64) for part in ("train", "test"))
     user_R, item_R = (axis.ravel() for axis in np.indices(chosen_UI.shape))
@@ -112,7 +113,7 @@ def _coat(seed: int) -> Dataset:
     rating_R = chosen_UI.ravel()
     held_R = (rating_R > 0) & (uniform(seed, np.arange(len(rating_R))) < 0.1)
     rows = ImpressionRows.of(rows_RF, rating_R > 0, rating_R >= 4)
-    judged = np.flatnonzero(drawn_UI.ravel())
+    judged = np.flatnonzero((drawn_UI > 0) & (chosen_UI == 0))
     converted_N = (drawn_UI.ravel()[judged] >= 4).astype(np.float64)
     return Dataset(
         tuple(fields), rows.at(~held_R), rows.at(held_R), rows_RF[judged].astype(np.int32), converted_N
