@@ -269,6 +269,14 @@ def test_every_config_is_sound(path: Path) -> None:
     run_night.check(config)
 
 
+def test_a_night_that_names_no_models_has_the_suites() -> None:
+    config = load_config(CONF / "cvr_own_data.yaml", ConversionsConfig)
+    assert config.heard == ("committee",) and len(config.teachers) == 7
+    assert config.models["ukd"].teacher == "committee" and config.models["ukd"].steps == 800
+    own = {**config.model_dump(exclude={"teachers", "committees"}), "models": {"ukd": {"kind": "base"}}}
+    assert ConversionsConfig.model_validate(own).teachers == {}
+
+
 @pytest.mark.parametrize(
     ("name", "needs", "ds", "expected"),
     [  # rows by split random or not, clicks and conversions of the log, conversions of random pairs, quarantine

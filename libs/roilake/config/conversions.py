@@ -5,7 +5,7 @@ All columns are Spark SQL expressions over the rows of the source, so pointing a
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -138,6 +138,19 @@ class ConversionModelConfig(ModelConfig):
     keep: Literal["best", "last"] | None = None
 
 
+_MEMBERS = ("naive", "base", "esmm", "escm2_ipw", "escm2_dr", "dcmt", "ddpo")
+SUITE: dict[str, Any] = {
+    "teachers": {kind: {"kind": kind} for kind in _MEMBERS},
+    "committees": {"committee": list(_MEMBERS)},
+    "models": {
+        "ukd": {
+            "kind": "ukd", "teacher": "committee", "options": {"alpha": 16.0}, "steps": 800, "keep": "last"
+        }
+    },
+}  # fmt: skip
+"""Who a night has that names no teachers, committees and models."""
+
+
 class EmbeddingConfig(Strict):
     """A field of at most ``rows`` values in the train split has a row for each; the values of a larger one share
     ``rows`` rows by hash. So the memory of a model is bounded whatever the log."""
@@ -170,7 +183,8 @@ class ConversionEvaluationConfig(Strict):
 
 
 class ConversionsConfig(Night):
-    """All that one night of conversion models needs beside its ``ds`` and its lake."""
+    """All that one night of conversion models needs beside its ``ds`` and its lake. Without teachers, committees and
+    models it has those of ``SUITE``."""
 
     night: Literal["conversions"]
     default_model: str = "ukd"
@@ -181,6 +195,11 @@ class ConversionsConfig(Night):
     models: dict[Name, ConversionModelConfig]
     training: ConversionTrainingConfig = ConversionTrainingConfig()
     evaluation: ConversionEvaluationConfig = ConversionEvaluationConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _suite(cls, tree: Any) -> Any:
+        return tree if not isinstance(tree, dict) or SUITE.keys() & tree.keys() else {**tree, **SUITE}
 
     @field_validator("models")
     @classmethod
