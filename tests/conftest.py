@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 DS = date(2020, 1, 10)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests that share the Spark session run in one of pytest's workers; the other takes the rest meanwhile."""
-    for item in items:
-        if "spark" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("spark"))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests that share the Spark session are marked: `make test` runs the others beside them."""
+    if "spark" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.spark)
 
 
 @pytest.fixture(scope="session")
