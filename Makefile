@@ -35,7 +35,7 @@ env:
 night: env
 	@$(BIN)/roilake night --ds $(DS) --conf $(CONF) --lake $(LAKE)
 
-# Spark leaves much of two cores idle on small tables: the tests without the session run meanwhile, and are told last.
+# The tests without the Spark session run beside those with it, and are told last.
 test: env
 	@rest=$$(mktemp); trap 'rm -f '$$rest EXIT; \
 	$(BIN)/python -m pytest -q --durations=10 -m "not spark" > $$rest 2>&1 & others=$$!; \

@@ -20,10 +20,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import redirect_stderr
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from io import StringIO
 from itertools import product
 from typing import Any, Literal
 
@@ -32,16 +30,17 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from roilake.feed import ImpressionFeed, ImpressionRows
-from roilake.models.conversion import ConversionModel, ImpressionSchema, build
+from roilake.config.conversions import SUITE
+from roilake.feed import ImpressionRows
+from roilake.models.conversion import ConversionModel
 from roilake.models.conversion.committee import voice, weights
-from roilake.training.context import LocalContext
-from roilake.training.conversions import ConversionRecipe, fit_conversions
+from roilake.training.conversions import ConversionRecipe
 from tests.benchmarks.cvr_data import REGIMES, Dataset, calibration, expected_auc, load
+from tests.benchmarks.cvr_fit import trained
 from tests.benchmarks.cvr_flips import flipped
 
 Floats = NDArray[np.float64]
-SINGLE = ("naive", "base", "esmm", "escm2_ipw", "escm2_dr", "dcmt", "ddpo")
+SINGLE = tuple(SUITE["committees"]["committee"])
 METHODS = (*SINGLE, "ukd")
 SEEDS = {"coat": 10, **dict.fromkeys(REGIMES, 5)}
 TUNING_SEEDS = (1000, 1001)
@@ -62,13 +61,12 @@ class Method:
     like: str | None = None
 
 
-UKD: dict[str, Any] = {"kind": "ukd", "teacher": "committee", "steps": 800, "keep": "last"}
-ALPHA = {"alpha": 16.0}
+UKD = Method(**SUITE["models"]["ukd"])
 ALL: dict[str, Method] = {
     **{kind: Method(kind) for kind in SINGLE},
     "ukd_teacher": Method("ukd_teacher", {"mu": 0.1}),
-    "ukd": Method(**UKD, options=ALPHA),
-    "ukd_no_uncertainty": Method(**UKD, options={**ALPHA, "uncertainty": False}, like="ukd"),
+    "ukd": UKD,
+    "ukd_no_uncertainty": replace(UKD, options={**UKD.options, "uncertainty": False}, like="ukd"),
     "ukd_paper": Method("ukd", teacher="ukd_teacher"),
     "ukd_paper_no_adversary": Method("ukd", teacher="base", like="ukd_paper"),
     "ukd_paper_no_uncertainty": Method("ukd", {"uncertainty": False}, "ukd_teacher", like="ukd_paper"),
@@ -92,15 +90,10 @@ def fit(
     data: Dataset, method: Method, setting: tuple[float, float], seed: int, dim: int, pseudo_R: Floats | None
 ) -> Said:
     """Train a method and let it speak."""
-    torch.manual_seed(seed)
-    schema = ImpressionSchema(data.fields, data.click_rate, {})
-    model = build(method.kind, {"dim": dim, **method.options}, schema)
-    train = data.train if pseudo_R is None else replace(data.train, pseudo_R=pseudo_R.astype(np.float32))
-    feed = ImpressionFeed.of_rows(train, clicks=256, impressions=1024, seed=seed)
-    rate, decay = setting
-    recipe = ConversionRecipe(method.kind, method.steps, rate, decay, 25, method.steps, seed, method.keep)
-    with redirect_stderr(StringIO()):
-        progress = fit_conversions(model, feed, data.validation, recipe, LocalContext())
+    if pseudo_R is not None:
+        data = replace(data, train=replace(data.train, pseudo_R=pseudo_R.astype(np.float32)))
+    recipe = ConversionRecipe(method.kind, method.steps, *setting, 25, method.steps, seed, method.keep)
+    model, progress = trained(data, {"dim": dim, **method.options}, recipe)
     auc = progress.epochs[progress.best_epoch].get("auc", float("nan"))
     return Said(auc, predict(model, data.train.row_RF), predict(model, data.judged_NF))
 
@@ -132,7 +125,6 @@ def run(
     name: str, seed: int, settings: Settings, only: Iterable[str] = tuple(ALL)
 ) -> dict[str, dict[str, float]]:
     """Every method on one log: metrics by method."""
-    torch.set_num_threads(1)
     data, said = loaded(name, seed), {}
     wanted = set(only)
     for each in ALL:
@@ -244,7 +236,8 @@ def benchmark(names: Iterable[str], seeds: int | None) -> dict[str, Any]:
     result: dict[str, Any] = {}
     flipped_labels: dict[str, Any] = {}
     settings: dict[str, dict[str, tuple[float, float]]] = {}
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, spawn, torch.set_num_threads, (1,)) as pool:
         for name in names:
             kind = "coat" if name == "coat" else "truth_b1"
             if kind not in settings:

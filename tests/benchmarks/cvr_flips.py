@@ -7,20 +7,16 @@ the highest rate of the grid, no weight decay), where it has learnt nearly all o
 
 from __future__ import annotations
 
-from contextlib import redirect_stderr
 from dataclasses import replace
-from io import StringIO
 
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from roilake.feed import ImpressionFeed
 from roilake.hashing import uniform
-from roilake.models.conversion import ImpressionSchema, build
-from roilake.training.context import LocalContext
-from roilake.training.conversions import ConversionRecipe, fit_conversions
+from roilake.training.conversions import ConversionRecipe
 from tests.benchmarks.cvr_data import Dataset
+from tests.benchmarks.cvr_fit import trained
 
 FLIPPED = 0.1
 _SALT = 7919
@@ -28,24 +24,19 @@ _SALT = 7919
 
 def flipped(data: Dataset, setting: tuple[float, float], seed: int, dim: int) -> dict[str, float]:
     """By fit: AUC of telling flipped clicks from the others by their disagreement; above a half, it rises on them."""
-    torch.set_num_threads(1)
     fits = {"as_tuned": (400, *setting), "by_heart": (800, 5e-3, 0.0)}
     return {name: flip_auc(data, *fit, seed, dim) for name, fit in fits.items()}
 
 
 def flip_auc(data: Dataset, steps: int, rate: float, decay: float, seed: int, dim: int) -> float:
     """The AUC after one fit."""
-    torch.manual_seed(seed)
     rows = data.train
     clicked_R = rows.click_R > 0
     flip_R = clicked_R & (uniform(_SALT + seed, np.arange(len(rows))) < FLIPPED)
-    train = replace(rows, conversion_R=np.where(flip_R, 1 - rows.conversion_R, rows.conversion_R))
-    model = build("ukd", {"dim": dim, "alpha": 0.0}, ImpressionSchema(data.fields, data.click_rate, {}))
-    feed = ImpressionFeed.of_rows(train, clicks=256, impressions=1024, seed=seed)
+    wrong = replace(rows, conversion_R=np.where(flip_R, 1 - rows.conversion_R, rows.conversion_R))
     recipe = ConversionRecipe("ukd", steps, rate, decay, steps, steps, seed, "last")
-    with redirect_stderr(StringIO()):
-        fit_conversions(model, feed, data.validation, recipe, LocalContext())
+    model, _ = trained(replace(data, train=wrong), {"dim": dim, "alpha": 0.0}, recipe)
     with torch.inference_mode():
-        unsure_C = model.eval().predict(train.at(clicked_R).batch()).uncertainty_B
+        unsure_C = model.eval().predict(rows.at(clicked_R).batch()).uncertainty_B
     assert unsure_C is not None  # the student has two heads
     return float(roc_auc_score(flip_R[clicked_R], unsure_C.numpy()))

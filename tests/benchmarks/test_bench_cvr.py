@@ -22,9 +22,8 @@ def test_differences_are_paired_and_regret_is_the_worst_of_the_means() -> None:
     assert found["truth_b1"]["ukd"]["auc"]["mean"] == pytest.approx(0.8)
     minus = found["truth_b1"]["ukd_minus"]["base"]
     assert minus["mean"] == pytest.approx(0.095)
-    assert minus["high"] - minus["mean"] == pytest.approx(
-        12.706 * 0.005, abs=1e-4
-    )  # t of one degree of freedom
+    t = 12.706  # of one degree of freedom
+    assert minus["high"] - minus["mean"] == pytest.approx(t * 0.005, abs=1e-4)
     found["truth_bait"] = summed([seed_run(ukd=0.5, naive=0.62)] * 2)
     regrets = worst_regret(found)
     assert regrets["ukd"] == pytest.approx(0.12) and regrets["naive"] == pytest.approx(0.2)

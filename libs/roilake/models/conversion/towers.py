@@ -147,9 +147,13 @@ class Tower(nn.Module):
     def forward(self, shared: Shared) -> Tensor:
         return self.logit(self.hidden(shared), shared)
 
+    def head_input(self, hidden_BH: Tensor, shared: Shared) -> Tensor:
+        """z [B, Z]."""
+        return torch.cat([hidden_BH, shared.direct_BZ], dim=1)
+
     def logit(self, hidden_BH: Tensor, shared: Shared) -> Tensor:
         """Logit [B] of the first head."""
-        logit_B1: Tensor = self.heads[0](torch.cat([hidden_BH, shared.direct_BZ], dim=1))
+        logit_B1: Tensor = self.heads[0](self.head_input(hidden_BH, shared))
         return logit_B1.squeeze(1)
 
 

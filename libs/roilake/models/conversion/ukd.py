@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 import torch
 from pydantic import Field as Bounded
-from torch import Tensor, nn
+from torch import Tensor
 
 from roilake.models.conversion.batch import ImpressionBatch, ImpressionSchema, Prediction, Term
 from roilake.models.conversion.losses import cross_entropy, disagreement, mean, product_cross_entropy
@@ -85,36 +85,38 @@ class Model(ConversionModel):
 
     def heads(self, shared: Shared) -> tuple[Tensor, ...]:
         """Logits [B] of each head."""
-        z_BZ = self._z(shared)
-        if not self.options.uncertainty:
-            return (self._heads[0](z_BZ).squeeze(1),)
-        return tuple(head(self.head_dropout(z_BZ)).squeeze(1) for head in self._heads)
+        return self._logits(self._head_input(shared))
 
     def predict(self, batch: ImpressionBatch) -> Prediction:
         shared = self.embeddings(batch.row_BF)
-        heads = self.heads(shared)
+        z_BZ = self._head_input(shared)
+        heads = self._logits(z_BZ)
         cvr_B = torch.stack([torch.sigmoid(head_B) for head_B in heads]).mean(dim=0)
-        unsure_B = self._expected_disagreement(shared, heads) if self.options.uncertainty else None
+        unsure_B = self._expected_disagreement(z_BZ, heads) if self.options.uncertainty else None
         return Prediction(cvr_B, torch.sigmoid(self.towers["ctr"](shared)), unsure_B)
 
-    def _expected_disagreement(self, shared: Shared, heads: tuple[Tensor, ...]) -> Tensor:
+    def _head_input(self, shared: Shared) -> Tensor:
+        return self._tower.head_input(self._tower.hidden(shared), shared)
+
+    def _logits(self, z_BZ: Tensor) -> tuple[Tensor, ...]:
+        if not self.options.uncertainty:
+            return (self._tower.heads[0](z_BZ).squeeze(1),)
+        return tuple(head(self.head_dropout(z_BZ)).squeeze(1) for head in self._tower.heads)
+
+    def _expected_disagreement(self, z_BZ: Tensor, heads: tuple[Tensor, ...]) -> Tensor:
         """E u over the masks, to second order: KL(p || p') + p (1 - p) (v + v') / 2, with v = q / (1 - q) sum_j w_j^2
         z_j^2 the variance of a head's logit under dropout of rate q. Without masks the heads are almost one: they are
         taught the same."""
-        rate = self.options.head_dropout
-        square_BZ = self._z(shared).square()
-        variance_B = torch.stack([square_BZ @ head.weight[0].square() for head in self._heads]).sum(dim=0)
+        rate, square_BZ = self.options.head_dropout, z_BZ.square()
+        weights = [cast(Tensor, head.weight)[0] for head in self._tower.heads]
+        variance_B = torch.stack([square_BZ @ weight.square() for weight in weights]).sum(dim=0)
         p_B = torch.sigmoid(torch.stack(heads).mean(dim=0))
         spread_B = p_B * (1 - p_B) * variance_B * (rate / (1 - rate) / 2)
         return disagreement(*heads).clamp(min=0) + spread_B
 
     @property
-    def _heads(self) -> list[nn.Linear]:
-        return cast(list[nn.Linear], list(cast(Tower, self.towers["cvr"]).heads))
-
-    def _z(self, shared: Shared) -> Tensor:
-        tower = cast(Tower, self.towers["cvr"])
-        return torch.cat([tower.hidden(shared), shared.direct_BZ], dim=1)
+    def _tower(self) -> Tower:
+        return cast(Tower, self.towers["cvr"])
 
 
 def _taught(heads: tuple[Tensor, ...], target_B: Tensor) -> Tensor:
