@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 SYSTEM_PYTHON := $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help env night test lint format dictionary bench-scale bench-scale-rois bench-roi bench-published bench-topk bench-zoom bench-cvr bench-cvr-speed lock bundle doctor clean
+.PHONY: help env night test lint format dictionary bench-scale bench-scale-rois bench-sampling bench-roi bench-published bench-topk bench-zoom bench-cvr bench-cvr-speed lock bundle doctor clean
 
 help:
 	@echo "make night       run one night: DS=$(DS) CONF=$(CONF) LAKE=$(LAKE)"
@@ -65,6 +65,10 @@ EDGES ?= 1e7
 
 bench-scale: env
 	@$(BIN)/python -m tests.benchmarks.bench_scale --edges $(EDGES)
+
+# Sampling in memory. PEER=python of an environment with DGL (tests/benchmarks/bench_sampling.py tells how to make one).
+bench-sampling: env
+	@$(BIN)/python -m tests.benchmarks.bench_sampling $(if $(PEER),--peer $(PEER))
 
 # Regions of interest on the graph that bench-scale left, by both plans.
 REQUESTS ?= 1e5

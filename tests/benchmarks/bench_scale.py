@@ -90,9 +90,14 @@ def measure(
     return figures
 
 
+def scale_folder(edges: int, folder: Path) -> Path:
+    """Where the lake with that many events lies, or will."""
+    return folder / f"{edges:.0e}"
+
+
 def scale_lake(spark: SparkSession, config: NightConfig, edges: int, folder: Path) -> Lake:
     """A lake with that many events, made unless it is there."""
-    lake = Lake.open(spark, folder / f"{edges:.0e}", create=True)
+    lake = Lake.open(spark, scale_folder(edges, folder), create=True)
     if not lake.exists("runs") or not any(row["job"] == "expand_events" for row in _runs(lake)):
         shutil.rmtree(lake.folder, ignore_errors=True)
         result = expand_events.run(lake, config, DS, edges, force=True)  # looked at before the first

@@ -27,7 +27,7 @@ from roilake.config import NightConfig, load_config
 from roilake.estimate import check_room
 from roilake.events import NODE_TYPES
 from roilake.lake import TABLES, Lake, Run, count_by
-from tests.benchmarks.bench_scale import DS, ROOT, arguments, build, say, scale_lake, session
+from tests.benchmarks.bench_scale import DS, ROOT, arguments, build, say, scale_folder, scale_lake, session
 from tests.benchmarks.measuring import measured
 
 AS_OF = DS + timedelta(days=1)
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--requests", default="1e5")
     args = parser.parse_args()
     edges, requests = expand_events.parse_edges(args.edges), expand_events.parse_edges(args.requests)
-    if not args.force:
+    if not args.force and not scale_folder(edges, Path(args.folder)).exists():
         check_room(edges, Path(args.folder))
     config = load_config(ROOT / "conf" / "nights" / "expanded.yaml", NightConfig)
     with session(args.cores, args.memory) as (spark, local):

@@ -19,7 +19,7 @@ from roilake.cli import app
 from roilake.config import NightConfig
 from roilake.errors import ConfigError, SourceError
 from roilake.estimate import PlannedJob, check_room, plan_job, plan_night
-from roilake.estimate.plan import JOBS, Past
+from roilake.estimate.past import JOBS, Past
 from roilake.estimate.rates import Measured, defaults
 from roilake.estimate.volumes import Events
 from roilake.job import recorded

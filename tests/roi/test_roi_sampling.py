@@ -72,19 +72,26 @@ def test_trees_are_those_of_the_definition(
 
 @pytest.mark.parametrize("dim", [32, 96])
 @pytest.mark.parametrize("by_edge", [False, True])
-def test_every_instruction_set_gives_the_same_bits(dim: int, by_edge: bool) -> None:
+@pytest.mark.parametrize("sampler", list(kernel.SAMPLERS))
+@pytest.mark.parametrize("fanout", [7, 70])
+def test_every_instruction_set_gives_the_same_bits(
+    dim: int, by_edge: bool, sampler: str, fanout: int
+) -> None:
     rng = np.random.default_rng(dim)
     ids_E = rng.integers(0, 40, 500).astype(np.int32)
     vectors_VD = rng.integers(-128, 128, (500 if by_edge else 40, dim)).astype(np.int8)
-    bounds = np.sort(rng.integers(0, 501, 21))
+    bounds = np.cumsum([0, 63, 64, 65, 0, 130, *rng.multinomial(178, [1 / 15] * 15)])  # 64: a block
     lists = Lists(bounds[:-1], bounds[1:], ids_E, vectors_VD, by_edge)
     asked = Asked(
-        rng.integers(-254, 255, (10, dim)).astype(np.int16), np.full(10, 3, np.int32), np.zeros(20, np.uint64)
+        rng.integers(-254, 255, (10, dim)).astype(np.int16),
+        np.full(10, 3, np.int32),
+        rng.integers(0, 2**63, 20).astype(np.uint64),
     )
     found = []
     for instruction_set in range(len(kernel.INSTRUCTION_SETS)):
-        neighbours, stored = np.full((10, 14), -1, np.int32), np.zeros((10, 14), np.int8)
-        expand(lists, asked, 7, "roi", neighbours, stored, instruction_set=instruction_set)
+        shape = 10, 2 * fanout
+        neighbours, stored = np.full(shape, -1, np.int32), np.zeros(shape, np.int8)
+        expand(lists, asked, fanout, sampler, neighbours, stored, instruction_set=instruction_set)
         found.append((neighbours.tolist(), stored.tolist()))
     assert found[0] == found[1] == found[2]
     assert 3 not in np.array(found[0][0])

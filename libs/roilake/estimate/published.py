@@ -74,7 +74,8 @@ class Reckoned:
 
     @property
     def shuffled(self) -> float:
-        rois = self.size.nodes * (1 + self.rates["item_share"]) * self.rates["roi_shuffle_bytes"]
+        each_node = (1 + self.rates["item_share"]) * self.rates["roi_shuffle_bytes"]
+        rois = self.size.nodes * (each_node + self.rates["list_shuffle_bytes"])
         return self.size.edges * self.rates["graph_spill_bytes"] + (rois if self.plan == "shuffled" else 0)
 
     @property

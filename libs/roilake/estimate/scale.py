@@ -10,7 +10,7 @@ import psutil
 from roilake.errors import ConfigError
 from roilake.estimate.rates import defaults
 
-EVENT_BYTES = 7.3  # of a row of expanded `events` at 1e8, compressed
+EVENT_BYTES = 8.1  # of a row of expanded `events` at 1e9, compressed
 _ROOM = 0.9  # of what is free
 
 

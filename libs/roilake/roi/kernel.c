@@ -26,7 +26,7 @@ typedef struct {
 } Job;
 
 typedef struct { int64_t list, at, size; } Block;
-typedef struct { double score; int32_t id; int8_t relevance; } Kept;
+typedef int64_t (*Select)(const double *score, int64_t n, int64_t k, int64_t *chosen);
 typedef void (*Score)(const int16_t *focal, const int8_t *const *v, const int8_t *const *ahead, int64_t n, int64_t dim,
                       double *relevance);
 
@@ -45,6 +45,19 @@ static void score_any(const int16_t *focal, const int8_t *const *v, const int8_t
         for (int64_t k = 0; k < dim; k++) dot += focal[k] * v[i][k], norm += v[i][k] * v[i][k];
         relevance[i] = tanimoto(dot, focal_norm, norm);
     }
+}
+
+/* Places of the k highest of n scores, highest first, of equal ones the earlier; never those of -INFINITY. Returns how
+ * many there are. */
+static int64_t select_any(const double *score, int64_t n, int64_t k, int64_t *chosen) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (score[i] == -INFINITY || (count == k && score[i] <= score[chosen[count - 1]])) continue;
+        int64_t place = count < k ? count++ : count - 1;
+        for (; place > 0 && score[chosen[place - 1]] < score[i]; place--) chosen[place] = chosen[place - 1];
+        chosen[place] = i;
+    }
+    return count;
 }
 
 #ifdef __x86_64__
@@ -109,6 +122,31 @@ VNNI static inline __attribute__((always_inline)) void add_vnni(const int16_t *f
 
 BY_EIGHT(AVX2, score_avx2, add_avx2)
 BY_EIGHT(VNNI, score_vnni, add_vnni)
+
+/* As select_any: k times the maximum of up to 64 scores in registers. No branch depends on a score, for mispredicted
+ * ones took most of the kernel's time. */
+VNNI static int64_t select_avx512(const double *score, int64_t n, int64_t k, int64_t *chosen) {
+    if (n > BLOCK) return select_any(score, n, k, chosen);
+    const __m512d none = _mm512_set1_pd(-INFINITY);
+    __m512d v[8];
+    for (int g = 0; g < 8; g++) {
+        int64_t left = n - 8 * g;
+        v[g] = _mm512_mask_loadu_pd(none, left >= 8 ? 255 : left > 0 ? (1 << left) - 1 : 0, score + 8 * g);
+    }
+    for (int64_t count = 0; count < k; count++) {
+        __m512d high[4];
+        for (int g = 0; g < 4; g++) high[g] = _mm512_max_pd(v[g], v[g + 4]);
+        double top = _mm512_reduce_max_pd(_mm512_max_pd(_mm512_max_pd(high[0], high[1]), _mm512_max_pd(high[2], high[3])));
+        if (top == -INFINITY) return count;
+        uint64_t equal = 0, first;
+        for (int g = 0; g < 8; g++)
+            equal |= (uint64_t)_mm512_cmp_pd_mask(v[g], _mm512_set1_pd(top), _CMP_EQ_OQ) << 8 * g;
+        first = equal & -equal;
+        for (int g = 0; g < 8; g++) v[g] = _mm512_mask_mov_pd(v[g], (__mmask8)(first >> 8 * g), none);
+        chosen[count] = __builtin_ctzll(equal);
+    }
+    return k;
+}
 #endif
 
 int64_t kernel_source(void) { return KERNEL_SOURCE; }
@@ -153,52 +191,107 @@ static void point(const Job *job, Block block, const int8_t *const fallback, con
     for (int64_t i = block.size; i < BLOCK; i++) v[i] = block.size ? v[0] : fallback;
 }
 
-/* Insert what a block offers into the list's best, kept by score descending; a tie leaves the earlier edge ahead. */
-static int64_t keep(const Job *job, Block block, const double *relevance, Kept *best, int64_t count) {
-    int32_t skip = job->skip[block.list / job->per_row];
-    for (int64_t i = 0; i < block.size; i++) {
-        int32_t id = job->ids[block.at + i];
-        double score = relevance[i];
-        if (job->sampler == WEIGHTED) score = 0;
-        if (job->sampler == UNIFORM) score = (double)(mix(job->key[block.list] ^ (uint64_t)id) >> 11);
-        if ((count == job->fanout && score <= best[count - 1].score) || id == skip) continue;
-        int64_t place = count < job->fanout ? count++ : count - 1;
-        for (; place > 0 && best[place - 1].score < score; place--) best[place] = best[place - 1];
-        best[place] = (Kept){score, id, (int8_t)rint(127.0 * relevance[i])};
-    }
-    return count;
+/* What is on its way through a job: score of each edge of the list at hand, and the edges that are kept. */
+typedef struct {
+    Score score;
+    Select select;
+    double *scores; /* [longest list, a block more] */
+    int64_t *kept;  /* [fanout, twice] places in a list, then edges */
+} Work;
+
+static void write_out(const Job *job, int64_t list, int64_t place, int64_t edge, double relevance) {
+    int64_t out = list / job->per_row * job->stride + list % job->per_row * job->fanout + place;
+    job->neighbours[out] = job->ids[edge], job->relevance[out] = (int8_t)rint(127.0 * relevance);
 }
 
-/* Fill neighbours and relevance of all lists; both must come filled with their padding, -1 and 0.
- * instruction_set: as roi_instruction_set() or lower. Returns 0, or -1 when there is no memory. */
-int roi_expand(const Job *job, int instruction_set) {
-    Score score = score_any;
-#ifdef __x86_64__
-    if (instruction_set >= 1) score = instruction_set >= 2 ? score_vnni : score_avx2;
-#endif
-    Kept *best = malloc(sizeof(Kept) * (size_t)(job->fanout + 1));
-    if (!best) return -1;
+/* ROI: all vectors are read, for they decide. */
+static void expand_by_relevance(const Job *job, Work work) {
     const int8_t *buffers[2][BLOCK], **now = buffers[0], **ahead = buffers[1];
-    double relevance[BLOCK];
     Block block = following(job, (Block){-1, 0, 0});
     point(job, block, job->vectors, now);
-    for (int64_t count = 0; block.list < job->lists;) {
+    while (block.list < job->lists) {
         Block next = following(job, block);
         point(job, next, job->vectors, ahead);
-        int64_t row = block.list / job->per_row, part = block.list % job->per_row;
-        score(job->focal + row * job->dim, now, ahead, block.size > next.size ? block.size : next.size, job->dim,
-              relevance);
-        count = keep(job, block, relevance, best, count);
+        int64_t row = block.list / job->per_row, first = job->first[block.list];
+        double *scores = work.scores + (block.at - first);
+        work.score(job->focal + row * job->dim, now, ahead, block.size > next.size ? block.size : next.size, job->dim,
+                   scores);
+        for (int64_t i = 0; i < block.size; i++)
+            scores[i] = job->ids[block.at + i] == job->skip[row] ? -INFINITY : scores[i];
         if (next.list != block.list) {
-            int64_t out = row * job->stride + part * job->fanout;
+            int64_t count = work.select(work.scores, block.at + block.size - first, job->fanout, work.kept);
             for (int64_t i = 0; i < count; i++)
-                job->neighbours[out + i] = best[i].id, job->relevance[out + i] = best[i].relevance;
-            count = 0;
+                write_out(job, block.list, i, first + work.kept[i], work.scores[work.kept[i]]);
         }
         block = next;
         const int8_t **swap = now;
         now = ahead, ahead = swap;
     }
-    free(best);
-    return 0;
+}
+
+static inline const int8_t *vector_of(const Job *job, int64_t edge) {
+    return job->vectors + (job->by_edge ? edge : job->ids[edge]) * job->dim;
+}
+
+/* The edges that a sampler keeps which does not look at vectors: UNIFORM those of the highest hashes of 53 bits,
+ * WEIGHTED the first ones. Their vectors are on their way when it returns. */
+static int64_t pick(const Job *job, int64_t list, Work work, int64_t *edges) {
+    if (list >= job->lists) return 0;
+    int64_t count = 0, first = job->first[list], last = job->last[list];
+    int32_t skip = job->skip[list / job->per_row];
+    if (job->sampler == UNIFORM) {
+        for (int64_t e = first; e < last; e++) {
+            double hash = (double)(int64_t)(mix(job->key[list] ^ (uint64_t)job->ids[e]) >> 11);
+            work.scores[e - first] = job->ids[e] == skip ? -INFINITY : hash;
+        }
+        count = work.select(work.scores, last - first, job->fanout, edges);
+        for (int64_t i = 0; i < count; i++) edges[i] += first;
+    } else {
+        for (int64_t e = first; e < last && count < job->fanout; e++)
+            if (job->ids[e] != skip) edges[count++] = e;
+    }
+    for (int64_t i = 0; i < count; i++) __builtin_prefetch(vector_of(job, edges[i]));
+    if (list + IDS_AHEAD < job->lists)
+        for (int64_t e = job->first[list + IDS_AHEAD]; e < job->last[list + IDS_AHEAD]; e += 16)
+            __builtin_prefetch(job->ids + e);
+    return count;
+}
+
+/* WEIGHTED and UNIFORM: edges of one list are picked while the vectors of the last one's arrive; no others are read. */
+static void expand_by_pick(const Job *job, Work work) {
+    int64_t *now = work.kept, *ahead = now + job->fanout, count = pick(job, 0, work, now);
+    for (int64_t list = 0; list < job->lists; list++) {
+        int64_t coming = pick(job, list + 1, work, ahead);
+        for (int64_t done = 0; done < count; done += BLOCK) {
+            int64_t size = count - done < BLOCK ? count - done : BLOCK;
+            const int8_t *v[BLOCK];
+            double relevance[BLOCK];
+            for (int64_t i = 0; i < BLOCK; i++) v[i] = i < size ? vector_of(job, now[done + i]) : v[0];
+            work.score(job->focal + list / job->per_row * job->dim, v, v, size, job->dim, relevance);
+            for (int64_t i = 0; i < size; i++) write_out(job, list, done + i, now[done + i], relevance[i]);
+        }
+        count = coming;
+        int64_t *swap = now;
+        now = ahead, ahead = swap;
+    }
+}
+
+/* Fill neighbours and relevance of all lists; both must come filled with their padding, -1 and 0.
+ * instruction_set: as roi_instruction_set() or lower. Returns 0, or -1 when there is no memory. */
+int roi_expand(const Job *job, int instruction_set) {
+    Work work = {score_any, select_any, NULL, NULL};
+#ifdef __x86_64__
+    if (instruction_set >= 1) work.score = score_avx2;
+    if (instruction_set >= 2) work.score = score_vnni, work.select = select_avx512;
+#endif
+    int64_t longest = 0;
+    for (int64_t l = 0; l < job->lists; l++)
+        if (job->last[l] - job->first[l] > longest) longest = job->last[l] - job->first[l];
+    work.scores = malloc(sizeof(double) * (size_t)(longest + BLOCK));
+    work.kept = malloc(sizeof(int64_t) * (size_t)(2 * job->fanout + 1));
+    int failed = !work.scores || !work.kept;
+    if (!failed && job->sampler == ROI) expand_by_relevance(job, work);
+    if (!failed && job->sampler != ROI) expand_by_pick(job, work);
+    free(work.scores), free(work.kept);
+    return -failed;
 }
