@@ -26,12 +26,13 @@ from numpy.typing import NDArray
 
 from roilake.roi.kernel import instruction_set
 from roilake.roi.layout import RoiLayout
-from roilake.roi.store import RoiStore
+from roilake.roi.store import RoiStore, load
 from tests.benchmarks.dgl_sampling import FANOUTS, IDS, LIST
 
 DIM, BATCH = 32, 16_384  # coordinates; roots sampled at a time, as a Spark task does
 PEER = Path(__file__).with_name("dgl_sampling.py")
-TREE = sum(int(np.prod(FANOUTS[: hop + 1])) for hop in range(len(FANOUTS)))  # edges below a root
+HOPS = tuple({kind: fanout} for kind, fanout in zip(("user_item", "item_user"), FANOUTS, strict=True))
+LAYOUT = RoiLayout.of(HOPS, ("user",))
 
 
 def main() -> None:
@@ -61,7 +62,7 @@ def measure(nodes: int, roots: int, runs: int, peer: str | None) -> dict[str, An
     theirs = max((rate for way, rate in rates.items() if way.startswith("dgl")), default=0.0)
     return {
         "roots_per_second_per_core": {way: round(rate) for way, rate in rates.items()},
-        "edges_sampled_per_second_per_core": {way: round(rate * TREE) for way, rate in rates.items()},
+        "edges_sampled_per_second_per_core": {way: round(rate * LAYOUT.size) for way, rate in rates.items()},
         "roi_over_uniform_seconds": round(rates["uniform"] / rates["roi"], 2),
         **({"uniform_over_peer": round(rates["uniform"] / theirs, 2)} if theirs else {}),
         "nodes": nodes,
@@ -76,20 +77,18 @@ def _store(rng: np.random.Generator, nodes: int, folder: Path) -> RoiStore:
     half = nodes // 2
     offsets = np.arange(half + 1, dtype=np.int64) * LIST
     ids, vectors = {}, {}
-    for edge_type in ("user_item", "item_user"):
+    for edge_type in LAYOUT.edge_types:
         np.save(folder / IDS.format(edge_type), rng.integers(0, half, half * LIST, dtype=np.int32))
-        ids[edge_type] = np.load(folder / IDS.format(edge_type), mmap_mode="r")
+        ids[edge_type] = load(folder / IDS.format(edge_type))
     for kind in ("user", "item"):
         vectors[kind] = rng.integers(-127, 128, (half, DIM), dtype=np.int8)
     return RoiStore(dict.fromkeys(ids, offsets), ids, vectors)
 
 
 def _rate(store: RoiStore, root_N: NDArray[np.int32], sampler: str) -> float:
-    hops = tuple({kind: n} for kind, n in zip(("user_item", "item_user"), FANOUTS, strict=True))
-    layout = RoiLayout.of(hops, ("user",))
     began = time.perf_counter()
     for start in range(0, len(root_N), BATCH):
-        neighbours_BS, _ = store.sample(layout, root_N[start : start + BATCH, None], sampler, 0)
+        neighbours_BS, _ = store.sample(LAYOUT, root_N[start : start + BATCH, None], sampler, 0)
         assert (neighbours_BS[:, : FANOUTS[0]] >= 0).all()
     return len(root_N) / (time.perf_counter() - began)
 

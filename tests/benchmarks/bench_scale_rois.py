@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--requests", default="1e5")
     args = parser.parse_args()
     edges, requests = expand_events.parse_edges(args.edges), expand_events.parse_edges(args.requests)
-    if not args.force and not scale_folder(edges, Path(args.folder)).exists():
+    if not args.force and not (scale_folder(edges, Path(args.folder)) / "adjacency").exists():
         check_room(edges, Path(args.folder))
     config = load_config(ROOT / "conf" / "nights" / "expanded.yaml", NightConfig)
     with session(args.cores, args.memory) as (spark, local):

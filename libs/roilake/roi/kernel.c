@@ -169,15 +169,23 @@ static inline uint64_t mix(uint64_t x) {
     return x ^ (x >> 31);
 }
 
+static inline const int8_t *vector_of(const Job *job, int64_t edge) {
+    return job->vectors + (job->by_edge ? edge : job->ids[edge]) * job->dim;
+}
+
+/* Ask for the ids that a list ahead begins with. */
+static inline void prefetch_ids(const Job *job, int64_t list) {
+    if (list + IDS_AHEAD >= job->lists) return;
+    int64_t from = job->first[list + IDS_AHEAD], to = job->last[list + IDS_AHEAD];
+    for (int64_t e = from; e < to && e < from + BLOCK; e += 16) __builtin_prefetch(job->ids + e);
+}
+
 /* The next block of edges, in the same list or in the next one that is not empty. */
 static Block following(const Job *job, Block block) {
     block.at += block.size;
     while (block.list < job->lists && (block.list < 0 || block.at >= job->last[block.list])) {
         if (++block.list < job->lists) block.at = job->first[block.list];
-        if (block.list + IDS_AHEAD < job->lists) {
-            int64_t from = job->first[block.list + IDS_AHEAD], to = job->last[block.list + IDS_AHEAD];
-            for (int64_t e = from; e < to && e < from + BLOCK; e += 16) __builtin_prefetch(job->ids + e);
-        }
+        prefetch_ids(job, block.list);
     }
     int64_t left = block.list < job->lists ? job->last[block.list] - block.at : 0;
     block.size = left < BLOCK ? left : BLOCK;
@@ -186,8 +194,7 @@ static Block following(const Job *job, Block block) {
 
 /* Where the vectors of a block's neighbours lie; unused entries repeat the first, which is in cache anyway. */
 static void point(const Job *job, Block block, const int8_t *const fallback, const int8_t **v) {
-    for (int64_t i = 0; i < block.size; i++)
-        v[i] = job->vectors + (job->by_edge ? block.at + i : job->ids[block.at + i]) * job->dim;
+    for (int64_t i = 0; i < block.size; i++) v[i] = vector_of(job, block.at + i);
     for (int64_t i = block.size; i < BLOCK; i++) v[i] = block.size ? v[0] : fallback;
 }
 
@@ -229,10 +236,6 @@ static void expand_by_relevance(const Job *job, Work work) {
     }
 }
 
-static inline const int8_t *vector_of(const Job *job, int64_t edge) {
-    return job->vectors + (job->by_edge ? edge : job->ids[edge]) * job->dim;
-}
-
 /* The edges that a sampler keeps which does not look at vectors: UNIFORM those of the highest hashes of 53 bits,
  * WEIGHTED the first ones. Their vectors are on their way when it returns. */
 static int64_t pick(const Job *job, int64_t list, Work work, int64_t *edges) {
@@ -251,9 +254,7 @@ static int64_t pick(const Job *job, int64_t list, Work work, int64_t *edges) {
             if (job->ids[e] != skip) edges[count++] = e;
     }
     for (int64_t i = 0; i < count; i++) __builtin_prefetch(vector_of(job, edges[i]));
-    if (list + IDS_AHEAD < job->lists)
-        for (int64_t e = job->first[list + IDS_AHEAD]; e < job->last[list + IDS_AHEAD]; e += 16)
-            __builtin_prefetch(job->ids + e);
+    prefetch_ids(job, list);
     return count;
 }
 
