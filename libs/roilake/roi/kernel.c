@@ -173,8 +173,9 @@ static inline const int8_t *vector_of(const Job *job, int64_t edge) {
     return job->vectors + (job->by_edge ? edge : job->ids[edge]) * job->dim;
 }
 
-/* Ask for the ids that a list ahead begins with. */
-static inline void prefetch_ids(const Job *job, int64_t list) {
+/* Ask for the ids that a list ahead begins with. Inlined by force: gcc takes a function that only prefetches for one
+ * without effect, and leaves out its calls. */
+static inline __attribute__((always_inline)) void prefetch_ids(const Job *job, int64_t list) {
     if (list + IDS_AHEAD >= job->lists) return;
     int64_t from = job->first[list + IDS_AHEAD], to = job->last[list + IDS_AHEAD];
     for (int64_t e = from; e < to && e < from + BLOCK; e += 16) __builtin_prefetch(job->ids + e);
