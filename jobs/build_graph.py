@@ -3,6 +3,7 @@ windows."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -21,11 +22,12 @@ from roilake.graph import (
     similar_pairs,
     similarity_moments,
 )
+from roilake.graph.kept import SEEN, Kept, StaleSumsError, check_parts
 from roilake.graph.nodes import describe_nodes
+from roilake.graph.plan import STREAMS, Plan
 from roilake.graph.scan import Slice
-from roilake.graph.spill import STREAMS, Plan
 from roilake.job import JobResult, Recorder, main, recorded
-from roilake.lake import TABLES, Lake, TaskFiles
+from roilake.lake import TABLES, DataFile, Lake, TaskFiles
 
 JOB = "build_graph"
 _FILES = 4
@@ -33,31 +35,66 @@ _FILES = 4
 
 def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
     """Ids are given to the keys that no earlier night knows; edges and adjacency hold, for each window,
-    only events before its start. Raises SourceError when there are no events at all, LakeError when the disk is
-    full."""
+    only events before its start. Events that an earlier night has summed up are not read again. Raises SourceError when
+    there are no events at all, LakeError when the disk is full."""
     with recorded(lake, config, ds, JOB) as record, build.scratch_folder(lake.scratch("graph")) as scratch:
         files = [f for f in lake.active_files("events", record.pin("events")) if f.partition["ds"] <= str(ds)]
         record.rows_in = sum(file.rows for file in files)
         if not record.rows_in:
             raise SourceError(f"{config.source.events.path}: has no event up to {ds}; choose a later --ds")
-        cores = lake.spark.sparkContext.defaultParallelism
-        tasks = plan_slices([f.path for f in files], build.slice_events(record.rows_in, cores))
-        parts = build.count_parts(record.rows_in, cores)
-        seen = build.seen(lake.spark, tasks, parts).persist()
-        with record.stage("ids"):
-            ids = _write_ids(record, seen, ds)
-        with record.stage("nodes"):
-            _write_nodes(record, ids, config, ds)
-        with record.stage("keys"):
-            plan = _plan(record, config, scratch, parts)
-            hubs = seen.where(F.col("events") > build.HUB_EVENTS).join(
-                ids, on=["node_type", "key"], how="inner"
-            )
-            build.write_spread(plan, hubs.select("node_type", "id", "events").collect())
-        files_written = _similar(record, plan, config, seen, ids)
-        seen.unpersist()
-        _build(record, plan, tasks, files_written)
+        parts = build.count_parts(record.rows_in, lake.spark.sparkContext.defaultParallelism)
+        plan = _plan(record, config, scratch, parts)
+        kept = Kept.read(lake.scratch("graph_sums")).fitting(plan, files)
+        try:
+            _night(record, config, plan, files, kept)
+        except StaleSumsError as stale:
+            record.progress(f"{stale}: all events are summed up again")
+            build.empty(scratch)
+            _night(record, config, plan, files, kept.without())
     return record.result
+
+
+def _plan(record: Recorder, config: NightConfig, scratch: Path, parts: int) -> Plan:
+    """As far as it is known before ids are given."""
+    instants = sorted({window.as_of for window in night_windows(record.lake, config, record.run.ds)})
+    return Plan(
+        folder=scratch,
+        ds=record.run.ds,
+        instants=tuple(instants),
+        half_life_days=config.graph.half_life_days,
+        max_neighbours=config.graph.max_neighbours,
+        nodes={},
+        parts=parts,
+        timed=config.graph.edges,
+    )
+
+
+def _night(record: Recorder, config: NightConfig, plan: Plan, files: list[DataFile], kept: Kept) -> None:
+    """The build from ``kept`` sums and from the files whose events they lack."""
+    spark = record.lake.spark
+    new = kept.beside(files)
+    events = sum(file.rows for file in new)
+    plan = kept.extended(plan, events)
+    record.details |= {"windows": len(plan.instants), "parts": plan.parts, "new_events": events}
+    cores = spark.sparkContext.defaultParallelism
+    tasks = plan_slices([file.path for file in new], build.slice_events(events, cores))
+    seen = build.seen(spark, tasks, plan.parts).persist()
+    with record.stage("ids"):
+        # A rerun gives the night's ids anew, to the keys too that its first run has seen.
+        ids = _write_ids(record, build.with_seen(seen, kept.seen(plan.ds)), plan.ds)
+    with record.stage("nodes"):
+        _write_nodes(record, ids, config, plan.ds)
+    with record.stage("keys"):
+        plan = replace(plan, nodes=_lay_out_keys(record, plan, kept))
+        _spread(plan, kept, seen, ids)
+    all_seen = build.with_seen(seen, kept.seen())
+    written = _similar(record, plan, config, all_seen, ids)
+    _build(record, plan, tasks, written)
+    if kept.grows(plan, new):
+        with record.stage("keep"):
+            (all_seen if plan.compacting else seen).write.parquet(str(plan.folder / SEEN))
+            kept.keep(plan, files if plan.compacting else new)
+    seen.unpersist()
 
 
 def _write_ids(record: Recorder, seen: DataFrame, ds: date) -> DataFrame:
@@ -82,21 +119,20 @@ def _write_nodes(record: Recorder, ids: DataFrame, config: NightConfig, ds: date
     record.write("nodes", nodes.withColumn("ds", F.lit(ds)).coalesce(_FILES))
 
 
-def _plan(record: Recorder, config: NightConfig, scratch: Path, parts: int) -> Plan:
+def _lay_out_keys(record: Recorder, plan: Plan, kept: Kept) -> dict[str, int]:
     # Ids of later nights too, which a rerun finds: only all of them together are dense.
     ids = record.lake.to_arrow("node_ids", record.outputs["node_ids"], columns=["node_type", "key", "id"])
-    instants = sorted({window.as_of for window in night_windows(record.lake, config, record.run.ds)})
-    record.details["windows"], record.details["parts"] = len(instants), parts
-    return Plan(
-        folder=scratch,
-        ds=record.run.ds,
-        instants=tuple(instants),
-        half_life_days=config.graph.half_life_days,
-        max_neighbours=config.graph.max_neighbours,
-        nodes=build.write_keys(scratch, ids),
-        parts=parts,
-        timed=config.graph.edges,
-    )
+    nodes = build.write_keys(plan.folder, ids)
+    kept.check_keys(plan.folder / "keys")
+    return nodes
+
+
+def _spread(plan: Plan, kept: Kept, seen: DataFrame, ids: DataFrame) -> None:
+    """As the kept sums are spread, or by the events of each node."""
+    if kept.base:
+        return build.extend_spread(plan, kept.base)
+    hubs = seen.where(F.col("events") > build.HUB_EVENTS).join(ids, on=["node_type", "key"], how="inner")
+    build.write_spread(plan, hubs.select("node_type", "id", "events").collect())
 
 
 def _similar(record: Recorder, plan: Plan, config: NightConfig, seen: DataFrame, ids: DataFrame) -> TaskFiles:
@@ -125,14 +161,16 @@ def _build(record: Recorder, plan: Plan, tasks: list[list[Slice]], files: TaskFi
 
     with record.stage("spill"):
         build.spill(spark, plan, tasks)
-    spilled = 0
+        check_parts(plan)
+    record.details["spilled_bytes"] = build.spilled_bytes(plan)
     for stream in STREAMS:
         with record.stage(f"sum {'_'.join(stream)}"):
             add(lake.files_from_tasks(build.numbered_tasks(spark, plan.parts), build.summing(plan, stream)))
-        spilled += build.drop_runs(plan, stream)
+        if plan.compacting:
+            build.drop_runs(plan, stream)
     with record.stage("merge"):
         add(lake.files_from_tasks(build.numbered_tasks(spark, plan.parts), build.merging(plan)))
-    record.details["spilled_bytes"], record.details["task_seconds"] = spilled, build.task_seconds(plan)
+    record.details["task_seconds"] = build.task_seconds(plan)
     record.commit_files(("edges", "adjacency") if plan.timed else ("adjacency",), files)
 
 

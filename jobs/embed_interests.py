@@ -24,8 +24,8 @@ from roilake.graph.blocks import ROWS, Blocks, Run, lay_out
 from roilake.graph.build import write_keys
 from roilake.graph.interests import carry, fit, normalise, offsets, unit_rows
 from roilake.graph.keys import KeyIndex
+from roilake.graph.plan import micros
 from roilake.graph.scan import Slice, read_events
-from roilake.graph.spill import micros
 from roilake.job import JobResult, Recorder, main, recorded
 from roilake.lake import TABLES, Lake, Make
 from roilake.models import makes_interests

@@ -17,7 +17,7 @@ from roilake.config import NightConfig
 from roilake.errors import LakeError
 from roilake.graph import build
 from roilake.graph.lists import sum_part
-from roilake.graph.spill import Plan
+from roilake.graph.plan import Plan
 from roilake.lake import Lake, Make
 from tests.conftest import DS
 from tests.graph.test_graph_jobs import random_events, rows

@@ -24,7 +24,8 @@ from pyspark.sql import SparkSession
 from roilake.errors import RoilakeError
 from roilake.graph import EDGE_TYPES, SimilarityRules, build, plan_slices, similarity_moments
 from roilake.graph.lists import merge_part, sum_part
-from roilake.graph.spill import STREAMS, Plan, files_of, spill_slices
+from roilake.graph.plan import STREAMS, Plan, Runs, TimeCuts
+from roilake.graph.spill import files_of, spill_slices
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 INSTANTS = tuple(date(2020, 1, day) for day in (2, 3, 5))
@@ -78,12 +79,20 @@ def built(
     plan: Plan, events: list[Event], *, cuts: int = 1, group: int = 3, task_rows: int = 4
 ) -> tuple[Rows, Rows]:
     """Rows of edges and of adjacency. Users are cut into ``cuts`` files, files into row groups, those into tasks."""
+    spilled(plan, events, cuts, group, task_rows)
+    return listed(plan)
+
+
+def spilled(plan: Plan, events: list[Event], cuts: int = 1, group: int = 3, task_rows: int = 4) -> None:
     for cut in range(cuts):
         mine = [event for event in events if event.user % cuts == cut]
         write_events(plan.folder / f"{cut}.parquet", kept_in_order(mine), group)
     paths = [str(plan.folder / f"{cut}.parquet") for cut in range(cuts)]
     for number, task in enumerate(plan_slices(paths, task_rows)):
         spill_slices(plan, number, task)
+
+
+def listed(plan: Plan) -> tuple[Rows, Rows]:
     found: dict[str, Rows] = {"edges": {}, "adjacency": {}}
     parts = [part for s in STREAMS for p in range(plan.parts) for part in sum_part(plan, s, p)]
     parts += [part for p in range(plan.parts) for part in merge_part(plan, p)]
@@ -172,6 +181,47 @@ def test_edges_sum_up_exactly_the_events_before_their_instant(
         assert built(plan, events, cuts=cuts) == ({}, lists)
 
 
+@settings(max_examples=15, deadline=None)
+@given(
+    nights=st.lists(st.lists(some_events, max_size=12, unique_by=lambda e: e.time), min_size=4, max_size=4),
+    half_life=st.sampled_from([0.05, 0.3, 1.0, 180.0]),
+    spread=st.booleans(),
+)
+def test_sums_of_earlier_nights_give_the_bits_of_a_build_of_all_events(
+    nights: list[list[Event]], half_life: float, spread: bool
+) -> None:
+    """Each night has its own files, with events of any time; the first and the third compact what is there."""
+    whole = [
+        event._replace(session=10 * n + event.session) for n, night in enumerate(nights) for event in night
+    ]
+    chosen = {"half_life_days": half_life, "parts": 3}
+    with tempfile.TemporaryDirectory() as folder:
+        kept: tuple[Runs, ...] = ()
+        for number in range(len(nights)):
+            last = {"instants": tuple(day + timedelta(days=number + 3) for day in INSTANTS)}
+            with planned(**chosen, **last, kept=kept, compacting=number in (0, 2)) as plan:
+                if spread:
+                    build.write_spread(plan, [("user", 0, 3 * build.HUB_EVENTS)])
+                spilled(plan, [e for e in whole if e.session // 10 == number])
+                found = listed(plan)
+                source = plan.compacted if plan.compacting else plan.own.folder
+                if source.exists():
+                    runs = Runs(Path(folder) / str(number), plan.nodes, plan.own.cuts)
+                    source.rename(runs.folder)
+                    kept = (runs,) if plan.compacting else (*kept, runs)
+    with planned(**chosen, **last) as plan:
+        assert built(plan, whole) == found
+
+
+def test_cuts_hold_what_earlier_nights_have_summed_up_unless_they_would_part_it() -> None:
+    earlier = TimeCuts.of((date(2020, 1, 2), date(2020, 1, 9)), 3.0)
+    day = timedelta(days=1)
+    for first, last, holds in [(2, 9, True), (3, 10, True), (9, 16, True), (1, 10, False), (2, 8, False)]:
+        later = TimeCuts.of((date(2020, 1, 1) + (first - 1) * day, date(2020, 1, 1) + (last - 1) * day), 3.0)
+        assert later.holds(earlier) == holds, (first, last)
+    assert not TimeCuts.of((date(2020, 1, 2), date(2020, 1, 9)), 3.1).holds(earlier)
+
+
 def test_a_hub_is_spread_evenly_and_its_list_is_that_of_one_part() -> None:
     """User 0 has 9 of 10 events; spread over all parts, none holds much more than its share."""
     draw = np.random.default_rng(0)
@@ -210,10 +260,12 @@ def test_many_old_events_sum_up_without_overflow_or_loss() -> None:
 
 def test_a_pair_that_does_not_fit_its_key_is_refused() -> None:
     with (
-        planned(nodes={"user": 2**31, "query": 1, "item": 2**31}, instants=INSTANTS * 2) as plan,
-        pytest.raises(RoilakeError, match="user_item pairs of 6 windows need 65 bits, of 64; plan fewer"),
+        planned(nodes={"user": 2**31, "query": 1, "item": 2**31}) as plan,
+        pytest.raises(
+            RoilakeError, match="user_item pairs at 11 days and landmarks need 66 bits, of 64; plan fewer"
+        ),
     ):
-        plan.key(("user", "item"))
+        plan.own.key(("user", "item"))
 
 
 def test_a_task_that_runs_twice_changes_nothing() -> None:

@@ -26,8 +26,9 @@ from roilake.errors import LakeError
 from roilake.events import NODE_TYPES
 from roilake.graph.keys import KeyIndex
 from roilake.graph.lists import merge_part, sum_part
+from roilake.graph.plan import STREAMS, Plan
 from roilake.graph.scan import Slice, seen_keys
-from roilake.graph.spill import Plan, files_of, spill_slices
+from roilake.graph.spill import files_of, spill_slices
 from roilake.lake import Make
 
 PART_EVENTS = 16_000_000
@@ -35,6 +36,8 @@ PART_EVENTS = 16_000_000
 SLICE_EVENTS = 8_000_000
 HUB_EVENTS = PART_EVENTS // 8
 """A node with more events than this is spread over several parts."""
+
+_SEEN = "node_type string, key string, first_time timestamp, events long"
 
 
 def count_parts(events: int, cores: int) -> int:
@@ -54,6 +57,8 @@ def numbered_tasks(spark: SparkSession, count: int) -> DataFrame:
 
 def seen(spark: SparkSession, tasks: Sequence[Sequence[Slice]], parts: int) -> DataFrame:
     """(node_type, key, first_time, events) of all keys in events. A key is sent on once a task: few, long tasks."""
+    if not tasks:
+        return spark.createDataFrame([], _SEEN)
     count = min(len(tasks), 4 * spark.sparkContext.defaultParallelism)
     long = [
         [part for task in some for part in tasks[task]] for some in np.array_split(range(len(tasks)), count)
@@ -64,14 +69,20 @@ def seen(spark: SparkSession, tasks: Sequence[Sequence[Slice]], parts: int) -> D
             for table in seen_keys(long[task]):
                 yield from table.combine_chunks().to_batches(max_chunksize=200_000)
 
-    found = numbered_tasks(spark, count).mapInArrow(
-        scan, "node_type string, key string, first_time timestamp, events long"
-    )
-    return (
-        found.repartition(2 * parts, "node_type", "key")
-        .groupBy("node_type", "key")
-        .agg(F.min("first_time").alias("first_time"), F.sum("events").alias("events"))
-    )
+    found = numbered_tasks(spark, count).mapInArrow(scan, _SEEN)
+    return _merged(found.repartition(2 * parts, "node_type", "key"))
+
+
+def with_seen(seen: DataFrame, folders: Sequence[str]) -> DataFrame:
+    """``seen`` and what earlier builds have left of theirs."""
+    if not folders:
+        return seen
+    return _merged(seen.unionByName(seen.sparkSession.read.schema(_SEEN).parquet(*folders)))
+
+
+def _merged(seen: DataFrame) -> DataFrame:
+    sums = F.min("first_time").alias("first_time"), F.sum("events").alias("events")
+    return seen.groupBy("node_type", "key").agg(*sums)
 
 
 def write_keys(folder: Path, ids: pa.Table) -> dict[str, int]:
@@ -96,6 +107,13 @@ def write_spread(plan: Plan, hubs: Iterable[tuple[str, int, int]]) -> None:
         np.save(plan.folder / f"spread-{kind}.npy", spread)
 
 
+def extend_spread(plan: Plan, folder: Path) -> None:
+    """Spread hubs as in ``folder``; nodes that it does not know are none."""
+    for file in folder.glob("spread-*.npy"):
+        spread, nodes = np.load(file), plan.nodes[file.stem.removeprefix("spread-")]
+        np.save(plan.folder / file.name, np.append(spread, np.ones(nodes - len(spread), np.uint8)))
+
+
 def spill(spark: SparkSession, plan: Plan, tasks: Sequence[Sequence[Slice]]) -> None:
     """Sum up the pairs of all events, slice by slice."""
 
@@ -104,7 +122,8 @@ def spill(spark: SparkSession, plan: Plan, tasks: Sequence[Sequence[Slice]]) -> 
             spill_slices(plan, task, tasks[task])
         yield from ()
 
-    numbered_tasks(spark, len(tasks)).mapInArrow(run, "id long").collect()
+    if tasks:
+        numbered_tasks(spark, len(tasks)).mapInArrow(run, "id long").collect()
 
 
 def summing(plan: Plan, stream: tuple[str, str]) -> Make:
@@ -117,12 +136,14 @@ def merging(plan: Plan) -> Make:
     return lambda rows: merge_part(plan, rows["id"][0].as_py())
 
 
-def drop_runs(plan: Plan, stream: tuple[str, str]) -> int:
-    """Delete a stream's runs; their bytes."""
-    folder = plan.folder / "runs" / "_".join(stream)
-    size = sum(file.stat().st_size for file in files_of(folder))
-    shutil.rmtree(folder, ignore_errors=True)
-    return size
+def spilled_bytes(plan: Plan) -> int:
+    """Of all runs that the build has spilled."""
+    return sum(f.stat().st_size for stream in STREAMS for f in files_of(plan.own.folder / "_".join(stream)))
+
+
+def drop_runs(plan: Plan, stream: tuple[str, str]) -> None:
+    """Delete a stream's runs."""
+    shutil.rmtree(plan.own.folder / "_".join(stream), ignore_errors=True)
 
 
 def task_seconds(plan: Plan) -> dict[str, float]:
@@ -134,12 +155,17 @@ def task_seconds(plan: Plan) -> dict[str, float]:
     return {name: round(seconds, 2) for name, seconds in sorted(total.items())}
 
 
+def empty(folder: Path) -> None:
+    """Make the folder, without anything in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[Path]:
     """An empty folder for what is spilled, removed at the end; what a killed build left in it goes first. Raises
     LakeError when the disk is full."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    empty(folder)
     try:
         yield folder
     except (OSError, PySparkException, pa.ArrowException) as error:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from roilake.graph.moments import EDGE_TYPES
-from roilake.graph.spill import micros
+from roilake.graph.plan import micros
 
 
 @dataclass(frozen=True)

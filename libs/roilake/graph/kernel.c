@@ -1,10 +1,10 @@
 /* The hot loops of graph building: keys to ids, sums of pairs, and the strongest neighbours of a node.
  *
- * A record is the sum of a pair's moments up to an instant: a key (source, target, instant: bits from high to low) and
- * units, whole numbers of 2^-30, so sums are exact and no cut into tasks shows in them; timed records add the first and
- * the last time. Records are sorted by radix and spilled as runs, keys as differences of variable length. A list keeps
- * the M strongest (weight descending, id ascending): the top of tops of disjoint targets is the top of all, so a hub's
- * whole list is never in one place. */
+ * A record is the sum of a pair's moments between two cuts of time: a key (source, target, cut: bits from high to low)
+ * and units, whole numbers, so sums are exact and no cut into tasks or nights shows in them; timed records add the
+ * first and the last time. Records are sorted by radix and spilled as runs, keys as differences of variable length. A
+ * list keeps the M strongest (weight descending, id ascending): the top of tops of disjoint targets is the top of all,
+ * so a hub's whole list is never in one place. */
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -119,21 +119,25 @@ static void sort_records(uint64_t *a, uint64_t *b, int64_t n, int bits, int widt
     (width == 2 ? sort_pairs : sort_timed)(a, b, n, bits);
 }
 
+/* Add a record to n sorted ones: to the last, where the key is the same. Returns how many there are. */
+static inline int64_t append(uint64_t *a, int64_t n, const uint64_t *from, int width) {
+    uint64_t *last = a + (n - 1) * width;
+    if (!n || last[0] != from[0]) {
+        memmove(last + width, from, (size_t)width * 8);
+        return n + 1;
+    }
+    last[1] += from[1];
+    if (width == 4) {
+        if ((int64_t)from[2] < (int64_t)last[2]) last[2] = from[2];
+        if ((int64_t)from[3] > (int64_t)last[3]) last[3] = from[3];
+    }
+    return n;
+}
+
 /* Sum up neighbouring records of one key, in place; returns how many are left. */
 static int64_t sum_runs(uint64_t *a, int64_t n, int width) {
     int64_t out = 0;
-    for (int64_t i = 0; i < n; i++) {
-        uint64_t *from = a + i * width, *last = a + (out - 1) * width;
-        if (out && last[0] == from[0]) {
-            last[1] += from[1];
-            if (width == 4) {
-                if ((int64_t)from[2] < (int64_t)last[2]) last[2] = from[2];
-                if ((int64_t)from[3] > (int64_t)last[3]) last[3] = from[3];
-            }
-        } else {
-            memmove(a + out++ * width, from, (size_t)width * 8);
-        }
-    }
+    for (int64_t i = 0; i < n; i++) out = append(a, out, a + i * width, width);
     return out;
 }
 
@@ -154,20 +158,28 @@ static uint8_t *encode(const uint64_t *a, int64_t n, int width, uint8_t *out) {
     return out;
 }
 
-static int64_t decode(const uint8_t *in, int width, uint64_t *a) {
-    int64_t n;
-    uint64_t key = 0;
-    memcpy(&n, in, 8), in += 8;
-    for (int64_t i = 0; i < n; i++, a += width) {
-        uint8_t byte = *in++;
-        int wide = byte & 1;
-        uint64_t step = (byte & 127) >> 1;
-        for (int shift = 6; byte & 128; shift += 7) byte = *in++, step |= (uint64_t)(byte & 127) << shift;
-        a[0] = key += step, a[1] = 0;
-        memcpy(&a[1], in, wide ? 8 : 4), in += wide ? 8 : 4;
-        if (width == 4) memcpy(&a[2], in, 16), in += 16;
-    }
-    return n;
+/* A run as it is read. Its keys may have other bits for the cut and the target than those asked for, and its cuts other
+ * numbers, never in another order: cut c is now cut[c], its units times worth[c]. */
+typedef struct {
+    const uint8_t *in;
+    int64_t left, low, mid;
+    const int64_t *cut;
+    const double *worth;
+    uint64_t key;
+} Run;
+
+static inline void next_record(Run *run, int64_t low, int64_t mid, int width, uint64_t *a) {
+    uint8_t byte = *run->in++;
+    int wide = byte & 1;
+    uint64_t step = (byte & 127) >> 1;
+    for (int shift = 6; byte & 128; shift += 7) byte = *run->in++, step |= (uint64_t)(byte & 127) << shift;
+    uint64_t key = run->key += step, pair = key >> run->low, cut = key & (((uint64_t)1 << run->low) - 1);
+    uint64_t target = pair & (((uint64_t)1 << run->mid) - 1);
+    a[0] = ((pair >> run->mid) << mid | target) << low | (uint64_t)run->cut[cut], a[1] = 0;
+    memcpy(&a[1], run->in, wide ? 8 : 4), run->in += wide ? 8 : 4;
+    if (run->worth[cut] != 1) a[1] = (uint64_t)rint((double)a[1] * run->worth[cut]);
+    if (width == 4) memcpy(&a[2], run->in, 16), run->in += 16;
+    run->left--;
 }
 
 /* Which of the parts a pair belongs to: that of its source, or for a source that is spread over several, one of those
@@ -179,7 +191,7 @@ static inline int64_t part_of(uint64_t source, uint64_t target, const uint8_t *s
 
 /* Records of n moments from source to target, in place at `records`; returns how many. An id below 0 is none. Ends of
  * one type (`alike`) go smaller first, and a node is no pair with itself. time is there for timed records only. */
-int64_t records_fill(const int32_t *source, const int32_t *target, const int64_t *instant, const uint64_t *units,
+int64_t records_fill(const int32_t *source, const int32_t *target, const int64_t *cut, const uint64_t *units,
                      const int64_t *time, int64_t n, int64_t width, int64_t low, int64_t mid, int64_t alike,
                      uint64_t *records) {
     uint64_t *out = records;
@@ -187,7 +199,7 @@ int64_t records_fill(const int32_t *source, const int32_t *target, const int64_t
         int32_t from = source[i], to = target[i];
         if (from < 0 || to < 0 || (alike && from == to)) continue;
         if (alike && from > to) from = target[i], to = source[i];
-        out[0] = ((uint64_t)from << mid | (uint64_t)to) << low | (uint64_t)instant[i];
+        out[0] = ((uint64_t)from << mid | (uint64_t)to) << low | (uint64_t)cut[i];
         out[1] = units[i];
         if (width == 4) out[2] = out[3] = (uint64_t)time[i];
         out += width;
@@ -195,7 +207,7 @@ int64_t records_fill(const int32_t *source, const int32_t *target, const int64_t
     return (out - records) / width;
 }
 
-/* Spill n records: one run for each part, at out[offsets[p] .. offsets[p + 1]). low: bits of the instant, mid: of the
+/* Spill n records: one run for each part, at out[offsets[p] .. offsets[p + 1]). low: bits of the cut, mid: of the
  * target. records and scratch hold n records each. */
 void records_spill(uint64_t *records, uint64_t *scratch, int64_t n, int64_t width, int64_t low, int64_t mid,
                    int64_t bits, const uint8_t *spread, int64_t parts, uint8_t *out, int64_t *offsets) {
@@ -216,33 +228,64 @@ void records_spill(uint64_t *records, uint64_t *scratch, int64_t n, int64_t widt
     free(place);
 }
 
-/* All records of some runs, by key, summed up. records and scratch hold as many as the runs together. */
-int64_t records_gather(const uint8_t *const *runs, int64_t count, int64_t width, int64_t bits, uint64_t *records,
-                       uint64_t *scratch) {
-    int64_t n = 0;
-    for (int64_t r = 0; r < count; r++) n += decode(runs[r], (int)width, records + n * width);
-    sort_records(records, scratch, n, (int)bits, (int)width);
-    return sum_runs(records, n, (int)width);
+/* Bytes of a run of all n records at out, which are sorted and summed up. */
+int64_t records_encode(const uint64_t *records, int64_t n, int64_t width, uint8_t *out) {
+    return encode(records, n, (int)width, out) - out;
 }
 
-/* Pairs with what they weigh at instant number `now`: units of earlier instants times decay[instant], rounded. first
+static inline __attribute__((always_inline)) int64_t gather(Run *runs, int64_t count, int64_t low, int64_t mid,
+                                                            int64_t bits, int width, uint64_t *records,
+                                                            uint64_t *scratch) {
+    int64_t n = 0, i = 0, out = 0;
+    uint64_t record[4];
+    for (int64_t r = 1; r < count; r++)
+        while (runs[r].left) next_record(&runs[r], low, mid, width, scratch + n++ * width);
+    sort_records(scratch, records, n, (int)bits, width);
+    while (runs->left) {
+        next_record(runs, low, mid, width, record);
+        for (; i < n && scratch[i * width] <= record[0]; i++) out = append(records, out, scratch + i * width, width);
+        out = append(records, out, record, width);
+    }
+    for (; i < n; i++) out = append(records, out, scratch + i * width, width);
+    return out;
+}
+
+/* All records of some runs, by key, summed up: the first run, which is sorted, merged with all the others, which are
+ * sorted first. lows, mids, cuts and worths: see Run. low, mid, bits: of the keys asked for. records holds as many as
+ * all runs together, scratch as many as all but the first. */
+int64_t records_gather(const uint8_t *const *runs, int64_t count, int64_t width, const int64_t *lows,
+                       const int64_t *mids, const int64_t *const *cuts, const double *const *worths, int64_t low,
+                       int64_t mid, int64_t bits, uint64_t *records, uint64_t *scratch) {
+    Run *open = malloc((size_t)(count + 1) * sizeof(Run));
+    if (!open) return -1;
+    for (int64_t r = 0; r < count; r++) {
+        open[r] = (Run){.in = runs[r] + 8, .low = lows[r], .mid = mids[r], .cut = cuts[r], .worth = worths[r]};
+        memcpy(&open[r].left, runs[r], 8);
+    }
+    int64_t n = (width == 2 ? gather(open, count, low, mid, bits, 2, records, scratch)
+                            : gather(open, count, low, mid, bits, 4, records, scratch));
+    free(open);
+    return n;
+}
+
+/* Pairs with what they weigh at cut number `now`: units of earlier cuts times decay[cut], rounded, all times scale. first
  * and last may be null. Returns the number of pairs. */
 int64_t records_pairs(const uint64_t *records, int64_t n, int64_t width, int64_t low, int64_t mid, int64_t now,
-                      const double *decay, int32_t *source, int32_t *target, float *weight, int64_t *first,
-                      int64_t *last) {
-    uint64_t instants = ((uint64_t)1 << low) - 1, targets = ((uint64_t)1 << mid) - 1, before = UINT64_MAX, units = 0;
+                      const double *decay, double scale, int32_t *source, int32_t *target, float *weight,
+                      int64_t *first, int64_t *last) {
+    uint64_t cuts = ((uint64_t)1 << low) - 1, targets = ((uint64_t)1 << mid) - 1, before = UINT64_MAX, units = 0;
     int64_t pairs = 0;
     for (int64_t i = 0; i < n; i++, records += width) {
-        int64_t instant = (int64_t)(records[0] & instants);
+        int64_t cut = (int64_t)(records[0] & cuts);
         uint64_t pair = records[0] >> low;
-        if (instant > now) continue;
+        if (cut > now) continue;
         if (pair != before) {
             source[pairs] = (int32_t)(pair >> mid), target[pairs] = (int32_t)(pair & targets);
             if (first) first[pairs] = (int64_t)records[2], last[pairs] = INT64_MIN;
             pairs++, before = pair, units = 0;
         }
-        units += instant == now ? records[1] : (uint64_t)rint((double)records[1] * decay[instant]);
-        weight[pairs - 1] = (float)((double)units / 1073741824.0);
+        units += decay[cut] == 1 ? records[1] : (uint64_t)rint((double)records[1] * decay[cut]);
+        weight[pairs - 1] = (float)((double)units * scale);
         if (first && (int64_t)records[2] < first[pairs - 1]) first[pairs - 1] = (int64_t)records[2];
         if (last && (int64_t)records[3] > last[pairs - 1]) last[pairs - 1] = (int64_t)records[3];
     }

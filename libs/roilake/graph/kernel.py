@@ -19,6 +19,7 @@ from roilake import native
 
 SOURCE = Path(__file__).with_name("kernel.c")
 Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float64]
 Ids = NDArray[np.int32]
 Longs = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -26,20 +27,30 @@ Words = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Key:
-    """Bits of a record's key, from low to high: instant, target, source."""
+    """Bits of a record's key, from low to high: cut, target, source."""
 
-    instant: int
+    cut: int
     target: int
     source: int
 
     @property
     def bits(self) -> int:
-        return self.instant + self.target + self.source
+        return self.cut + self.target + self.source
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the records of a run are told in other terms: the run's own ``key``; cut c of it is now cut ``cut[c]``, and
+    its units count ``worth[c]`` times."""
+
+    key: Key
+    cut: Longs
+    worth: Floats
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of one instant, sorted by (source, target). Times are there for timed records only."""
+    """Pairs at one instant, sorted by (source, target). Times are there for timed records only."""
 
     source_E: Ids
     target_E: Ids
@@ -83,7 +94,7 @@ def first_times(codes_N: Ids, time_N: Longs, number: int) -> tuple[Longs, Longs]
 def fill(
     source_N: Ids,
     target_N: Ids,
-    instant_N: Longs,
+    cut_N: Longs,
     units_N: Words,
     time_N: Longs | None,
     key: Key,
@@ -93,8 +104,8 @@ def fill(
 ) -> int:
     """Write records of moments to the front of ``records_NW``; how many there are. Moments without one of their ends
     (-1), and those of a node with itself, are none. ``alike``: ends are of one type, the smaller is the source."""
-    arrays = (source_N, target_N, instant_N, units_N, time_N)
-    sizes = (len(source_N), records_NW.shape[1], key.instant, key.target, int(alike))
+    arrays = (source_N, target_N, cut_N, units_N, time_N)
+    sizes = (len(source_N), records_NW.shape[1], key.cut, key.target, int(alike))
     return int(_library().records_fill(*(_at(a) for a in arrays), *map(_long, sizes), _at(records_NW)))
 
 
@@ -103,35 +114,53 @@ def spill(records_NW: Words, key: Key, spread: Bytes | None, parts: int) -> tupl
     number, width = records_NW.shape
     out = buffer("bytes", number * (width + 1) + parts).view(np.uint8)
     offsets, scratch = np.zeros(parts + 1, np.int64), buffer("scratch", number * width)
-    sizes = (number, width, key.instant, key.target, key.bits)
+    sizes = (number, width, key.cut, key.target, key.bits)
     _library().records_spill(
         _at(records_NW), _at(scratch), *map(_long, sizes), _at(spread), _long(parts), _at(out), _at(offsets)
     )
     return out[: offsets[-1]], offsets
 
 
-def gather(runs: Sequence[Bytes], width: int, key: Key) -> Words:
-    """Records of some runs, sorted by key and summed up; good until the next call."""
-    total = sum(int(run[:8].view(np.int64)[0]) for run in runs)
-    records = buffer("records", total * width).reshape(total, width)
-    scratch = buffer("scratch", total * width)
-    pointers = (ctypes.c_void_p * len(runs))(*(run.ctypes.data for run in runs))
-    sizes = (_long(len(runs)), _long(width), _long(key.bits))
-    number = _library().records_gather(pointers, *sizes, _at(records), _at(scratch))
+def gather(runs: Sequence[tuple[Bytes, Layout]], width: int, key: Key) -> Words:
+    """Records of some runs, of which there is one at least, by ``key``, summed up; good until the next call."""
+    counts = [int(run[:8].view(np.int64)[0]) for run, _ in runs]
+    first = counts.index(max(counts))  # merged with the others, which are sorted: a night's few, say
+    ordered = [runs[first], *runs[:first], *runs[first + 1 :]]
+    records = buffer("records", sum(counts) * width).reshape(-1, width)
+    scratch = buffer("scratch", (sum(counts) - counts[first]) * width)
+    layouts = [layout for _, layout in ordered]
+    lows, mids = (np.array([getattr(layout.key, name) for layout in layouts]) for name in ("cut", "target"))
+    arrays = (
+        _pointers([run for run, _ in ordered]), _long(len(runs)), _long(width), _at(lows), _at(mids),
+        _pointers([layout.cut for layout in layouts]), _pointers([layout.worth for layout in layouts]),
+    )  # fmt: skip
+    sizes = map(_long, (key.cut, key.target, key.bits))
+    number = _library().records_gather(*arrays, *sizes, _at(records), _at(scratch))
+    if number < 0:
+        raise MemoryError("graph kernel: no memory for runs")
     return records[:number]
 
 
-def pairs_at(records_NW: Words, key: Key, now: int, decay: NDArray[np.float64]) -> Pairs:
-    """Pairs as of instant number ``now``; ``decay[i]`` is what instant i's units are worth then."""
+def encode(records_NW: Words) -> Bytes:
+    """The run of records as ``gather`` gives them; good until the next call."""
+    number, width = records_NW.shape
+    out = buffer("bytes", number * (width + 1) + 1).view(np.uint8)
+    return out[: _library().records_encode(_at(records_NW), _long(number), _long(width), _at(out))]
+
+
+def pairs_at(records_NW: Words, key: Key, now: int, decay: Floats, scale: float) -> Pairs:
+    """Pairs as of cut number ``now``; ``decay[c]`` is what a unit of cut c is worth in units of that cut, and ``scale``
+    what a unit weighs then."""
     number, width = records_NW.shape
     source, target, weight = (np.empty(number, kind) for kind in (np.int32, np.int32, np.float32))
     first, last = (np.empty(number, np.int64) if width == 4 else None for _ in range(2))
     outputs = (source, target, weight, first, last)
-    sizes = (number, width, key.instant, key.target, now)
+    sizes = (number, width, key.cut, key.target, now)
     found = _library().records_pairs(
         _at(records_NW),
         *map(_long, sizes),
         _at(np.ascontiguousarray(decay)),
+        ctypes.c_double(scale),
         *(_at(array) for array in outputs),
     )
     return Pairs(*(None if array is None else array[:found] for array in outputs))  # type: ignore[arg-type]
@@ -158,11 +187,10 @@ def merge_lists(pieces: Sequence[Bytes], most: int) -> Lists:
     found, scratch = (np.empty((lists.value, 2), np.uint64) for _ in range(2))
     source, starts = np.empty(lists.value, np.int32), np.zeros(lists.value + 1, np.int32)
     ids, weights = np.empty(entries.value, np.int32), np.empty(entries.value, np.float32)
-    pointers = (ctypes.c_void_p * len(pieces))(*(piece.ctypes.data for piece in pieces))
     sizes = np.array([len(piece) for piece in pieces], np.int64)
     outputs = (found, scratch, source, starts, ids, weights)
     number = _library().lists_merge(
-        pointers, _at(sizes), _long(len(pieces)), _long(most), *(_at(array) for array in outputs)
+        _pointers(pieces), _at(sizes), _long(len(pieces)), _long(most), *(_at(array) for array in outputs)
     )
     if number < 0:
         raise MemoryError("graph kernel: no memory for lists")
@@ -187,6 +215,10 @@ def _at(array: NDArray[Any] | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if array is None else array.ctypes.data)
 
 
+def _pointers(arrays: Sequence[NDArray[Any]]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+
+
 _long = ctypes.c_int64
 
 
@@ -194,6 +226,6 @@ _long = ctypes.c_int64
 def _library() -> ctypes.CDLL:
     """Load the kernel once a process. Raises RoilakeError when it is missing or older than its source."""
     library = native.load(SOURCE)
-    for name in ("records_fill", "records_gather", "records_pairs", "lists_merge"):
+    for name in ("records_fill", "records_gather", "records_encode", "records_pairs", "lists_merge"):
         getattr(library, name).restype = ctypes.c_int64
     return library

@@ -15,22 +15,24 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from roilake.graph import kernel
-from roilake.graph.spill import STREAMS, Clock, Plan, files_of, read_part, write_parts
+from roilake.graph.plan import STREAMS, Plan, micros
+from roilake.graph.spill import Clock, files_of, read_part, write_parts
 
 Tables = Iterator[tuple[str, pa.Table]]
 
 
 def sum_part(plan: Plan, stream: tuple[str, str], part: int) -> Tables:
     """Sum up one part of a stream; spill its lists, and give rows of ``edges`` when sums are timed."""
-    clock, key = Clock(), plan.key(stream)
-    files = files_of(plan.folder / "runs" / "_".join(stream))
-    runs = clock.timed("read", lambda: [read_part(file, part, plan.parts) for file in files])
+    clock, key, cuts = Clock(), plan.own.key(stream), plan.own.cuts
+    runs = clock.timed("read", _runs, plan, stream, part)
     if not runs:
         return
     records = clock.timed("sort", kernel.gather, runs, plan.width, key)
     del runs
-    for now in range(len(plan.instants)):
-        pairs = clock.timed("pairs", kernel.pairs_at, records, key, now, plan.decay(now))
+    if plan.compacting:
+        clock.timed("compact", _compact, plan, stream, part, records)
+    for now, cut in enumerate(cuts.find(micros(plan.instants) - 1).tolist()):
+        pairs = clock.timed("pairs", kernel.pairs_at, records, key, cut, cuts.decay(cut), cuts.scale(cut))
         if now == len(plan.instants) - 1:
             del records
         for direction, (kind, target) in enumerate((stream, stream[::-1])):
@@ -67,6 +69,22 @@ def merge_part(plan: Plan, part: int) -> Tables:
         if tables:
             yield "adjacency", pa.concat_tables(tables)
     clock.save(plan.folder / "clock" / f"merge-{part:05d}.json")
+
+
+def _runs(plan: Plan, stream: tuple[str, str], part: int) -> list[tuple[kernel.Bytes, kernel.Layout]]:
+    """What the build and earlier nights have spilled of a part."""
+    found = []
+    for some in (plan.own, *plan.kept):
+        layout = plan.layout(some, stream)
+        files = files_of(some.folder / "_".join(stream))
+        found += [(run, layout) for file in files if len(run := read_part(file, part, plan.parts))]
+    return found
+
+
+def _compact(plan: Plan, stream: tuple[str, str], part: int, records: kernel.Words) -> None:
+    run = kernel.encode(records)
+    offsets = np.where(np.arange(plan.parts + 1) > part, len(run), 0)
+    write_parts(plan.compacted / "_".join(stream) / f"{part:05d}", run, offsets)
 
 
 def _pieces(folder: Path, part: int, parts: int) -> list[NDArray[np.uint8]]:

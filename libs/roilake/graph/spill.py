@@ -1,9 +1,9 @@
 """Events -> sums of pairs, spilled as runs: the first half of a graph's build, a task for some slices of events.
 
-A pair is summed once for both its directions: a stream is named after its first direction. Each task sorts and sums
-what it read, and spills one run for each part of a stream; part p of all tasks together holds whole pairs. Parts are
-cut by source, so that each of them holds all targets of most of its sources, and few of a target's sources pass its
-own top. A hub is spread over several parts by target: no part is much larger than another, whatever the degrees.
+Each task sorts and sums what it read, and spills one run for each part of a stream; part p of all tasks together holds
+whole pairs. Parts are cut by source, so that each of them holds all targets of most of its sources, and few of a
+target's sources pass its own top. A hub is spread over several parts by target: no part is much larger than another,
+whatever the degrees.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,59 +20,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from roilake.errors import RoilakeError
 from roilake.events import NODE_TYPES
 from roilake.graph import kernel
 from roilake.graph.keys import KeyIndex
+from roilake.graph.plan import STREAMS, Plan
 from roilake.graph.scan import Events, Slice, read_events
 
-STREAMS = (("user", "item"), ("user", "query"), ("item", "query"), ("item", "item"))
-"""Source and target of the pairs of an event; items of adjacent events of a session are one pair, smaller id first."""
-
-_UNIT = 2**30
-_DAY = 86_400_000_000  # microseconds
+LEFT_OUT = "left-out"
+"""File in a plan's folder: some events lie after its last instant, and are in no sum."""
 _HELD = 8_000_000  # events that a task sums up before it spills
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a graph is built. ``folder`` holds what is spilled; ``nodes`` counts nodes by type; ``timed`` sums keep the
-    first and last time of their moments."""
-
-    folder: Path
-    ds: date
-    instants: tuple[date, ...]
-    half_life_days: float
-    max_neighbours: int
-    nodes: Mapping[str, int]
-    parts: int
-    timed: bool
-
-    @property
-    def width(self) -> int:
-        """Words of a record."""
-        return 4 if self.timed else 2
-
-    def key(self, stream: tuple[str, str]) -> kernel.Key:
-        """Raises RoilakeError when a pair's key does not fit 64 bits."""
-        source, target = (max(self.nodes[kind] - 1, 0).bit_length() for kind in stream)
-        key = kernel.Key((len(self.instants) - 1).bit_length(), target, source)
-        if key.bits > 64:
-            raise RoilakeError(
-                f"build_graph: {'_'.join(stream)} pairs of {len(self.instants)} windows need {key.bits} bits, "
-                "of 64; plan fewer windows"
-            )
-        return key
-
-    def decay(self, now: int) -> NDArray[np.float64]:
-        """What a unit at each instant is worth at instant number ``now``: 2^(-(now - then) / half-life)."""
-        at = micros(self.instants)
-        return np.exp2(-(at[now] - at) / (self.half_life_days * _DAY))
-
-    def spread(self, kind: str) -> NDArray[np.uint8] | None:
-        """Over how many parts each source is spread; None when there is no hub."""
-        file = self.folder / f"spread-{kind}.npy"
-        return np.load(file, mmap_mode="r") if file.exists() else None
 
 
 def spill_slices(plan: Plan, task: int, slices: Sequence[Slice]) -> None:
@@ -95,11 +49,11 @@ def spill_slices(plan: Plan, task: int, slices: Sequence[Slice]) -> None:
 
 
 def _by_id(plan: Plan, events: Events, index: Mapping[str, KeyIndex]) -> dict[str, NDArray]:
-    """Ids by node type (-1: none), ``before`` (the item before in the session), ``time``, the number of the first
-    ``instant`` after it, and ``units``, what the moment is worth then. Events after the last instant are left out."""
-    at = micros(plan.instants)
-    instant = np.searchsorted(at, events.time_N, side="right")
-    columns: dict[str, NDArray] = {"time": events.time_N, "instant": instant}
+    """Ids by node type (-1: none), ``before`` (the item before in the session), ``time``, and its ``cut`` and ``units``
+    (see ``TimeCuts``). Events after the last cut are left out, and that is noted."""
+    cuts = plan.own.cuts
+    cut = cuts.find(events.time_N)
+    columns: dict[str, NDArray] = {"time": events.time_N, "cut": cut}
     for kind in NODE_TYPES:
         column = events.columns[kind]
         columns[kind] = np.append(index[kind].find(column.keys), np.int32(-1))[column.codes_N]
@@ -107,18 +61,19 @@ def _by_id(plan: Plan, events: Events, index: Mapping[str, KeyIndex]) -> dict[st
     if events.before is not None:
         before[0] = index["item"].find(pa.array([events.before]))[0]
     columns["before"] = np.where(events.joined_N, before, np.int32(-1))
-    if (instant == len(at)).any():
-        columns = {name: column[instant < len(at)] for name, column in columns.items()}
-    age = (at[columns["instant"]] - columns["time"]) / (plan.half_life_days * _DAY)
-    return columns | {"units": np.rint(np.exp2(-age) * _UNIT).astype(np.uint64)}
+    past = cut < len(cuts.at_C)
+    if not past.all():
+        (plan.folder / LEFT_OUT).touch()
+        columns = {name: column[past] for name, column in columns.items()}
+    return columns | {"units": cuts.units(columns["time"], columns["cut"])}
 
 
 def _spill(plan: Plan, name: str, held: list[dict[str, NDArray]], clock: Clock) -> None:
     for stream in STREAMS if held else ():
         records = clock.timed("pairs", _records, plan, stream, held)
         source = plan.spread(stream[0])
-        runs = clock.timed("sort", kernel.spill, records, plan.key(stream), source, plan.parts)
-        clock.timed("write", write_parts, plan.folder / "runs" / "_".join(stream) / name, *runs)
+        runs = clock.timed("sort", kernel.spill, records, plan.own.key(stream), source, plan.parts)
+        clock.timed("write", write_parts, plan.own.folder / "_".join(stream) / name, *runs)
 
 
 def _records(plan: Plan, stream: tuple[str, str], held: list[dict[str, NDArray]]) -> kernel.Words:
@@ -127,9 +82,9 @@ def _records(plan: Plan, stream: tuple[str, str], held: list[dict[str, NDArray]]
     rows = sum(len(some["time"]) for some in held)
     records, number = kernel.buffer("records", rows * plan.width).reshape(rows, plan.width), 0
     for some in held:
-        moments = (some[ends[0]], some[ends[1]], some["instant"], some["units"])
+        moments = (some[ends[0]], some[ends[1]], some["cut"], some["units"])
         time = some["time"] if plan.timed else None
-        number += kernel.fill(*moments, time, plan.key(stream), alike=alike, records_NW=records[number:])
+        number += kernel.fill(*moments, time, plan.own.key(stream), alike=alike, records_NW=records[number:])
     return records[:number]
 
 
@@ -151,10 +106,6 @@ def read_part(file: Path, part: int, parts: int) -> NDArray[np.uint8]:
 def files_of(folder: Path) -> list[Path]:
     """Finished files of a folder, which may not be there when nothing was spilled to it."""
     return sorted(file for file in folder.glob("*") if not file.name.startswith("."))
-
-
-def micros(instants: Sequence[date]) -> NDArray[np.int64]:
-    return np.array(instants, "datetime64[us]").astype(np.int64)
 
 
 class Clock:

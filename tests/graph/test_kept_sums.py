@@ -1,0 +1,135 @@
+"""A night sums up its own events only; its tables are those of a build of all events."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs import build_graph, ingest_events
+from roilake.config import NightConfig
+from roilake.graph import build
+from roilake.graph.kept import Kept, Segment
+from roilake.graph.plan import Plan
+from roilake.job import JobResult
+from roilake.lake import DataFile, Lake
+from tests.graph.test_graph_jobs import random_events, rows
+
+FIRST = date(2020, 1, 8)
+TABLES = ("node_ids", "nodes", "edges", "adjacency")
+
+
+def night(lake: Lake, config: NightConfig, ds: date) -> JobResult:
+    ingest_events.run(lake, config, ds)
+    return build_graph.run(lake, config, ds)
+
+
+def tables(lake: Lake, ds: date) -> dict[str, list[dict[str, Any]]]:
+    return {table: rows(lake, table, ds=ds) for table in TABLES}
+
+
+def segments(lake: Lake) -> list[dict[str, Any]]:
+    return json.loads((lake.folder / "_work" / "graph_sums" / "kept.json").read_text())["segments"]
+
+
+def check_same_from_all_events(lake: Lake, config: NightConfig, ds: date) -> None:
+    """What the night has made, and what it makes when nothing is kept."""
+    made, kept = tables(lake, ds), lake.folder / "_work" / "graph_sums"
+    kept.rename(kept.with_name("aside"))
+    again = build_graph.run(lake, config, ds)
+    assert again.details["new_events"] == again.rows_in
+    assert tables(lake, ds) == made
+    shutil.rmtree(kept)
+    kept.with_name("aside").rename(kept)
+
+
+@pytest.fixture
+def config(make_night: Callable[..., NightConfig]) -> NightConfig:
+    """Eight days of events, then three of a dozen; items have titles, so that some are similar."""
+    night = make_night(
+        random_events(11),
+        graph={"max_neighbours": 3, "half_life_days": 0.5, "similarity": {"min_jaccard": 0.2}},
+    )
+    catalogue = Path(night.source.events.path).parent / "items.csv"
+    titles = [f"i{taste}{n},{'fish' if taste else 'meat'} word{n % 2}" for taste in (0, 1) for n in range(5)]
+    catalogue.write_text("id,title\n" + "\n".join(titles) + "\n")
+    items = {"path": str(catalogue), "format": "csv", "key": "id", "terms": "title", "fields": {}}
+    tree = night.model_dump(mode="json")
+    tree["source"]["items"] = items
+    return NightConfig.model_validate(tree)
+
+
+def test_nights_add_their_own_events(lake: Lake, config: NightConfig) -> None:
+    first = night(lake, config, FIRST)
+    assert first.details["new_events"] == first.rows_in == 96
+    source = Path(config.source.events.path)
+    source.write_text(source.read_text() + "u00,i13,q1 word9,2020-01-03 01:02:03\n")  # late, with a new query
+    for number, (base, count) in enumerate([(96, 2), (121, 1), (121, 2)], start=1):
+        ds = FIRST + timedelta(days=number)
+        result = night(lake, config, ds)
+        assert result.details["new_events"] == 12 + (number == 1)
+        assert (segments(lake)[0]["events"], len(segments(lake))) == (
+            base,
+            count,
+        )  # compacted above a quarter
+    check_same_from_all_events(lake, config, ds)
+
+
+def test_a_hub_that_grows_and_ids_that_change_have_all_summed_up_again(
+    lake: Lake,
+    make_night: Callable[..., NightConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = make_night(random_events(10), graph={"similarity": None, "edges": False})
+    monkeypatch.setattr(build, "HUB_EVENTS", 20)
+    monkeypatch.setattr(build, "PART_EVENTS", 24)
+    monkeypatch.setattr("roilake.graph.kept._PART_BYTES", 100)
+    night(lake, config, FIRST)
+    source = Path(config.source.events.path)
+    source.write_text(
+        source.read_text() + "\n".join(f"u00,n{n},,2020-01-09 01:02:03" for n in range(84)) + "\n"
+    )
+    result = night(lake, config, FIRST + timedelta(days=1))
+    assert result.details["new_events"] == result.rows_in == 192
+    base = lake.folder / "_work" / "graph_sums" / segments(lake)[0]["name"]
+    assert np.load(base / "spread-user.npy").max() == 6  # of 114 events
+    assert "of user_item has grown too large: all events are summed up again" in capsys.readouterr().err
+
+    index = lake.folder / "_work" / "graph_sums" / "kept.json"
+    index.write_text(index.read_text().replace(segments(lake)[0]["keys"], "0" * 32))
+    result = night(lake, config, FIRST + timedelta(days=2))
+    assert result.details["new_events"] == result.rows_in == 204
+    assert "ids have changed since 2020-01-09: all events are summed up again" in capsys.readouterr().err
+
+
+def test_sums_that_do_not_fit_are_left_aside(tmp_path: Path) -> None:
+    instants = date(2020, 1, 2), date(2020, 1, 9)
+    plan = Plan(tmp_path, date(2020, 1, 8), instants, 3.0, 10, {}, parts=4, timed=True)
+    cuts = plan.own.cuts
+    base, night = (
+        Segment(name, ds, (f"ds={ds}/{name}",), 10, {}, "", tuple(cuts.at_C.tolist()), cuts.period)
+        for name, ds in (("base", "2020-01-07"), ("night", "2020-01-08"))
+    )
+    files = [DataFile(f"events/{name}", {}, 10, 0) for s in (base, night) for name in s.files]
+    kept = Kept(tmp_path, 4, True, (base, night))
+    assert kept.fitting(plan, files) == kept and kept.beside(files) == []
+    new = DataFile("events/ds=2020-01-08/other", {}, 10, 0)
+    assert kept.fitting(plan, [files[0], new]).segments == (base,)
+    assert kept.fitting(plan, [files[0], new]).beside([files[0], new]) == [new]
+    assert kept.fitting(plan, [new, files[1]]).segments == ()  # no night without its base
+    assert kept.fitting(replace(plan, timed=False), files).segments == ()
+    assert kept.fitting(replace(plan, half_life_days=3.1), files).segments == ()
+    assert kept.fitting(replace(plan, instants=(date(2020, 1, 1), instants[1])), files).segments == ()
+    assert kept.fitting(replace(plan, parts=9), files).segments == ()
+    assert kept.fitting(replace(plan, parts=8), files).extended(plan, 0).parts == 4
+    earlier = kept.fitting(replace(plan, ds=date(2020, 1, 7)), files[:1])
+    assert earlier.segments == (base,) and not earlier.last
+    assert not earlier.extended(plan, 1000).compacting and kept.extended(plan, 1000).compacting
