@@ -25,7 +25,7 @@ from roilake.graph import (
 from roilake.graph.kept import SEEN, Kept, StaleSumsError, check_parts
 from roilake.graph.nodes import describe_nodes
 from roilake.graph.plan import STREAMS, Plan
-from roilake.graph.scan import Slice
+from roilake.graph.scan import Slice, first_time
 from roilake.job import JobResult, Recorder, main, recorded
 from roilake.lake import TABLES, DataFile, Lake, TaskFiles
 
@@ -43,7 +43,7 @@ def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
         if not record.rows_in:
             raise SourceError(f"{config.source.events.path}: has no event up to {ds}; choose a later --ds")
         parts = build.count_parts(record.rows_in, lake.spark.sparkContext.defaultParallelism)
-        plan = _plan(record, config, scratch, parts)
+        plan = _plan(record, config, scratch, parts, files)
         kept = Kept.read(lake.scratch("graph_sums")).fitting(plan, files)
         try:
             _night(record, config, plan, files, kept)
@@ -54,7 +54,7 @@ def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
     return record.result
 
 
-def _plan(record: Recorder, config: NightConfig, scratch: Path, parts: int) -> Plan:
+def _plan(record: Recorder, config: NightConfig, scratch: Path, parts: int, files: list[DataFile]) -> Plan:
     """As far as it is known before ids are given."""
     instants = sorted({window.as_of for window in night_windows(record.lake, config, record.run.ds)})
     return Plan(
@@ -66,6 +66,7 @@ def _plan(record: Recorder, config: NightConfig, scratch: Path, parts: int) -> P
         nodes={},
         parts=parts,
         timed=config.graph.edges,
+        first=first_time([file.path for file in files if file.rows]),
     )
 
 

@@ -1,5 +1,5 @@
-"""Cost of a graph's build against its size: events -> published adjacency at 1e6, 1e7, ... events, and plain Spark
-SQL's way at the largest. The last stdout line is one JSON object.
+"""Cost of a graph's build against its size: events -> published adjacency at 1e6, 1e7, ... events; at the largest also
+the next night, which brings a thousandth as many, and plain Spark SQL's way. The last stdout line is one JSON object.
 
 ``python -m tests.benchmarks.bench_scale --edges 1e8``; events are made once (jobs.expand_events) and kept in --folder.
 """
@@ -34,6 +34,7 @@ from tests.benchmarks.spark_sql_graph import adjacency
 ROOT = Path(__file__).parents[2]
 DS = date(1998, 4, 22)
 SMALLEST = 1_000_000
+NIGHT = 1000  # events per event of the next night
 
 
 def main() -> None:
@@ -87,6 +88,7 @@ def measure(
         figures["spark_sql"] = {name: round(value, 1) for name, value in theirs.items()}
         figures["speedup_vs_spark_sql"] = round(theirs["seconds"] / seconds[-1], 2)
         figures["cpu_speedup_vs_spark_sql"] = round(theirs["cpu_seconds"] / runs[edges[-1]]["cpu_seconds"], 2)
+    figures["next_night"] = _next_night(lake, config, local, edges[-1] // NIGHT)
     return figures
 
 
@@ -115,11 +117,22 @@ def _runs(lake: Lake) -> list[dict[str, Any]]:
 
 def build(lake: Lake, config: NightConfig, local: Path) -> tuple[JobResult, Cost]:
     """Build the graph in place of any that is there."""
-    for table in ("node_ids", "nodes", "edges", "adjacency"):
+    for table in ("node_ids", "nodes", "edges", "adjacency", "_work/graph_sums"):
         shutil.rmtree(lake.folder / table, ignore_errors=True)
     with measured(lake.folder, local) as cost:
         result = build_graph.run(lake, config, DS)
     return result, cost
+
+
+def _next_night(lake: Lake, config: NightConfig, local: Path, events: int) -> dict[str, Any]:
+    """The night after, of so many events: times are those of the first night, so all of them come late."""
+    ds = DS + timedelta(days=1)
+    expand_events.run(lake, config, ds, max(events, 1000), force=True)
+    with measured(lake.folder, local) as cost:
+        result = build_graph.run(lake, config, ds)
+    figures = _figures(result, cost, lake.spark.sparkContext.defaultParallelism)
+    say(f"next night: {json.dumps(figures)}")
+    return figures | {"new_events": result.details["new_events"]}
 
 
 def _figures(result: JobResult, cost: Cost, cores: int) -> dict[str, Any]:
@@ -145,7 +158,8 @@ def _spark_sql(lake: Lake, config: NightConfig, local: Path) -> dict[str, float]
     rules, as_of = config.graph, DS + timedelta(days=1)
     ids = lake.read("node_ids").drop("ds")
     with measured(lake.folder, local) as cost:
-        lists = adjacency(lake.read("events"), ids, as_of, rules.half_life_days, rules.max_neighbours)
+        events = lake.read("events").where(F.col("ds") == F.lit(DS))
+        lists = adjacency(events, ids, as_of, rules.half_life_days, rules.max_neighbours)
         lists.write.parquet(str(folder))
     try:
         _check_equal(lake, folder)

@@ -17,6 +17,8 @@ def test_tiny_graphs_are_measured_and_spark_sql_agrees(spark: SparkSession, tmp_
     for size, run in figures["sizes"].items():
         assert abs(run["events"] - float(size)) < 300
         assert run["seconds"] > 0 and run["peak_memory_gib"] > 0 and run["bytes_written"] > 0
+    night = figures["next_night"]
+    assert night["events"] - run["events"] == night["new_events"] > 900 and night["seconds"] > 0
 
 
 def test_both_plans_give_equal_regions_on_a_tiny_graph(spark: SparkSession, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from roilake.graph.spill import files_of, spill_slices
 START = datetime(2020, 1, 1, tzinfo=UTC)
 INSTANTS = tuple(date(2020, 1, day) for day in (2, 3, 5))
 NODES = {"user": 4, "query": 3, "item": 5}
+FIRST = int(datetime(2009, 1, 1, tzinfo=UTC).timestamp() * 1e6)
 SIMILAR = EDGE_TYPES.index("item_item_similar")
 
 Rows = dict[tuple, dict]
@@ -71,7 +72,9 @@ def planned(**changes: object) -> Iterator[Plan]:
         ]
         counts = build.write_keys(Path(folder), pa.Table.from_pylist(ids[::-1]))
         assert counts == NODES
-        plan = Plan(Path(folder), date(2020, 1, 4), INSTANTS, 1.0, 10, counts, parts=2, timed=True)
+        plan = Plan(
+            Path(folder), date(2020, 1, 4), INSTANTS, 1.0, 10, counts, parts=2, timed=True, first=FIRST
+        )
         yield replace(plan, **changes)  # type: ignore[arg-type]
 
 
@@ -214,12 +217,18 @@ def test_sums_of_earlier_nights_give_the_bits_of_a_build_of_all_events(
 
 
 def test_cuts_hold_what_earlier_nights_have_summed_up_unless_they_would_part_it() -> None:
-    earlier = TimeCuts.of((date(2020, 1, 2), date(2020, 1, 9)), 3.0)
-    day = timedelta(days=1)
+    def cuts(first: int, last: int, half_life: float = 3.0, since: int = FIRST) -> TimeCuts:
+        return TimeCuts.of((date(2020, 1, first), date(2020, 1, last)), half_life, since)
+
+    earlier = cuts(2, 9)
     for first, last, holds in [(2, 9, True), (3, 10, True), (9, 16, True), (1, 10, False), (2, 8, False)]:
-        later = TimeCuts.of((date(2020, 1, 1) + (first - 1) * day, date(2020, 1, 1) + (last - 1) * day), 3.0)
-        assert later.holds(earlier) == holds, (first, last)
-    assert not TimeCuts.of((date(2020, 1, 2), date(2020, 1, 9)), 3.1).holds(earlier)
+        assert cuts(first, last).holds(earlier) == holds, (first, last)
+    assert not cuts(2, 9, half_life=3.1).holds(earlier)
+    noon = int(datetime(2020, 1, 5, 12, tzinfo=UTC).timestamp() * 1e6)
+    few = cuts(2, 9, since=noon)
+    assert [datetime.fromtimestamp(at / 1e6, UTC).day for at in few.at_C] == [2, 6, 7, 8, 9]
+    assert cuts(2, 9).holds(few)  # a late event, from before all that is summed up
+    assert few.holds(earlier)
 
 
 def test_a_hub_is_spread_evenly_and_its_list_is_that_of_one_part() -> None:

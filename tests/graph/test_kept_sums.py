@@ -112,10 +112,10 @@ def test_a_hub_that_grows_and_ids_that_change_have_all_summed_up_again(
 
 def test_sums_that_do_not_fit_are_left_aside(tmp_path: Path) -> None:
     instants = date(2020, 1, 2), date(2020, 1, 9)
-    plan = Plan(tmp_path, date(2020, 1, 8), instants, 3.0, 10, {}, parts=4, timed=True)
+    plan = Plan(tmp_path, date(2020, 1, 8), instants, 3.0, 10, {}, parts=4, timed=True, first=0)
     cuts = plan.own.cuts
     base, night = (
-        Segment(name, ds, (f"ds={ds}/{name}",), 10, {}, "", tuple(cuts.at_C.tolist()), cuts.period)
+        Segment(name, ds, (f"ds={ds}/{name}",), 10, {}, "", tuple(cuts.at_C.tolist()), cuts.period, 0)
         for name, ds in (("base", "2020-01-07"), ("night", "2020-01-08"))
     )
     files = [DataFile(f"events/{name}", {}, 10, 0) for s in (base, night) for name in s.files]

@@ -41,7 +41,7 @@ class StaleSumsError(RoilakeError):
 @dataclass(frozen=True)
 class Segment:
     """``files`` of events, by their paths in the table. ``nodes``, ``keys``: the number of ids of each type that its
-    build knew, and the digest of their keys. ``cuts``, ``period``: see ``TimeCuts``."""
+    build knew, and the digest of their keys. ``cuts``, ``period``, ``first``: see ``TimeCuts``."""
 
     name: str
     ds: str
@@ -51,10 +51,11 @@ class Segment:
     keys: str
     cuts: tuple[int, ...]
     period: int
+    first: int
 
     @property
     def time_cuts(self) -> TimeCuts:
-        return TimeCuts(np.array(self.cuts, np.int64), self.period)
+        return TimeCuts(np.array(self.cuts, np.int64), self.period, self.first)
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ class Kept:
             keys=digest_keys(plan.folder / "keys", plan.nodes),
             cuts=tuple(plan.own.cuts.at_C.tolist()),
             period=plan.own.cuts.period,
+            first=plan.first,
         )
         source = plan.compacted if plan.compacting else plan.own.folder
         source.mkdir(exist_ok=True)

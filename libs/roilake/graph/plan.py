@@ -40,16 +40,20 @@ class TimeCuts:
 
     at_C: kernel.Longs
     period: int
+    first: int  # microseconds: no moment is before it
 
     @classmethod
-    def of(cls, instants: Sequence[date], half_life_days: float) -> TimeCuts:
-        """Cuts at the instants, at the midnights between them (at which later nights may have theirs), and at the
-        landmarks since the time of which nothing has a weight any more."""
+    def of(cls, instants: Sequence[date], half_life_days: float, first: int) -> TimeCuts:
+        """Cuts at the instants, and since ``first`` at the midnights between them (at which later nights may have
+        theirs) and at the landmarks, but for those before which nothing has a weight any more."""
         at = micros(instants)
         period = round(_PERIOD * half_life_days * _DAY)
-        ancient = int(at[0]) - _ANCIENT * period // _PERIOD
-        landmarks = np.arange(ancient // period + 1, -(-int(at[-1]) // period)) * period
-        return cls(np.unique(np.concatenate([np.arange(at[0], at[-1] + 1, _DAY), landmarks])), period)
+        since = max(first, int(at[0]) - _ANCIENT * period // _PERIOD)
+        midnights, landmarks = (
+            np.arange(start // step + 1, -(-int(at[-1]) // step)) * step
+            for start, step in ((max(first, int(at[0])), _DAY), (since, period))
+        )
+        return cls(np.unique(np.concatenate([at, midnights, landmarks])), period, first)
 
     @cached_property
     def landmark_C(self) -> kernel.Longs:
@@ -76,7 +80,7 @@ class TimeCuts:
 
     def holds(self, earlier: TimeCuts) -> bool:
         """Whether sums between ``earlier`` cuts can be told between these: none of these parts them."""
-        inside = self.at_C[self.at_C < earlier.at_C[-1]]
+        inside = self.at_C[(self.at_C > earlier.first) & (self.at_C < earlier.at_C[-1])]
         whole = bool(np.isin(inside, earlier.at_C).all() and earlier.at_C[-1] <= self.at_C[-1])
         return self.period == earlier.period and whole
 
@@ -121,6 +125,7 @@ class Plan:
     nodes: Mapping[str, int]
     parts: int
     timed: bool
+    first: int  # see ``TimeCuts``
     kept: tuple[Runs, ...] = ()
     compacting: bool = False
 
@@ -132,7 +137,9 @@ class Plan:
     @cached_property
     def own(self) -> Runs:
         """What the build itself spills."""
-        return Runs(self.folder / "runs", self.nodes, TimeCuts.of(self.instants, self.half_life_days))
+        return Runs(
+            self.folder / "runs", self.nodes, TimeCuts.of(self.instants, self.half_life_days, self.first)
+        )
 
     @property
     def compacted(self) -> Path:
