@@ -300,28 +300,65 @@ static inline uint64_t entry_of(float weight, int32_t id) {
     return (uint64_t)~bits << 32 | (uint32_t)id;
 }
 
-/* Keep the entry among the best; returns how many there are, or -1 when it is weaker than a full list's last. */
-static inline int64_t offer(uint64_t *best, int64_t count, int64_t most, uint64_t entry) {
-    if (count == most && entry >= best[most - 1]) return -1;
-    int64_t place = count < most ? count : most - 1, low = 0, high = place;
-    while (low < high) {
-        int64_t middle = (low + high) / 2;
-        if (best[middle] < entry) low = middle + 1;
-        else high = middle;
+/* The strongest of a list while it is read: up to 2 most entries, all of the strongest `most` among them; an entry of
+ * `limit` or above is none of those. */
+typedef struct {
+    uint64_t *entries, *scratch, limit;
+    int64_t count, most;
+} Best;
+
+static int best_open(Best *best, int64_t most) {
+    *best = (Best){.entries = malloc((size_t)(4 * most + 1) * 8), .limit = UINT64_MAX, .most = most};
+    best->scratch = best->entries + 2 * most;
+    return best->entries != NULL;
+}
+
+/* place[i]: how many of the entries, which differ, are smaller than entry i. */
+__attribute__((target_clones("avx512f", "avx2", "default"))) static void rank(const uint64_t *entries, int64_t n,
+                                                                              uint64_t *place) {
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t one = entries[i], smaller = 0;
+        for (int64_t j = 0; j < n; j++) smaller += entries[j] < one;
+        place[i] = smaller;
     }
-    memmove(best + low + 1, best + low, (size_t)(place - low) * 8);
-    best[low] = entry;
-    return count < most ? count + 1 : most;
+}
+
+static int by_size(const void *a, const void *b) {
+    uint64_t one = *(const uint64_t *)a, other = *(const uint64_t *)b;
+    return (one > other) - (one < other);
+}
+
+/* Leave the strongest `most`, in order. Counting beats sorting while it is done in a few registers. */
+static void best_cut(Best *best) {
+    enum { FEW = 256 };
+    uint64_t place[FEW], *entries = best->entries;
+    int64_t n = best->count, most = best->most;
+    if (n <= FEW) {
+        rank(entries, n, place);
+        memcpy(best->scratch, entries, (size_t)n * 8);
+        for (int64_t i = 0; i < n; i++) entries[place[i]] = best->scratch[i];
+    } else {
+        qsort(entries, (size_t)n, 8, by_size);
+    }
+    if (n >= most) best->count = most, best->limit = entries[most - 1];
+}
+
+/* Returns 0 for an entry that is none of the strongest. */
+static inline int best_offer(Best *best, uint64_t entry) {
+    if (entry >= best->limit) return 0;
+    best->entries[best->count++] = entry;
+    if (best->count == 2 * best->most) best_cut(best);
+    return 1;
 }
 
 /* The strongest `most` targets of each source, as lists one after another at out: source, length (int32 each), entries.
- * The lists of part p lie at out[offsets[p] .. offsets[p + 1]). nodes: number of possible sources. Returns 0, or -1
- * when there is no memory. */
+ * The lists of part p lie at out[offsets[p] .. offsets[p + 1]). nodes: number of possible sources; entries holds one
+ * word for each pair. Returns 0, or -1 when there is no memory. */
 int lists_spill(const int32_t *source, const int32_t *target, const float *weight, int64_t pairs, int64_t nodes,
-                int64_t most, int64_t parts, uint8_t *out, int64_t *offsets) {
+                int64_t most, int64_t parts, uint64_t *entries, uint8_t *out, int64_t *offsets) {
     int64_t *place = calloc((size_t)nodes + 1, 8), *length = calloc((size_t)parts + 1, 8);
-    uint64_t *entries = malloc((size_t)(pairs + 1) * 8), *best = malloc((size_t)(most + 1) * 8);
-    if (!place || !length || !entries || !best) return free(place), free(length), free(entries), free(best), -1;
+    Best best;
+    if (!best_open(&best, most) || !place || !length) return free(place), free(length), free(best.entries), -1;
     for (int64_t i = 0; i < pairs; i++) place[source[i]]++;
     for (int64_t s = 0, sum = 0; s < nodes; s++) {
         int64_t here = place[s], kept = here < most ? here : most;
@@ -334,18 +371,17 @@ int lists_spill(const int32_t *source, const int32_t *target, const float *weigh
         offsets[p] = length[p] = sum, sum += here;
     }
     for (int64_t s = 0, start = 0; s < nodes; start = place[s++]) {
-        int64_t count = 0, part = part_of((uint64_t)s, 0, NULL, parts);
         if (place[s] == start) continue;
-        for (int64_t i = start; i < place[s]; i++) {
-            int64_t now = offer(best, count, most, entries[i]);
-            if (now > 0) count = now;
-        }
-        int32_t head[2] = {(int32_t)s, (int32_t)count};
+        int64_t part = part_of((uint64_t)s, 0, NULL, parts);
+        best.count = 0, best.limit = UINT64_MAX;
+        for (int64_t i = start; i < place[s]; i++) best_offer(&best, entries[i]);
+        best_cut(&best);
+        int32_t head[2] = {(int32_t)s, (int32_t)best.count};
         memcpy(out + length[part], head, 8);
-        memcpy(out + length[part] + 8, best, (size_t)count * 8);
-        length[part] += 8 + 8 * count;
+        memcpy(out + length[part] + 8, best.entries, (size_t)best.count * 8);
+        length[part] += 8 + 8 * best.count;
     }
-    free(place), free(length), free(entries), free(best);
+    free(place), free(length), free(best.entries);
     return 0;
 }
 
@@ -362,9 +398,9 @@ void lists_size(const uint8_t *in, int64_t bytes, int64_t *lists, int64_t *entri
  * the strongest `most` ids and weights. found and scratch hold 2 words for each list. Returns the number of sources. */
 int64_t lists_merge(const uint8_t *const *pieces, const int64_t *bytes, int64_t count, int64_t most, uint64_t *found,
                     uint64_t *scratch, int32_t *source, int32_t *starts, int32_t *ids, float *weights) {
-    uint64_t *best = malloc((size_t)(most + 1) * 8);
+    Best best;
     int64_t lists = 0, sources = 0, end = 0;
-    if (!best) return -1;
+    if (!best_open(&best, most)) return -1;
     for (int64_t p = 0; p < count; p++)
         for (const uint8_t *in = pieces[p], *stop = in + bytes[p]; in < stop; lists++) {
             int32_t head[2];
@@ -373,27 +409,26 @@ int64_t lists_merge(const uint8_t *const *pieces, const int64_t *bytes, int64_t 
             in += 8 + 8 * (int64_t)head[1];
         }
     sort_records(found, scratch, lists, 32, 2);
-    for (int64_t l = 0, kept = 0; l < lists; l++) {
+    for (int64_t l = 0; l < lists; l++) {
         const uint8_t *in = (const uint8_t *)(uintptr_t)found[2 * l + 1];
         int32_t head[2];
         memcpy(head, in, 8);
         for (int64_t i = 0; i < head[1]; i++) {
             uint64_t entry;
             memcpy(&entry, in + 8 + 8 * i, 8);
-            int64_t now = offer(best, kept, most, entry);
-            if (now < 0) break; /* a list is in order: the rest is weaker still */
-            kept = now;
+            if (!best_offer(&best, entry)) break; /* a list is in order: the rest is weaker still */
         }
         if (l + 1 < lists && found[2 * l + 2] == found[2 * l]) continue;
+        best_cut(&best);
         source[sources] = head[0], starts[sources++] = (int32_t)end;
-        for (int64_t i = 0; i < kept; i++, end++) {
-            uint32_t bits = ~(uint32_t)(best[i] >> 32);
+        for (int64_t i = 0; i < best.count; i++, end++) {
+            uint32_t bits = ~(uint32_t)(best.entries[i] >> 32);
             memcpy(weights + end, &bits, 4);
-            ids[end] = (int32_t)(uint32_t)best[i];
+            ids[end] = (int32_t)(uint32_t)best.entries[i];
         }
-        kept = 0;
+        best.count = 0, best.limit = UINT64_MAX;
     }
     starts[sources] = (int32_t)end;
-    free(best);
+    free(best.entries);
     return sources;
 }

@@ -174,7 +174,7 @@ def spill_lists(
     out, offsets = buffer("bytes", 2 * len(source_E)).view(np.uint8), np.zeros(parts + 1, np.int64)
     arrays = (_at(source_E), _at(target_E), _at(weight_E))
     sizes = map(_long, (len(source_E), nodes, most, parts))
-    if _library().lists_spill(*arrays, *sizes, _at(out), _at(offsets)):
+    if _library().lists_spill(*arrays, *sizes, _at(buffer("scratch", len(source_E))), _at(out), _at(offsets)):
         raise MemoryError("graph kernel: no memory for lists")
     return out[: offsets[-1]], offsets
 
