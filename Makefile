@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 SYSTEM_PYTHON := $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help env night test lint format dictionary bench-scale bench-scale-rois bench-sampling bench-roi bench-published bench-topk bench-zoom bench-cvr bench-cvr-speed lock bundle doctor clean
+.PHONY: help env night test lint format dictionary bench-scale bench-scale-rois bench-night bench-sampling bench-roi bench-published bench-topk bench-zoom bench-cvr bench-cvr-speed lock bundle doctor clean
 
 help:
 	@echo "make night       run one night: DS=$(DS) CONF=$(CONF) LAKE=$(LAKE)"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench-cvr-speed  training conversion models by one and by two workers"
 	@echo "make bench-scale cost of a graph's build against its size: EDGES=1e7"
 	@echo "make bench-scale-rois  regions of interest on such a graph: EDGES=1e7 REQUESTS=1e5"
+	@echo "make bench-night each job of a night at size, planned and spent: EDGES=1e6"
 	@echo "make bundle      dist/roilake-code.tar.gz for spark-submit --archives"
 	@echo "make lock        pin requirements.in anew         make clean      delete .venv and what checks leave"
 	@echo "make env         only build the environment (every target does so first)"
@@ -75,6 +76,10 @@ REQUESTS ?= 1e5
 
 bench-scale-rois: env
 	@$(BIN)/python -m tests.benchmarks.bench_scale_rois --edges $(EDGES) --requests $(REQUESTS)
+
+# All jobs of a night, and of the next one, planned and spent.
+bench-night: env
+	@$(BIN)/python -m tests.benchmarks.bench_night --edges $(EDGES)
 
 lock: env
 	@cd conf/environment && ../../$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes \

@@ -44,7 +44,7 @@ def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
             raise SourceError(f"{config.source.events.path}: has no event up to {ds}; choose a later --ds")
         parts = build.count_parts(record.rows_in, lake.spark.sparkContext.defaultParallelism)
         plan = _plan(record, config, scratch, parts, files)
-        kept = Kept.read(lake.scratch("graph_sums")).fitting(plan, files)
+        kept = Kept.of(lake).fitting(plan, files)
         try:
             _night(record, config, plan, files, kept)
         except StaleSumsError as stale:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from jobs import run_night
 from roilake.config import NightConfig, load_config
-from tests.benchmarks import bench_scale, bench_scale_rois
+from tests.benchmarks import bench_night, bench_scale, bench_scale_rois
 
 
 def test_tiny_graphs_are_measured_and_spark_sql_agrees(spark: SparkSession, tmp_path: Path) -> None:
@@ -27,3 +28,8 @@ def test_both_plans_give_equal_regions_on_a_tiny_graph(spark: SparkSession, tmp_
     rois = 300 + figures["nodes"]["item"]
     for run in figures["plans"].values():
         assert run["rois"] == rois and run["seconds"] > 0 and run["peak_memory_gib"] > 0
+
+
+def test_the_night_at_size_can_run() -> None:
+    """Its jobs are those of tests/test_night.py; three nights would take minutes."""
+    run_night.check(bench_night.night_config())

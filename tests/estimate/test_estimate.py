@@ -80,14 +80,20 @@ def test_a_rate_follows_the_runs_of_the_lake() -> None:
     assert falling.fixed > 0 and falling.each > 0
 
 
-def test_vectors_of_a_first_night_tell_nothing_of_carried_ones(lake: Lake, make_night: MakeNight) -> None:
+def test_a_first_night_tells_nothing_of_jobs_that_build_on_it(lake: Lake, make_night: MakeNight) -> None:
     ran(lake, FIRST, "embed_interests", rows=300, seconds=1000.0, source="graph")
     config, events = make_night(""), Events(lake, make_night("").source.events)
     fitted, carried = (
-        Past.read(lake, events, config, NIGHT, warm=w).rates["embed_interests"] for w in (False, True)
+        Past.read(lake, events, config, NIGHT, later).rates["embed_interests"]
+        for later in ([], ["embed_interests"])
     )
     assert fitted.seconds(450) == pytest.approx(1000, rel=0.01) and "1 earlier night" in fitted.origin
     assert carried == defaults().jobs["carry_interests"]
+    ran(lake, FIRST, "build_graph", rows=100, seconds=1000.0, new_events=100)
+    ran(lake, FIRST - timedelta(1), "build_graph", rows=90, seconds=10.0, new_events=9)
+    for later, seconds in ([], 1000), (["build_graph"], 10):
+        rate = Past.read(lake, events, config, NIGHT, later).rates["build_graph"]
+        assert rate.seconds(450) == pytest.approx(seconds, rel=0.01), later
 
 
 def test_times_of_events_come_from_a_sample_and_the_next_night_from_the_last_weeks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -58,17 +59,18 @@ def test_killed_interrupted_and_out_of_disk(
     whole = {table: rows(lake, table) for table in ("node_ids", "nodes", "edges", "adjacency")}
     assert whole["adjacency"] and not list((lake.folder / "_work" / "graph").glob("*"))
 
+    left = lake.scratch("graph") / "runs" / "user_item" / "00000-000"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"what a build left when it was interrupted")
+    kept = lake.scratch("graph_sums")
+    shutil.rmtree(kept)
+    (kept / "left").mkdir(parents=True)
     with monkeypatch.context() as patched:
         patched.setattr(build, "summing", killed_once)
         build_graph.run(lake, config, DS)
     assert len(list((lake.folder / "_work").glob("killed-*"))) == 4
     assert {table: rows(lake, table) for table in whole} == whole
-
-    left = lake.scratch("graph") / "runs" / "user_item" / "00000-000"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"what a build left when it was interrupted")
-    build_graph.run(lake, config, DS)
-    assert {table: rows(lake, table) for table in whole} == whole
+    assert len(list(kept.iterdir())) == 2 and not (kept / "left").exists()
 
     versions = {table: lake.version(table) for table in ("edges", "adjacency")}
     with (

@@ -25,7 +25,7 @@ from roilake.errors import RoilakeError
 from roilake.graph import EDGE_TYPES, SimilarityRules, build, plan_slices, similarity_moments
 from roilake.graph.lists import merge_part, sum_part
 from roilake.graph.plan import STREAMS, Plan, Runs, TimeCuts
-from roilake.graph.spill import files_of, spill_slices
+from roilake.graph.spill import LEFT_OUT, files_of, spill_slices
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 INSTANTS = tuple(date(2020, 1, day) for day in (2, 3, 5))
@@ -167,6 +167,8 @@ def test_edges_sum_up_exactly_the_events_before_their_instant(
     with planned(**chosen, parts=1) as plan:
         edges, lists = built(plan, events)
         expected = naive(events, plan)
+        late = any(event.time >= datetime(2020, 1, 5, tzinfo=UTC) for event in events)
+        assert (plan.folder / LEFT_OUT).exists() == late
     assert edges.keys() == expected.keys()
     for key, row in edges.items():
         midnight = datetime(key[0].year, key[0].month, key[0].day, tzinfo=UTC)

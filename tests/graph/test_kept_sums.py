@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -16,8 +15,9 @@ import pytest
 from jobs import build_graph, ingest_events
 from roilake.config import NightConfig
 from roilake.graph import build
-from roilake.graph.kept import Kept, Segment
-from roilake.graph.plan import Plan
+from roilake.graph.kept import Kept, Segment, StaleSumsError, check_parts
+from roilake.graph.plan import Plan, Runs
+from roilake.graph.spill import write_parts
 from roilake.job import JobResult
 from roilake.lake import DataFile, Lake
 from tests.graph.test_graph_jobs import random_events, rows
@@ -39,17 +39,6 @@ def segments(lake: Lake) -> list[dict[str, Any]]:
     return json.loads((lake.folder / "_work" / "graph_sums" / "kept.json").read_text())["segments"]
 
 
-def check_same_from_all_events(lake: Lake, config: NightConfig, ds: date) -> None:
-    """What the night has made, and what it makes when nothing is kept."""
-    made, kept = tables(lake, ds), lake.folder / "_work" / "graph_sums"
-    kept.rename(kept.with_name("aside"))
-    again = build_graph.run(lake, config, ds)
-    assert again.details["new_events"] == again.rows_in
-    assert tables(lake, ds) == made
-    shutil.rmtree(kept)
-    kept.with_name("aside").rename(kept)
-
-
 @pytest.fixture
 def config(make_night: Callable[..., NightConfig]) -> NightConfig:
     """Eight days of events, then three of a dozen; items have titles, so that some are similar."""
@@ -66,47 +55,30 @@ def config(make_night: Callable[..., NightConfig]) -> NightConfig:
     return NightConfig.model_validate(tree)
 
 
-def test_nights_add_their_own_events(lake: Lake, config: NightConfig) -> None:
+def test_nights_add_their_own_events(
+    lake: Lake, config: NightConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(build, "HUB_EVENTS", 10)
     first = night(lake, config, FIRST)
     assert first.details["new_events"] == first.rows_in == 96
     source = Path(config.source.events.path)
-    source.write_text(source.read_text() + "u00,i13,q1 word9,2020-01-03 01:02:03\n")  # late, with a new query
-    for number, (base, count) in enumerate([(96, 2), (121, 1), (121, 2)], start=1):
-        ds = FIRST + timedelta(days=number)
-        result = night(lake, config, ds)
-        assert result.details["new_events"] == 12 + (number == 1)
-        assert (segments(lake)[0]["events"], len(segments(lake))) == (
-            base,
-            count,
-        )  # compacted above a quarter
-    check_same_from_all_events(lake, config, ds)
-
-
-def test_a_hub_that_grows_and_ids_that_change_have_all_summed_up_again(
-    lake: Lake,
-    make_night: Callable[..., NightConfig],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    config = make_night(random_events(10), graph={"similarity": None, "edges": False})
-    monkeypatch.setattr(build, "HUB_EVENTS", 20)
-    monkeypatch.setattr(build, "PART_EVENTS", 24)
-    monkeypatch.setattr("roilake.graph.kept._PART_BYTES", 100)
-    night(lake, config, FIRST)
-    source = Path(config.source.events.path)
-    source.write_text(
-        source.read_text() + "\n".join(f"u00,n{n},,2020-01-09 01:02:03" for n in range(84)) + "\n"
-    )
-    result = night(lake, config, FIRST + timedelta(days=1))
-    assert result.details["new_events"] == result.rows_in == 192
+    more = "".join(f"u11,i0{n % 5},,2020-01-09 01:{n:02}:03\n" for n in range(21))
+    source.write_text(source.read_text() + more)
+    second = night(lake, config, FIRST + timedelta(days=1))
+    assert second.details["new_events"] == 33
+    assert [some["events"] for some in segments(lake)] == [129]  # compacted above a quarter
     base = lake.folder / "_work" / "graph_sums" / segments(lake)[0]["name"]
-    assert np.load(base / "spread-user.npy").max() == 6  # of 114 events
-    assert "of user_item has grown too large: all events are summed up again" in capsys.readouterr().err
+    assert np.load(base / "spread-user.npy").max() > 1
 
+    last = FIRST + timedelta(days=2)
+    source.write_text(source.read_text() + "u00,i13,q1 word9,2020-01-03 01:02:03\n")  # late, with a new query
+    third = night(lake, config, last)
+    assert third.details["new_events"] == 13 and [some["events"] for some in segments(lake)] == [129, 13]
+    made = tables(lake, last)
     index = lake.folder / "_work" / "graph_sums" / "kept.json"
     index.write_text(index.read_text().replace(segments(lake)[0]["keys"], "0" * 32))
-    result = night(lake, config, FIRST + timedelta(days=2))
-    assert result.details["new_events"] == result.rows_in == 204
+    again = build_graph.run(lake, config, last)
+    assert again.details["new_events"] == again.rows_in == 142 and tables(lake, last) == made
     assert "ids have changed since 2020-01-09: all events are summed up again" in capsys.readouterr().err
 
 
@@ -115,7 +87,7 @@ def test_sums_that_do_not_fit_are_left_aside(tmp_path: Path) -> None:
     plan = Plan(tmp_path, date(2020, 1, 8), instants, 3.0, 10, {}, parts=4, timed=True, first=0)
     cuts = plan.own.cuts
     base, night = (
-        Segment(name, ds, (f"ds={ds}/{name}",), 10, {}, "", tuple(cuts.at_C.tolist()), cuts.period, 0)
+        Segment(name, ds, (f"ds={ds}/{name}",), 10, {}, "", tuple(cuts.at_C.tolist()), cuts.period, 0, 0)
         for name, ds in (("base", "2020-01-07"), ("night", "2020-01-08"))
     )
     files = [DataFile(f"events/{name}", {}, 10, 0) for s in (base, night) for name in s.files]
@@ -126,6 +98,8 @@ def test_sums_that_do_not_fit_are_left_aside(tmp_path: Path) -> None:
     assert kept.fitting(plan, [files[0], new]).beside([files[0], new]) == [new]
     assert kept.fitting(plan, [new, files[1]]).segments == ()  # no night without its base
     assert kept.fitting(replace(plan, timed=False), files).segments == ()
+    damaged = replace(kept, segments=(replace(base, bytes=1), night))
+    assert damaged.fitting(plan, files).segments == ()
     assert kept.fitting(replace(plan, half_life_days=3.1), files).segments == ()
     assert kept.fitting(replace(plan, instants=(date(2020, 1, 1), instants[1])), files).segments == ()
     assert kept.fitting(replace(plan, parts=9), files).segments == ()
@@ -133,3 +107,31 @@ def test_sums_that_do_not_fit_are_left_aside(tmp_path: Path) -> None:
     earlier = kept.fitting(replace(plan, ds=date(2020, 1, 7)), files[:1])
     assert earlier.segments == (base,) and not earlier.last
     assert not earlier.extended(plan, 1000).compacting and kept.extended(plan, 1000).compacting
+
+
+def test_a_part_that_a_new_hub_fills_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roilake.graph.kept._PART_BYTES", 1000)
+    plan = Plan(tmp_path, date(2020, 1, 8), (date(2020, 1, 9),), 3.0, 10, {}, parts=4, timed=False, first=0)
+    plan = replace(plan, kept=(Runs(tmp_path / "kept", {}, plan.own.cuts),))
+
+    def spill(folder: Path, sizes: list[int]) -> None:
+        offsets = np.cumsum([0, *sizes])
+        write_parts(folder / "user_item" / "run", np.zeros(offsets[-1], np.uint8), offsets)
+
+    spill(tmp_path / "kept", [900] * 4)
+    spill(plan.own.folder, [100] * 4)
+    check_parts(plan)
+    spill(plan.own.folder, [0, 0, 4000, 0])
+    with pytest.raises(StaleSumsError, match="part 2 of user_item has grown too large"):
+        check_parts(plan)
+    check_parts(replace(plan, kept=()))  # nothing that could be made anew
+
+
+def test_an_index_that_cannot_be_read_keeps_nothing(tmp_path: Path) -> None:
+    lake = Lake(None, tmp_path)
+    assert Kept.of(lake).segments == ()
+    folder = tmp_path / "_work" / "graph_sums"
+    folder.mkdir(parents=True)
+    for text in ("{", '{"format": 0, "segments": [{}]}'):
+        (folder / "kept.json").write_text(text)
+        assert Kept.of(lake).segments == ()

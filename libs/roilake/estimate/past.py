@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -13,8 +14,10 @@ from roilake.estimate.volumes import Events, History, events_in, graph_work, ser
 from roilake.graph import plan_windows
 from roilake.lake import Lake
 
-CARRY = "carry_interests"
-JOBS = tuple(name for name in defaults().jobs if name != CARRY)
+LATER = {"build_graph": "extend_graph", "embed_interests": "carry_interests"}
+"""Rates of jobs that do other work on a night that builds on earlier ones: only new events are summed up, and interest
+vectors are carried over."""
+JOBS = tuple(name for name in defaults().jobs if name not in LATER.values())
 _NIGHTS = 14  # earlier nights that rates are measured on
 _LOOKED_AT = ("ds", "job", "status", "rows_in", "rows_out", "seconds", "bytes", "details")
 
@@ -29,7 +32,8 @@ class Past:
     store_bytes_per_event: float  # of the ROI stores that a machine has open at a time
 
     @classmethod
-    def read(cls, lake: Lake, events: Events, config: NightConfig, ds: date, *, warm: bool) -> Past:
+    def read(cls, lake: Lake, events: Events, config: NightConfig, ds: date, later: Collection[str]) -> Past:
+        """``later``: jobs that build on earlier nights, of the night to come."""
         known = defaults()
         nights, graphs = _runs(lake, ds), _instants(lake)
         measured: dict[str, list[Measured]] = {}
@@ -41,9 +45,9 @@ class Past:
             ).items():
                 run = runs[job]
                 spent = Measured(work, run["seconds"], run["bytes"], run["details"].get("peak_memory", 0))
-                measured.setdefault(_rate_name(job, carried=_carried(runs)), []).append(spent)
+                measured.setdefault(_rate_name(job, _later(runs)), []).append(spent)
             shares |= _shares(runs, history, config, night)
-        named = {job: _rate_name(job, carried=warm) for job in JOBS}
+        named = {job: _rate_name(job, later) for job in JOBS}
         rates = {job: _rate(name, config).fitted(measured.get(name, [])) for job, name in named.items()}
         fallback = (known.requests, known.requests, known.store_bytes)
         return cls(
@@ -51,19 +55,22 @@ class Past:
         )
 
 
-def _rate_name(job: str, *, carried: bool) -> str:
-    """Interest vectors are fitted on a first night and carried over after it, which is another work."""
-    return CARRY if job == "embed_interests" and carried else job
+def _rate_name(job: str, later: Collection[str]) -> str:
+    return LATER[job] if job in later else job
 
 
-def _carried(runs: dict[str, dict[str, Any]]) -> bool:
-    return runs.get("embed_interests", {}).get("details", {}).get("source", "graph") != "graph"
+def _later(runs: dict[str, dict[str, Any]]) -> list[str]:
+    """Jobs of an earlier night that have built on nights before it."""
+    graph, vectors = (runs.get(job, {"details": {}, "rows_in": 0}) for job in LATER)
+    extended = graph["details"].get("new_events", graph["rows_in"]) < graph["rows_in"]
+    carried = vectors["details"].get("source", "graph") != "graph"
+    return [job for job, so in zip(LATER, (extended, carried), strict=True) if so]
 
 
 def _rate(name: str, config: NightConfig) -> Rate:
     known, graph = defaults(), config.graph
     rate = known.jobs[name]
-    if name != "build_graph":
+    if name not in ("build_graph", "extend_graph"):
         return rate
     return replace(
         rate,

@@ -16,6 +16,7 @@ from roilake.estimate.rates import defaults
 from roilake.estimate.volumes import Events, History, events_in, graph_work, serve_events
 from roilake.events import NODE_TYPES
 from roilake.graph import Window, last_model, plan_windows
+from roilake.graph.kept import Kept
 from roilake.lake import Lake, count_by
 from roilake.roi.planner import Choice, decide
 
@@ -80,7 +81,7 @@ def plan_night(lake: Lake, config: NightConfig, ds: date) -> Estimate:
     instants = sorted({window.as_of for window in windows})
     events = Events(lake, config.source.events)
     history = events.until(ds, instants[0])
-    past = Past.read(lake, events, config, ds, warm=last is not None)
+    past = Past.read(lake, events, config, ds, _later(lake, ds, carried=last is not None))
     counts = _counts(lake, config, ds, windows, history, past, warm=last is not None)
     stores, free = int(past.store_bytes_per_event * history.events), psutil.virtual_memory().available
     held = _held(config, stores, _nodes(lake, history, *NODE_TYPES))
@@ -89,7 +90,7 @@ def plan_night(lake: Lake, config: NightConfig, ds: date) -> Estimate:
         work = counts.work[job]
         written = rate.bytes * work
         high = disk + written + rate.scratch * work
-        disk += written
+        disk += written + rate.left * work
         jobs.append(
             PlannedJob(
                 job=job,
@@ -113,6 +114,16 @@ def plan_night(lake: Lake, config: NightConfig, ds: date) -> Estimate:
         free_disk=shutil.disk_usage(next(p for p in (lake.folder, *lake.folder.parents) if p.exists())).free,
         free_memory=free,
     )
+
+
+def _later(lake: Lake, ds: date, *, carried: bool) -> list[str]:
+    """Jobs that build on earlier nights."""
+    sums = Kept.of(lake).segments
+    return [
+        job
+        for job, so in (("build_graph", sums and sums[0].ds <= str(ds)), ("embed_interests", carried))
+        if so
+    ]
 
 
 def _held(config: NightConfig, stores: int, nodes: float) -> dict[str, float]:

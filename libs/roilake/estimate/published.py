@@ -43,6 +43,10 @@ class Reckoned:
         return self.size.edges * self.rates["graph_cpu_seconds"] / 3600
 
     @property
+    def next_graph(self) -> float:
+        return self.size.edges * self.rates["next_graph_cpu_seconds"] / 3600
+
+    @property
     def store(self) -> float:
         return self.size.nodes * self.rates["store_bytes"]
 
@@ -70,7 +74,7 @@ class Reckoned:
         rates, nodes = self.rates, self.size.nodes
         rois = nodes * (1 + rates["item_share"]) * rates["roi_bytes"]
         kept = nodes * (rates["adjacency_bytes"] + rates["vector_bytes"]) + rois
-        return self.size.edges * rates["event_bytes"] + kept
+        return self.size.edges * (rates["event_bytes"] + rates["graph_kept_bytes"]) + kept
 
     @property
     def shuffled(self) -> float:
@@ -89,6 +93,7 @@ class Reckoned:
 
 LINES: dict[str, Callable[[Reckoned], str]] = {
     "graph build, core-hours": lambda r: _number(r.graph),
+    "the same of a next night, core-hours": lambda r: _number(r.next_graph),
     "ROIs, core-hours (plan)": lambda r: f"{_number(r.rois)} ({r.plan})",
     "an epoch of ZOOMER, core-hours": lambda r: _number(r.training),
     "exact lists of all requests, core-hours": lambda r: _number(r.topk),

@@ -25,8 +25,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Rate:
-    """Of one job, with w its work: seconds = fixed + each * w; bytes written = bytes * w; bytes on disk while it runs,
-    beside those = scratch * w; memory in bytes, all processes = memory_fixed + memory_each * w."""
+    """Of one job, with w its work: seconds = fixed + each * w; bytes written = bytes * w; bytes on disk beside those
+    while it runs = scratch * w, and after it = left * w; memory in bytes, all processes = memory_fixed +
+    memory_each * w."""
 
     fixed: float
     each: float
@@ -35,6 +36,7 @@ class Rate:
     memory_fixed: float
     memory_each: float
     origin: str
+    left: float = 0.0
 
     def seconds(self, work: float) -> float:
         return self.fixed + self.each * work
@@ -91,7 +93,8 @@ def defaults() -> Defaults:
 
 def _rate(given: dict[str, Any], origin: str) -> Rate:
     (fixed, each), (resident, more) = given["seconds"], given["memory"]
-    return Rate(fixed, each, given["bytes"], given.get("scratch", 0.0), resident, more, origin)
+    scratch, left = (given.get(name, 0.0) for name in ("scratch", "left"))
+    return Rate(fixed, each, given["bytes"], scratch, resident, more, origin, left)
 
 
 def _corrected(fixed: float, each: float, work: np.ndarray, spent: np.ndarray) -> tuple[float, float]:

@@ -24,7 +24,7 @@ import numpy as np
 from roilake.errors import RoilakeError
 from roilake.graph.plan import STREAMS, Plan, Runs, TimeCuts
 from roilake.graph.spill import LEFT_OUT, files_of
-from roilake.lake import DataFile
+from roilake.lake import DataFile, Lake
 
 SEEN = "seen"
 _FORMAT = 1
@@ -41,7 +41,8 @@ class StaleSumsError(RoilakeError):
 @dataclass(frozen=True)
 class Segment:
     """``files`` of events, by their paths in the table. ``nodes``, ``keys``: the number of ids of each type that its
-    build knew, and the digest of their keys. ``cuts``, ``period``, ``first``: see ``TimeCuts``."""
+    build knew, and the digest of their keys. ``cuts``, ``period``, ``first``: see ``TimeCuts``.
+    ``bytes``: of all its files."""
 
     name: str
     ds: str
@@ -52,6 +53,7 @@ class Segment:
     cuts: tuple[int, ...]
     period: int
     first: int
+    bytes: int
 
     @property
     def time_cuts(self) -> TimeCuts:
@@ -70,10 +72,14 @@ class Kept:
     last: bool = True
 
     @classmethod
-    def read(cls, folder: Path) -> Kept:
-        """No segments where there is no index, or one of another format."""
-        index = folder / _INDEX
-        found: dict[str, Any] = json.loads(index.read_text()) if index.exists() else {}
+    def of(cls, lake: Lake) -> Kept:
+        """What is kept in a lake. No segments where there is no index, or none that can be read, or one of another
+        format."""
+        folder = lake.folder / "_work" / "graph_sums"
+        try:
+            found: dict[str, Any] = json.loads((folder / _INDEX).read_text())
+        except (OSError, ValueError):
+            return cls(folder)
         if found.get("format") != _FORMAT:
             return cls(folder)
         segments = tuple(
@@ -83,11 +89,17 @@ class Kept:
         return cls(folder, found["parts"], found["timed"], segments)
 
     def fitting(self, plan: Plan, files: Sequence[DataFile]) -> Kept:
-        """The segments that a build of these files can use: of unchanged files, and with no sum that its points of time
-        would part. None without the base, nor where the build wants more than twice its parts."""
+        """The segments that a build of these files can use: whole, of unchanged files, and with no sum that its points
+        of time would part. None without the base, nor where the build wants more than twice its parts."""
         there = {_name(file) for file in files}
         found = replace(self, last=max((s.ds for s in self.segments), default="") <= str(plan.ds))
-        fit = [s for s in self.segments if there.issuperset(s.files) and plan.own.cuts.holds(s.time_cuts)]
+        fit = [
+            s
+            for s in self.segments
+            if there.issuperset(s.files)
+            and plan.own.cuts.holds(s.time_cuts)
+            and s.bytes == _bytes(self.folder / s.name)
+        ]
         if (
             fit[:1] != list(self.segments[:1])
             or plan.timed != self.timed
@@ -135,6 +147,10 @@ class Kept:
     def keep(self, plan: Plan, files: Sequence[DataFile]) -> None:
         """Leave the sums of a finished build as a segment, ``files`` being those that it sums up, and drop what they
         replace."""
+        source = plan.compacted if plan.compacting else plan.own.folder
+        source.mkdir(exist_ok=True)
+        for extra in (plan.folder / SEEN, *(plan.folder.glob("spread-*.npy") if plan.compacting else ())):
+            os.replace(extra, source / extra.name)
         segment = Segment(
             name=uuid.uuid4().hex,
             ds=str(plan.ds),
@@ -145,11 +161,9 @@ class Kept:
             cuts=tuple(plan.own.cuts.at_C.tolist()),
             period=plan.own.cuts.period,
             first=plan.first,
+            bytes=_bytes(source),
         )
-        source = plan.compacted if plan.compacting else plan.own.folder
-        source.mkdir(exist_ok=True)
-        for extra in (plan.folder / SEEN, *(plan.folder.glob("spread-*.npy") if plan.compacting else ())):
-            os.replace(extra, source / extra.name)
+        self.folder.mkdir(parents=True, exist_ok=True)
         os.replace(source, self.folder / segment.name)
         before = () if plan.compacting else self.segments
         replace(self, parts=plan.parts, timed=plan.timed, segments=(*before, segment))._write()
@@ -187,6 +201,10 @@ def digest_keys(keys: Path, nodes: Mapping[str, int]) -> str:
         for array in (at, text):
             digest.update(array.data)
     return digest.hexdigest()
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _name(file: DataFile) -> str:

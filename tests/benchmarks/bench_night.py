@@ -1,0 +1,94 @@
+"""Every job of a night at size: what the estimate said that it would cost, and what it costs. The last stdout line is
+one JSON object.
+
+``python -m tests.benchmarks.bench_night --edges 1e6``: a night of MovieLens-100K expanded to so many events, with
+ZOOMER and no_graph, planned from the shipped defaults; and the next night, of a thousandth as many more, planned from
+what the first one took. The session has run a night of the real events before.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pyspark.sql import SparkSession
+
+from jobs import expand_events
+from jobs.run_night import JOBS
+from roilake.config import NightConfig
+from roilake.lake import Lake
+from tests.benchmarks.bench_scale import NIGHT, ROOT, arguments, say, session
+from tests.benchmarks.measuring import Cost, measured
+
+DS = date(1998, 4, 10)
+REAL = 100_000
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    args = parser.parse_args()
+    edges = expand_events.parse_edges(args.edges)
+    with session(args.cores, args.memory) as (spark, local):
+        figures = measure(spark, edges, Path(args.folder) / "night", local)
+    print(json.dumps({**figures, "cores": args.cores}), flush=True)
+
+
+def measure(
+    spark: SparkSession, edges: int, folder: Path, local: Path, warm_up: int = REAL
+) -> dict[str, Any]:
+    """Jobs by night, first and next. ``local`` is where Spark spills."""
+    config = night_config()
+    _night(spark, config, DS, warm_up, folder / "warm-up", local)
+    nights = {"first": (DS, edges), "next": (DS + timedelta(days=1), max(edges // NIGHT, 1000))}
+    found = {
+        name: _night(spark, config, ds, events, folder / "lake", local)
+        for name, (ds, events) in nights.items()
+    }
+    shutil.rmtree(folder)
+    return found
+
+
+def night_config() -> NightConfig:
+    """MovieLens with two models, four windows and no table ``edges``; expanded items have no titles to be alike in."""
+    tree = yaml.safe_load((ROOT / "conf" / "nights" / "movielens.yaml").read_text())
+    models = {name: tree["models"][name] for name in ("zoomer", "no_graph")}
+    tree |= {"models": models, "graph": {"edges": False, "similarity": None}, "gates": {}}
+    tree["windows"]["train"] = 2
+    tree["evaluation"]["slices"] = {"activity": {"by": "activity"}}
+    return NightConfig.model_validate(tree)
+
+
+def _night(
+    spark: SparkSession, config: NightConfig, ds: date, events: int, folder: Path, local: Path
+) -> dict[str, Any]:
+    lake = Lake.open(spark, folder, create=True)
+    expand_events.run(lake, config, ds, events, force=True)
+    jobs = {}
+    for job in JOBS[NightConfig][1:]:  # all but ingest_events
+        began = time.time()
+        with measured(lake.folder, local) as cost:
+            result = job(lake, config, ds)
+        jobs[result.job] = _figures(result.seconds, result.details, cost) | {"rows": result.rows_in}
+        say(f"{began:.1f} {time.time():.1f} {result.job}: {json.dumps(jobs[result.job])}")
+    return jobs
+
+
+def _figures(seconds: float, details: dict[str, Any], cost: Cost) -> dict[str, Any]:
+    return {
+        "seconds": round(seconds, 1),
+        "planned_seconds": details.get("planned_seconds"),
+        "planned_over_spent": round(details.get("planned_seconds", 0.0) / seconds, 2),
+        "cpu_seconds": round(cost.cpu_seconds, 1),
+        "peak_memory_gib": round(cost.memory / 2**30, 2),
+        "planned_memory_gib": round(details.get("planned_memory", 0) / 2**30, 2),
+        "disk_gb": round(cost.disk / 1e9, 3),
+    }
+
+
+if __name__ == "__main__":
+    main()
