@@ -28,7 +28,6 @@ from roilake.graph.plan import micros
 from roilake.graph.scan import Slice, read_events
 from roilake.job import JobResult, Recorder, main, recorded
 from roilake.lake import TABLES, Lake, Make
-from roilake.models import makes_interests
 
 JOB = "embed_interests"
 ONE_WAY = ("user_query", "user_item", "query_item")
@@ -55,6 +54,8 @@ class Night:
 def run(lake: Lake, config: NightConfig, ds: date) -> JobResult:
     """Vectors are fitted to the graph on a first night, and carried over from the last published model
     after it, if any of its models makes vectors. Nodes without an event before a window's start have no row for it."""
+    from roilake.models import makes_interests  # here, so that the tasks need not load torch
+
     with recorded(lake, config, ds, JOB) as record, _folder(record) as folder:
         instants = tuple(sorted({window.as_of for window in night_windows(lake, config, ds)}))
         starts = tuple(_number_nodes(record, ds, folder))

@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -77,16 +76,15 @@ class Kept:
         format."""
         folder = lake.folder / "_work" / "graph_sums"
         try:
-            found: dict[str, Any] = json.loads((folder / _INDEX).read_text())
-        except (OSError, ValueError):
+            found = json.loads((folder / _INDEX).read_text())
+            segments = tuple(
+                Segment(**{**some, "files": tuple(some["files"]), "cuts": tuple(some["cuts"])})
+                for some in found["segments"]
+            )
+            known = found["format"] == _FORMAT
+            return cls(folder, found["parts"], found["timed"], segments) if known else cls(folder)
+        except (OSError, ValueError, KeyError, TypeError):
             return cls(folder)
-        if found.get("format") != _FORMAT:
-            return cls(folder)
-        segments = tuple(
-            Segment(**{**some, "files": tuple(some["files"]), "cuts": tuple(some["cuts"])})
-            for some in found["segments"]
-        )
-        return cls(folder, found["parts"], found["timed"], segments)
 
     def fitting(self, plan: Plan, files: Sequence[DataFile]) -> Kept:
         """The segments that a build of these files can use: whole, of unchanged files, and with no sum that its points
