@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from roilake.errors import RoilakeError
-from roilake.graph import EDGE_TYPES, SimilarityRules, build, plan_slices, similarity_moments
+from roilake.graph import EDGE_TYPES, SimilarityRules, build, kernel, plan_slices, similarity_moments
 from roilake.graph.lists import merge_part, sum_part
 from roilake.graph.plan import STREAMS, Plan, Runs, TimeCuts
 from roilake.graph.spill import LEFT_OUT, files_of, spill_slices
@@ -258,6 +258,23 @@ def test_a_hub_is_spread_evenly_and_its_list_is_that_of_one_part() -> None:
     assert found[0] == found[1]
     assert len(found[0][INSTANTS[0], "user_item", 0]["neighbours"]) == 50
     assert largest.max() < 2 * total / parts  # the other users lie whole in some part
+
+
+@pytest.mark.parametrize("most", [1, 50, 128, 129, 300])
+def test_lists_hold_the_strongest_however_many_are_asked_for(most: int) -> None:
+    draw = np.random.default_rng(most)
+    source, target = (np.sort(draw.integers(0, 7, 4000)).astype(np.int32), np.arange(4000, dtype=np.int32))
+    weight = draw.integers(0, 900, 4000).astype(np.float32)  # with ties
+    bytes_, offsets = kernel.spill_lists(source, target, weight, 7, most, 1)
+    assert offsets.tolist() == [0, len(bytes_)]
+    lists = kernel.merge_lists([bytes_.copy()], most)
+    assert lists.source.tolist() == list(range(7))
+    for node in range(7):
+        mine = np.flatnonzero(source == node)
+        expected = mine[np.lexsort((mine, -weight[mine]))][:most]
+        found = slice(lists.starts[node], lists.starts[node + 1])
+        assert lists.ids[found].tolist() == expected.tolist()
+        assert (lists.weights[found] == weight[expected]).all()
 
 
 def test_many_old_events_sum_up_without_overflow_or_loss() -> None:
