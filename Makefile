@@ -1,6 +1,6 @@
 # Every target builds the environment first, which takes a fraction of a second when it is there.
 DS   ?= 1998-04-10
-CONF ?= conf/nights/movielens.yaml
+CONF ?= conf/nights/retrieval/movielens.yaml
 LAKE ?= ./lake
 
 BIN := .venv/bin

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyspark.sql import SparkSession
 
-from roilake.config import NightConfig
 from roilake.lake import Lake, Run, spark_session
 from roilake.lake.session import SMALL_NIGHT
+from roilake.pipelines.retrieval.config import RetrievalConfig
 
 if TYPE_CHECKING:
-    from tests.two_nights import Nights
+    from tests.retrieval.two_nights import Nights
 
 DS = date(2020, 1, 10)
 
@@ -40,7 +40,7 @@ def spark() -> Iterator[SparkSession]:
 @pytest.fixture(scope="session")
 def nights(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Nights:
     """Two published nights on MovieLens-100K. They cost minutes: read them, write nothing to their lake."""
-    from tests.two_nights import run_nights  # the jobs and all they need: most tests do without
+    from tests.retrieval.two_nights import run_nights  # the jobs and all they need: most tests do without
 
     return run_nights(spark, tmp_path_factory.mktemp("nights"))
 
@@ -62,11 +62,11 @@ def make_run() -> Callable[..., Run]:
 
 
 @pytest.fixture
-def make_night(tmp_path: Path) -> Callable[..., NightConfig]:
+def make_night(tmp_path: Path) -> Callable[..., RetrievalConfig]:
     """``make_night(csv_text, source={...}, **sections)`` writes the text as ``events.csv`` (columns user, item,
     query, time by default) and gives a config that reads it. Windows: three days of training, one-day windows."""
 
-    def make(text: str, *, source: dict[str, Any] | None = None, **sections: Any) -> NightConfig:
+    def make(text: str, *, source: dict[str, Any] | None = None, **sections: Any) -> RetrievalConfig:
         (tmp_path / "events.csv").write_text(text)
         columns = {"user": "user", "item": "item", "query": "query", "time": "time"}
         events = {"path": str(tmp_path / "events.csv"), "format": "csv", "columns": columns}
@@ -76,6 +76,6 @@ def make_night(tmp_path: Path) -> Callable[..., NightConfig]:
             "windows": {"length": "1d", "train": 3, "validation": 1, "test": 1},
             "models": {"zoomer": {"kind": "zoomer"}},
         }
-        return NightConfig.model_validate(tree | sections)
+        return RetrievalConfig.model_validate(tree | sections)
 
     return make

@@ -21,11 +21,11 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from jobs import build_rois, train_models
-from roilake.config import NightConfig
+from jobs.retrieval import build_rois, train_models
 from roilake.lake import TABLES, Lake
-from tests.roi import small_lake
-from tests.training import test_train_models as small_training
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from tests.retrieval.roi import small_lake
+from tests.retrieval.training import test_train_models as small_training
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 ROOT = Path(__file__).parents[1]
@@ -40,8 +40,9 @@ import json, os
 from roilake.lake import spark_session
 
 def look(_):
-    import roilake, roilake.roi.kernel
-    yield os.getcwd(), os.path.abspath(roilake.__file__), os.path.abspath(roilake.roi.kernel.__file__)
+    import roilake
+    from roilake.pipelines.retrieval.roi import kernel
+    yield os.getcwd(), os.path.abspath(roilake.__file__), os.path.abspath(kernel.__file__)
 
 context = spark_session("probe").sparkContext
 print(json.dumps(context.parallelize(range(8), 8).mapPartitions(look).collect()))
@@ -115,7 +116,7 @@ def submit(master: str) -> Callable[..., Any]:
     return run
 
 
-def job_arguments(lake: Lake, config: NightConfig, ds: object) -> list[str]:
+def job_arguments(lake: Lake, config: RetrievalConfig, ds: object) -> list[str]:
     conf = Path(lake.path).parent / "night.yaml"
     conf.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     return ["--ds", str(ds), "--conf", str(conf), "--lake", lake.path]
@@ -143,7 +144,7 @@ def test_build_rois_gives_the_rows_of_a_local_run(submit: Callable[..., Any], la
 def test_train_models_runs_on_two_executors(submit: Callable[..., Any], lake: Lake) -> None:
     tree = small_training.CONFIG.model_dump(mode="json")
     tree["training"]["workers"] = 2
-    config, ds = NightConfig.model_validate(tree), small_training.DS
+    config, ds = RetrievalConfig.model_validate(tree), small_training.DS
     small_training.write_tables(lake, ds, None, users=10, items=15)
     locally = partial(train_models.run, lake, config, ds)
     on_cluster = partial(submit, "jobs/train_models.py", *job_arguments(lake, config, ds))

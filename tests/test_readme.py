@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import jobs.run_night
+import roilake.runtime.night
 from roilake import read
 from roilake.errors import LakeError
 from roilake.lake import TABLES
@@ -28,7 +28,7 @@ def test_every_file_exists() -> None:
 
 
 def test_jobs_are_named_in_their_order() -> None:
-    for jobs_of_night in jobs.run_night.JOBS.values():
+    for jobs_of_night in roilake.runtime.night.JOBS.values():
         order = [job.__module__.removeprefix("jobs.") for job in jobs_of_night]
         assert " ".join(order) in README
 

@@ -104,7 +104,7 @@ STEPS = (
     Step("roilake", (ROOT / "pyproject.toml",), install_project, "check pyproject.toml"),
     Step(
         "kernels",
-        tuple(sorted((*LIBS.glob("native.py"), *LIBS.glob("*/*.[ch]")))),
+        tuple(sorted((*LIBS.glob("native.py"), *LIBS.rglob("kernel.c")))),
         compile_kernels,
         "look for the first `error:` in the log; the kernel needs gcc 9 or later",
     ),

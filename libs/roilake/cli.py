@@ -63,12 +63,13 @@ def estimate(
     """Tell what a night of graph models would take, by job: rows, bytes, memory, time and disk, from the lake's tables
     and the rates that its earlier nights measured. Reads only, without Spark."""
     with _mendable():
-        from roilake.config import NightConfig, load_config
-        from roilake.estimate import plan_night
+        from roilake.config.loading import load_config
         from roilake.lake import Lake, check_folder
+        from roilake.pipelines.retrieval.config import RetrievalConfig
+        from roilake.pipelines.retrieval.estimate import plan_night
         from roilake.report.planned import print_estimate
 
-        night, config = _parse_ds(ds), load_config(conf, NightConfig)
+        night, config = _parse_ds(ds), load_config(conf, RetrievalConfig)
         found = plan_night(Lake(None, check_folder(lake, create=True)), config, night)
     if as_json:
         print(json.dumps(found.to_object()))
@@ -145,15 +146,16 @@ def _mendable() -> Iterator[None]:
 
 def _run_night(ds_text: str, conf: Path, folder: Path, profile: Path | None, started: float) -> bool:
     """Whether the night was published."""
-    from jobs import run_night
-    from roilake.config import Night, load_config
+    from roilake.config.base import NightConfig
+    from roilake.config.loading import load_config
     from roilake.errors import AuditError, ConfigError
-    from roilake.job import make_run, parse_ds
-    from roilake.kinds import check_lake
     from roilake.lake import Lake, check_folder, spark_session
     from roilake.report import night_summary, print_summary, to_json
+    from roilake.runtime import night as run_night
+    from roilake.runtime.kinds import check_lake
+    from roilake.runtime.step import make_run, parse_ds
 
-    ds, config = parse_ds(ds_text), load_config(conf, Night)
+    ds, config = parse_ds(ds_text), load_config(conf, NightConfig)
     checked = check_folder(folder, create=True)
     try:
         run_night.check(config)
@@ -182,7 +184,7 @@ def _open(folder: Path) -> Lake:
 
 
 def _parse_ds(text: str) -> date:
-    from roilake.job import parse_ds
+    from roilake.runtime.step import parse_ds
 
     return parse_ds(text)
 

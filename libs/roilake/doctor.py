@@ -91,7 +91,7 @@ def horovod() -> str:
 
 def roi_kernel() -> str:
     """The instruction set that the ROI kernel uses on this machine."""
-    return str(importlib.import_module("roilake.roi.kernel").instruction_set())
+    return str(importlib.import_module("roilake.pipelines.retrieval.roi.kernel").instruction_set())
 
 
 def movielens() -> str:

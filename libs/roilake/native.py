@@ -65,7 +65,7 @@ def load(source: Path) -> ctypes.CDLL:
 
 def main() -> None:
     """Compile the kernels of all rooms."""
-    for source in sorted(ROOMS.glob("*/kernel.c")):
+    for source in sorted(ROOMS.rglob("kernel.c")):
         try:
             print(f"built {build(source).name}", file=sys.stderr)
         except RoilakeError as problem:

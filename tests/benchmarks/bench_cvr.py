@@ -3,7 +3,7 @@
 All methods have the same network, steps of 256 clicks and 1,024 other impressions, and a grid of six settings (learning
 rate, weight decay), searched on logs of their own (two seeds, none of them judged) by the AUC of validation clicks: on
 Coat for Coat, on ``truth_b1`` for all regimes. Single models keep the step of the best validation. A method with a
-teacher costs its teachers beside its own steps. What the suite's default ``ukd`` is (committee, alpha, steps) was
+teacher costs its teachers beside its own steps. What the suite's default ``ukd`` is (ensemble, alpha, steps) was
 chosen on seeds 100 and 101, which are not judged either, with their truth in view; the paper's form is ``ukd_paper``.
 
 The last line is one JSON object: dataset -> model -> metric -> {mean, low, high} over seeds (95 %, Student's t),
@@ -30,17 +30,17 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from roilake.config.conversions import SUITE
-from roilake.feed import ImpressionRows
-from roilake.models.conversion import ConversionModel
-from roilake.models.conversion.committee import voice, weights
-from roilake.training.conversions import ConversionRecipe
+from roilake.pipelines.conversion.config import SUITE
+from roilake.pipelines.conversion.feed.rows import ImpressionRows
+from roilake.pipelines.conversion.models import ConversionModel
+from roilake.pipelines.conversion.models.ensemble import voice, weights
+from roilake.pipelines.conversion.training.loop import ConversionRecipe
 from tests.benchmarks.cvr_data import REGIMES, Dataset, calibration, expected_auc, load
 from tests.benchmarks.cvr_fit import trained
 from tests.benchmarks.cvr_flips import flipped
 
 Floats = NDArray[np.float64]
-SINGLE = tuple(SUITE["committees"]["committee"])
+SINGLE = tuple(SUITE["ensembles"]["ensemble"])
 METHODS = (*SINGLE, "ukd")
 SEEDS = {"coat": 10, **dict.fromkeys(REGIMES, 5)}
 TUNING_SEEDS = (1000, 1001)
@@ -51,7 +51,7 @@ PREDICTED_AT_ONCE = 1 << 16
 
 @dataclass(frozen=True)
 class Method:
-    """``teacher`` names another method, or ``committee`` (all of ``SINGLE``); ``like`` the one whose setting it has."""
+    """``teacher`` names another method, or ``ensemble`` (all of ``SINGLE``); ``like`` the one whose setting it has."""
 
     kind: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -109,7 +109,7 @@ def predict(model: ConversionModel, rows_RF: NDArray[np.int32]) -> Floats:
     return np.concatenate(parts).astype(np.float64)
 
 
-def committee(data: Dataset, said: Mapping[str, Said]) -> Said:
+def ensemble(data: Dataset, said: Mapping[str, Said]) -> Said:
     """All single models as one."""
     members = [said[kind] for kind in SINGLE]
     clicked = data.validation.click_R > 0
@@ -131,8 +131,8 @@ def run(
         method = ALL[each]
         if each not in wanted:
             continue
-        if method.teacher == "committee" and "committee" not in said:
-            said["committee"] = committee(data, said)
+        if method.teacher == "ensemble" and "ensemble" not in said:
+            said["ensemble"] = ensemble(data, said)
         pseudo_R = said[method.teacher].train_R if method.teacher else None
         setting = settings[method.like or each]
         if pseudo_R is None:
@@ -175,7 +175,7 @@ def tune(
 
 
 def _teachers(method: Method) -> tuple[str, ...]:
-    return SINGLE if method.teacher == "committee" else (method.teacher,) if method.teacher else ()
+    return SINGLE if method.teacher == "ensemble" else (method.teacher,) if method.teacher else ()
 
 
 def search(pool: ProcessPoolExecutor, name: str) -> dict[str, tuple[float, float]]:
@@ -250,7 +250,7 @@ def benchmark(names: Iterable[str], seeds: int | None) -> dict[str, Any]:
             tell(
                 f"{name}: "
                 + "  ".join(
-                    f"{m} {result[name][m]['auc']['mean']:.4f}" for m in (*METHODS, "committee", "ukd_paper")
+                    f"{m} {result[name][m]['auc']['mean']:.4f}" for m in (*METHODS, "ensemble", "ukd_paper")
                 )
             )
     regrets = worst_regret(result)

@@ -27,13 +27,15 @@ from typing import Any
 
 import torch
 
-from jobs import build_impressions
-from roilake.config import ConversionsConfig, load_config
-from roilake.job import Recorder, make_run
+from jobs.conversion import build_impressions
+from roilake.config.loading import load_config
 from roilake.lake import Lake, spark_session
-from roilake.training import ConversionPlan, launch
+from roilake.pipelines.conversion.config import ConversionConfig
+from roilake.pipelines.conversion.training.night import learnt_from, make_plan
+from roilake.pipelines.conversion.training.rank import ConversionPlan
+from roilake.runtime.step import Recorder, make_run
+from roilake.training import launch
 from roilake.training.context import Context
-from roilake.training.conversion_night import learnt_from, make_plan
 
 CONF = Path(__file__).parents[2] / "conf" / "nights" / "conversions.yaml"
 DS = date(1998, 3, 28)
@@ -60,15 +62,15 @@ def main() -> None:
     print(json.dumps(figures), flush=True)
 
 
-def night(impressions: int, kind: str) -> ConversionsConfig:
+def night(impressions: int, kind: str) -> ConversionConfig:
     """The generated night with one model."""
-    tree = load_config(CONF, ConversionsConfig).model_dump()
+    tree = load_config(CONF, ConversionConfig).model_dump()
     tree["impressions"]["truth"] |= {"impressions": impressions, "random_pairs": 1000}
     models: dict[str, Any] = {"models": {kind: {"kind": kind}}, "default_model": kind}
-    return ConversionsConfig.model_validate({**tree, **models, "teachers": {}, "committees": {}, "gates": {}})
+    return ConversionConfig.model_validate({**tree, **models, "teachers": {}, "ensembles": {}, "gates": {}})
 
 
-def measure(lake: Lake, config: ConversionsConfig, rows: int, steps: int, runs: int) -> dict[str, Any]:
+def measure(lake: Lake, config: ConversionConfig, rows: int, steps: int, runs: int) -> dict[str, Any]:
     """Rates and their ratio, of steps of so many rows (a fifth of them clicked) and nothing else."""
     sizes = {"clicks": rows // 5, "impressions": rows - rows // 5, "steps": steps}
     training = config.training.model_copy(
@@ -94,7 +96,7 @@ def measure(lake: Lake, config: ConversionsConfig, rows: int, steps: int, runs: 
     }
 
 
-def _plan(lake: Lake, config: ConversionsConfig, name: str) -> _OneThread:
+def _plan(lake: Lake, config: ConversionConfig, name: str) -> _OneThread:
     record = Recorder(lake, make_run(config, DS, f"bench_cvr_speed/{name}"), 0.0)
     return _OneThread(make_plan(record, config, config.models, learnt_from(record)))
 

@@ -18,11 +18,11 @@ from typing import Any
 import yaml
 from pyspark.sql import SparkSession
 
-from jobs import expand_events
-from jobs.run_night import JOBS
-from roilake.config import NightConfig
-from roilake.job import make_run
+from jobs.retrieval import expand_events
 from roilake.lake import TABLES, Lake
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.runtime.night import JOBS
+from roilake.runtime.step import make_run
 from tests.benchmarks.bench_scale import NIGHT, ROOT, arguments, say, session
 from tests.benchmarks.measuring import Cost, measured
 
@@ -54,23 +54,23 @@ def measure(
     return found
 
 
-def night_config() -> NightConfig:
+def night_config() -> RetrievalConfig:
     """MovieLens with two models, four windows and no table ``edges``; expanded items have no titles to be alike in."""
     tree = yaml.safe_load((ROOT / "conf" / "nights" / "movielens.yaml").read_text())
     models = {name: tree["models"][name] for name in ("zoomer", "no_graph")}
     tree |= {"models": models, "graph": {"edges": False, "similarity": None}, "gates": {}}
     tree["windows"]["train"] = 2
     tree["evaluation"]["slices"] = {"activity": {"by": "activity"}}
-    return NightConfig.model_validate(tree)
+    return RetrievalConfig.model_validate(tree)
 
 
 def _night(
-    spark: SparkSession, config: NightConfig, ds: date, events: int, folder: Path, local: Path
+    spark: SparkSession, config: RetrievalConfig, ds: date, events: int, folder: Path, local: Path
 ) -> dict[str, Any]:
     lake = Lake.open(spark, folder, create=True)
     expand_events.run(lake, config, ds, events, force=True)
     jobs = {}
-    for job in JOBS[NightConfig][
+    for job in JOBS[RetrievalConfig][
         1:-1
     ]:  # all between ingest_events, in place of which it is, and publish_night
         began = time.time()

@@ -27,11 +27,11 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from roilake.evaluation.ranking import NEVER, Ranks
-from roilake.models import Fitted, check, fit
-from roilake.models.lightgcn import Model as LightGcn
-from roilake.models.matrix import Factors
-from roilake.scoring.topk import Seen, Users, top_k
+from roilake.metrics.ranking import NEVER, Ranks
+from roilake.pipelines.retrieval.models import Fitted, check, fit
+from roilake.pipelines.retrieval.models.lightgcn import Model as LightGcn
+from roilake.pipelines.retrieval.models.matrix import Factors
+from roilake.pipelines.retrieval.scoring.topk import Seen, Users, top_k
 from tests.benchmarks.published_data import Split, held_out, read_split
 from tests.benchmarks.published_graph import Recipe
 from tests.benchmarks.published_towers import fit_tower

@@ -25,11 +25,11 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import build_rois
-from roilake.job import JobResult
+from jobs.retrieval import build_rois
 from roilake.lake import Lake, spark_session
-from roilake.roi.kernel import Asked, Lists, expand, instruction_set
-from roilake.roi.store import lay_out
+from roilake.pipelines.retrieval.roi.kernel import Asked, Lists, expand, instruction_set
+from roilake.pipelines.retrieval.roi.store import lay_out
+from roilake.runtime.step import JobResult
 from tests.benchmarks.roi_graph import DS, LONGEST, Sizes, night_config, write_tables
 from tests.benchmarks.spark_sql_rois import relevant_rois, uniform_rois
 

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roilake.roi.kernel import instruction_set
-from roilake.roi.layout import RoiLayout
-from roilake.roi.store import RoiStore, load
+from roilake.pipelines.retrieval.roi.kernel import instruction_set
+from roilake.pipelines.retrieval.roi.layout import RoiLayout
+from roilake.pipelines.retrieval.roi.store import RoiStore, load
 from tests.benchmarks.dgl_sampling import FANOUTS, IDS, LIST
 
 DIM, BATCH = 32, 16_384  # coordinates; roots sampled at a time, as a Spark task does

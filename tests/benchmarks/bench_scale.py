@@ -1,7 +1,7 @@
 """Cost of a graph's build against its size: events -> published adjacency at 1e6, 1e7, ... events; at the largest also
 the next night, which brings a thousandth as many, and plain Spark SQL's way. The last stdout line is one JSON object.
 
-``python -m tests.benchmarks.bench_scale --edges 1e8``; events are made once (jobs.expand_events) and kept in --folder.
+``python -m tests.benchmarks.bench_scale --edges 1e8``; events are made once (jobs.retrieval.expand_events), kept in --folder.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ import numpy as np
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from jobs import build_graph, expand_events
-from roilake.config import NightConfig, load_config
-from roilake.estimate import check_room
-from roilake.job import JobResult
+from jobs.retrieval import build_graph, expand_events
+from roilake.config.loading import load_config
 from roilake.lake import Lake, spark_session
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.estimate import check_room
+from roilake.runtime.step import JobResult
 from tests.benchmarks.measuring import Cost, measured
 from tests.benchmarks.spark_sql_graph import adjacency
 
@@ -44,7 +45,7 @@ def main() -> None:
     edges = expand_events.parse_edges(args.edges)
     if not args.force:
         check_room(edges, Path(args.folder))
-    config = load_config(ROOT / "conf" / "nights" / "expanded.yaml", NightConfig)
+    config = load_config(ROOT / "conf" / "nights" / "expanded.yaml", RetrievalConfig)
     with session(args.cores, args.memory) as (spark, local):
         figures = measure(spark, config, sizes(edges), Path(args.folder), local, sql=not args.no_sql)
     print(
@@ -59,7 +60,7 @@ def sizes(edges: int) -> list[int]:
 
 def measure(
     spark: SparkSession,
-    config: NightConfig,
+    config: RetrievalConfig,
     edges: list[int],
     folder: Path,
     local: Path,
@@ -97,7 +98,7 @@ def scale_folder(edges: int, folder: Path) -> Path:
     return folder / f"{edges:.0e}"
 
 
-def scale_lake(spark: SparkSession, config: NightConfig, edges: int, folder: Path) -> Lake:
+def scale_lake(spark: SparkSession, config: RetrievalConfig, edges: int, folder: Path) -> Lake:
     """A lake with that many events, made unless it is there."""
     lake = Lake.open(spark, scale_folder(edges, folder), create=True)
     if not lake.exists("runs") or not any(row["job"] == "expand_events" for row in _runs(lake)):
@@ -115,7 +116,7 @@ def _runs(lake: Lake) -> list[dict[str, Any]]:
     ).to_pylist()
 
 
-def build(lake: Lake, config: NightConfig, local: Path) -> tuple[JobResult, Cost]:
+def build(lake: Lake, config: RetrievalConfig, local: Path) -> tuple[JobResult, Cost]:
     """Build the graph in place of any that is there."""
     for table in ("node_ids", "nodes", "edges", "adjacency", "_work/graph_sums"):
         shutil.rmtree(lake.folder / table, ignore_errors=True)
@@ -124,7 +125,7 @@ def build(lake: Lake, config: NightConfig, local: Path) -> tuple[JobResult, Cost
     return result, cost
 
 
-def _next_night(lake: Lake, config: NightConfig, local: Path, events: int) -> dict[str, Any]:
+def _next_night(lake: Lake, config: RetrievalConfig, local: Path, events: int) -> dict[str, Any]:
     """The night after, of so many events: times are those of the first night, so all of them come late."""
     ds = DS + timedelta(days=1)
     expand_events.run(lake, config, ds, max(events, 1000), force=True)
@@ -151,7 +152,7 @@ def _figures(result: JobResult, cost: Cost, cores: int) -> dict[str, Any]:
     }
 
 
-def _spark_sql(lake: Lake, config: NightConfig, local: Path) -> dict[str, float]:
+def _spark_sql(lake: Lake, config: RetrievalConfig, local: Path) -> dict[str, float]:
     """The same lists by Spark SQL, from events and the ids that the build gave; checked against the build's."""
     folder = lake.scratch("spark-sql")
     shutil.rmtree(folder)

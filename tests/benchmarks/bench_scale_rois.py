@@ -22,11 +22,12 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import build_rois, expand_events
-from roilake.config import NightConfig, load_config
-from roilake.estimate import check_room
-from roilake.events import NODE_TYPES
+from jobs.retrieval import build_rois, expand_events
+from roilake.config.loading import load_config
 from roilake.lake import TABLES, Lake, Run, count_by
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.estimate import check_room
+from roilake.pipelines.retrieval.events import NODE_TYPES
 from tests.benchmarks.bench_scale import DS, ROOT, arguments, build, say, scale_folder, scale_lake, session
 from tests.benchmarks.measuring import measured
 
@@ -42,7 +43,7 @@ def main() -> None:
     edges, requests = expand_events.parse_edges(args.edges), expand_events.parse_edges(args.requests)
     if not args.force and not (scale_folder(edges, Path(args.folder)) / "adjacency").exists():
         check_room(edges, Path(args.folder))
-    config = load_config(ROOT / "conf" / "nights" / "expanded.yaml", NightConfig)
+    config = load_config(ROOT / "conf" / "nights" / "expanded.yaml", RetrievalConfig)
     with session(args.cores, args.memory) as (spark, local):
         figures = measure(spark, config, edges, requests, Path(args.folder), local)
     print(
@@ -52,7 +53,7 @@ def main() -> None:
 
 def measure(
     spark: SparkSession,
-    config: NightConfig,
+    config: RetrievalConfig,
     edges: int,
     requests: int,
     folder: Path,
@@ -78,7 +79,7 @@ def measure(
     }
 
 
-def _graph(spark: SparkSession, config: NightConfig, edges: int, folder: Path, local: Path) -> Lake:
+def _graph(spark: SparkSession, config: RetrievalConfig, edges: int, folder: Path, local: Path) -> Lake:
     """The lake of ``bench_scale`` with that many events and their graph."""
     lake = scale_lake(spark, config, edges, folder)
     if not lake.exists("adjacency"):
@@ -86,7 +87,7 @@ def _graph(spark: SparkSession, config: NightConfig, edges: int, folder: Path, l
     return lake
 
 
-def _run(lake: Lake, config: NightConfig, requests: int, local: Path) -> dict[str, dict[str, Any]]:
+def _run(lake: Lake, config: RetrievalConfig, requests: int, local: Path) -> dict[str, dict[str, Any]]:
     """The job by each plan, after vectors and requests were made."""
     nodes = _nodes(lake)
     run = Run("bench", DS, "bench", "-", "-")
@@ -126,13 +127,13 @@ def _checksum(rows: DataFrame) -> tuple[int, ...]:
     return tuple(hashed.select(F.count("*"), F.sum("filled"), *map(F.sum, halves)).collect()[0])
 
 
-def _with_plan(config: NightConfig, plan: str) -> NightConfig:
+def _with_plan(config: RetrievalConfig, plan: str) -> RetrievalConfig:
     roi = {
         "plan": plan,
         "request_hops": [{"user_item": 10}, {"item_user": 5}],
         "item_hops": [{"item_user": 10}, {"user_item": 5}],
     }
-    return NightConfig.model_validate(config.model_dump() | {"roi": roi, "interest": {"dim": DIM}})
+    return RetrievalConfig.model_validate(config.model_dump() | {"roi": roi, "interest": {"dim": DIM}})
 
 
 def _nodes(lake: Lake) -> dict[str, int]:

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from roilake.scoring.topk import Product, Seen, top_k
+from roilake.pipelines.retrieval.scoring.topk import Product, Seen, top_k
 
 HIGH, WIDE = 512, 4096
 PAIRS = 27  # of a user, as in gowalla

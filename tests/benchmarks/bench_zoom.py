@@ -22,9 +22,10 @@ from typing import Any
 
 import torch
 
-from jobs import build_graph, build_requests, build_rois, embed_interests, ingest_events
-from roilake.config import GraphModelConfig, NightConfig, RoiConfig, load_config
+from jobs.retrieval import build_graph, build_requests, build_rois, embed_interests, ingest_events
+from roilake.config.loading import load_config
 from roilake.lake import Lake, check_folder, spark_session
+from roilake.pipelines.retrieval.config import GraphModelConfig, RetrievalConfig, RoiConfig
 from tests.benchmarks.zoom_curves import Curve, Judge, Point, learn, open_night
 
 DS = date(2010, 12, 31)
@@ -37,7 +38,7 @@ SECOND_HOP = {
     "request": ("item_query", "item_user", "query_item", "user_item"),
     "item": ("user_item", "query_item"),
 }
-METRICS = ("auc", "auc_popular", "hit_rate@50")
+METRICS = ("auc", "auc_popularity_negatives", "hit_rate@50")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Table:
 def compared(fanouts: Sequence[int]) -> list[Variant]:
     """Every variant that is measured."""
     table = Table()
-    best = load_config("conf/nights/lastfm_tags.yaml", NightConfig).models["zoomer"]
+    best = load_config("conf/nights/retrieval/lastfm_tags.yaml", RetrievalConfig).models["zoomer"]
     for fanout in fanouts:
         table.add("zoomer", "roi", fanout, best)
         for kind in ("graphsage", "gat"):
@@ -127,7 +128,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench/zoom.json"))
     args = parser.parse_args()
     wanted = [variant for variant in compared(args.fanouts) if args.only in variant.name]
-    base = load_config("conf/nights/lastfm_tags.yaml", NightConfig)
+    base = load_config("conf/nights/retrieval/lastfm_tags.yaml", RetrievalConfig)
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory(prefix="bench-zoom-") as folder:
         lake = prepare(Path(folder), base)
@@ -146,7 +147,7 @@ def main() -> None:
     print(json.dumps(report), flush=True)
 
 
-def prepare(folder: Path, config: NightConfig) -> Lake:
+def prepare(folder: Path, config: RetrievalConfig) -> Lake:
     """The night up to its interest vectors."""
     lake = Lake.open(spark_session("bench-zoom"), check_folder(folder / "lake", create=True), create=True)
     for job in (ingest_events, build_graph, build_requests, embed_interests):
@@ -154,7 +155,7 @@ def prepare(folder: Path, config: NightConfig) -> Lake:
     return lake
 
 
-def roi_config(base: NightConfig, sampler: str, fanout: int, hops: int) -> RoiConfig:
+def roi_config(base: RetrievalConfig, sampler: str, fanout: int, hops: int) -> RoiConfig:
     """ROIs of ``fanout`` per edge type at every hop."""
     sides = {}
     for side in ("request", "item"):
@@ -167,7 +168,7 @@ def roi_config(base: NightConfig, sampler: str, fanout: int, hops: int) -> RoiCo
 
 def measure(
     lake: Lake,
-    config: NightConfig,
+    config: RetrievalConfig,
     versions: dict[str, int],
     variants: Iterable[Variant],
     args: argparse.Namespace,

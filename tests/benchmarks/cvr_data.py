@@ -18,11 +18,11 @@ import pyarrow.csv
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from roilake.config.conversions import TruthConfig
-from roilake.events.truth import Factors, World, fit_factors, read_ratings
-from roilake.feed import ImpressionRows
 from roilake.hashing import uniform
-from roilake.models.conversion import Field
+from roilake.pipelines.conversion.config import TruthConfig
+from roilake.pipelines.conversion.feed.rows import ImpressionRows
+from roilake.pipelines.conversion.impressions.truth import Factors, World, fit_factors, read_ratings
+from roilake.pipelines.conversion.models import Field
 
 Floats = NDArray[np.float64]
 

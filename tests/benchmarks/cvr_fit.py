@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from roilake.feed import ImpressionFeed
-from roilake.models.conversion import ConversionModel, ImpressionSchema, build
+from roilake.pipelines.conversion.feed.impressions import ImpressionFeed
+from roilake.pipelines.conversion.models import ConversionModel, ImpressionSchema, build
+from roilake.pipelines.conversion.training.loop import ConversionRecipe, fit_conversions
 from roilake.training.context import LocalContext
-from roilake.training.conversions import ConversionRecipe, fit_conversions
 from roilake.training.progress import Progress
 from tests.benchmarks.cvr_data import Dataset
 

@@ -14,7 +14,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from roilake.hashing import uniform
-from roilake.training.conversions import ConversionRecipe
+from roilake.pipelines.conversion.training.loop import ConversionRecipe
 from tests.benchmarks.cvr_data import Dataset
 from tests.benchmarks.cvr_fit import trained
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from roilake.events.sources import resolve_path
 from roilake.hashing import uniform
-from roilake.models import interactions
+from roilake.ingest.sources import resolve_path
+from roilake.pipelines.retrieval.models import interactions
 
 HELD_OUT = 0.2
 

@@ -19,13 +19,18 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from roilake.config import EdgeType
-from roilake.graph.interests import adjacency_matrix, normalised, spectral_vectors, unit_rows
 from roilake.hashing import keyed_hash, uniform
-from roilake.models import FeatureSchema, ItemBatch, RequestBatch, TwinTower, TypeFeatures
-from roilake.models.matrix import Factors, interactions
-from roilake.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
-from roilake.roi.store import RoiStore, padded
+from roilake.pipelines.retrieval.config import EdgeType
+from roilake.pipelines.retrieval.graph.interests import (
+    adjacency_matrix,
+    normalised,
+    spectral_vectors,
+    unit_rows,
+)
+from roilake.pipelines.retrieval.models import FeatureSchema, ItemBatch, RequestBatch, TwinTower, TypeFeatures
+from roilake.pipelines.retrieval.models.matrix import Factors, interactions
+from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
+from roilake.pipelines.retrieval.roi.store import RoiStore, padded
 
 MAX_NEIGHBOURS = 50
 BLOCK = 2048

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from roilake.hashing import keyed_hash, uniform
-from roilake.models import TwinTower, build
-from roilake.models.matrix import Factors
+from roilake.pipelines.retrieval.models import TwinTower, build
+from roilake.pipelines.retrieval.models.matrix import Factors
+from roilake.pipelines.retrieval.training.losses import NEVER, sampled_softmax
 from roilake.training.context import LocalContext
 from roilake.training.learner import Learner
-from roilake.training.losses import NEVER, sampled_softmax
 from tests.benchmarks.published_graph import Folds, Graph, Recipe
 
 POSITIVES = 8

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from roilake.config import NightConfig
 from roilake.lake import TABLES, Lake, Run
+from roilake.pipelines.retrieval.config import RetrievalConfig
 
 DS = date(2020, 1, 10)
 AS_OF = date(2020, 1, 4)
@@ -33,9 +33,9 @@ class Sizes:
         return self.users + self.queries + self.items
 
 
-def night_config(sizes: Sizes, plan: str) -> NightConfig:
+def night_config(sizes: Sizes, plan: str) -> RetrievalConfig:
     """Two hops of fan-out 10 x 5 on both sides: 10 items of the user and 5 users of each, and the reverse."""
-    return NightConfig.model_validate(
+    return RetrievalConfig.model_validate(
         {
             "name": "bench-roi",
             "source": {

@@ -7,7 +7,7 @@ from datetime import date
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from roilake.graph import indexed
+from roilake.pipelines.retrieval.graph import indexed
 
 TYPES = ("user_item", "item_user", "user_query", "query_user", "query_item", "item_query", "item_item")
 

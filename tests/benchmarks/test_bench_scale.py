@@ -4,13 +4,14 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from jobs import run_night
-from roilake.config import NightConfig, load_config
+from roilake.config.loading import load_config
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.runtime import night as run_night
 from tests.benchmarks import bench_night, bench_scale, bench_scale_rois
 
 
 def test_tiny_graphs_are_measured_and_spark_sql_agrees(spark: SparkSession, tmp_path: Path) -> None:
-    config = load_config(bench_scale.ROOT / "conf" / "nights" / "expanded.yaml", NightConfig)
+    config = load_config(bench_scale.ROOT / "conf" / "nights" / "expanded.yaml", RetrievalConfig)
     figures = bench_scale.measure(
         spark, config, [2_000, 8_000], tmp_path, tmp_path / "local", sql=True, warm_up=1_000
     )
@@ -23,7 +24,7 @@ def test_tiny_graphs_are_measured_and_spark_sql_agrees(spark: SparkSession, tmp_
 
 
 def test_both_plans_give_equal_regions_on_a_tiny_graph(spark: SparkSession, tmp_path: Path) -> None:
-    config = load_config(bench_scale.ROOT / "conf" / "nights" / "expanded.yaml", NightConfig)
+    config = load_config(bench_scale.ROOT / "conf" / "nights" / "expanded.yaml", RetrievalConfig)
     figures = bench_scale_rois.measure(spark, config, 5_000, 300, tmp_path, tmp_path / "local", warm_up=2_000)
     rois = 300 + figures["nodes"]["item"]
     for run in figures["plans"].values():

@@ -14,19 +14,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from roilake.config import GraphModelConfig, NightConfig
-from roilake.evaluation.draws import draw_negatives
-from roilake.evaluation.metrics import auc
-from roilake.feed import Prefetch, Vocabulary, files_of, read_nodes
-from roilake.graph import plan_windows
+from roilake.feed import files_of
+from roilake.feed.prefetch import Prefetch
 from roilake.hashing import keyed_hash
 from roilake.lake import Lake
-from roilake.models import RequestBatch, TwinTower, build
-from roilake.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
-from roilake.training import Inputs, LocalContext, TrainingData
+from roilake.metrics.classification import auc
+from roilake.metrics.draws import draw_negatives
+from roilake.pipelines.retrieval.config import GraphModelConfig, RetrievalConfig
+from roilake.pipelines.retrieval.feed.features import read_nodes
+from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
+from roilake.pipelines.retrieval.graph import plan_windows
+from roilake.pipelines.retrieval.models import RequestBatch, TwinTower, build
+from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
+from roilake.pipelines.retrieval.training.inputs import Inputs, TrainingData
+from roilake.pipelines.retrieval.training.loop import loss_of
+from roilake.pipelines.retrieval.training.validation import embed_all_items
+from roilake.training import LocalContext
 from roilake.training.learner import Learner
-from roilake.training.loop import loss_of
-from roilake.training.validation import embed_all_items
 
 NEGATIVES = 50
 HITS_AT = 50
@@ -58,7 +62,7 @@ class Curve:
         return max(self.points, key=lambda point: point.validation["auc"])
 
 
-def open_night(lake: Lake, config: NightConfig, ds: date, versions: dict[str, int]) -> TrainingData:
+def open_night(lake: Lake, config: RetrievalConfig, ds: date, versions: dict[str, int]) -> TrainingData:
     """All pinned files of a night that was cut by ``build_rois`` with this config."""
     windows = plan_windows(config.windows, ds, None)
     rois = [file for file in files_of(lake, "rois", versions["rois"], ds=ds) if file.rows]
@@ -82,7 +86,7 @@ def open_night(lake: Lake, config: NightConfig, ds: date, versions: dict[str, in
 class Judge:
     """The same sample of requests of one split, with the same negatives, for every run."""
 
-    def __init__(self, data: TrainingData, config: NightConfig, as_of: date, requests: int) -> None:
+    def __init__(self, data: TrainingData, config: RetrievalConfig, as_of: date, requests: int) -> None:
         training = config.training.model_copy(update={"positives": 32})
         self.inputs = Inputs(replace(data, train=(), validation=(as_of,)), training, LocalContext())
         self.as_of = as_of
@@ -98,7 +102,7 @@ class Judge:
         request_B, positives_BP = keys[chosen.numpy()].view(np.int64), self.batch.positives_BP.numpy()
         self.negatives = {
             "auc": draw_negatives(1, request_B, positives_BP, np.ones_like(events_I), NEGATIVES),
-            "auc_popular": draw_negatives(2, request_B, positives_BP, events_I, NEGATIVES),
+            "auc_popularity_negatives": draw_negatives(2, request_B, positives_BP, events_I, NEGATIVES),
         }
 
     @torch.no_grad()
@@ -128,7 +132,7 @@ def _auc(score_P: NDArray, score_BI: NDArray, negative_BN: NDArray[np.int64]) ->
 def learn(
     name: str,
     data: TrainingData,
-    config: NightConfig,
+    config: RetrievalConfig,
     model: GraphModelConfig,
     judges: dict[str, Judge],
     args: Namespace,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from roilake.feed import Prefetch
+from roilake.feed.prefetch import Prefetch
 
 
 def test_elements_come_in_order_and_waiting_is_measured() -> None:

@@ -12,7 +12,7 @@ import roilake.lake
 from roilake.lake import TABLES, Table
 from roilake.lake.dictionary import markdown
 from roilake.reading import read, read_arrow
-from tests.two_nights import Nights
+from tests.retrieval.two_nights import Nights
 
 COMMITTED = Path(roilake.lake.__file__).with_name("DICTIONARY.md")
 JOBS = {path.stem for path in Path(jobs.__file__).parent.glob("*.py")} - {"__init__", "run_night"}

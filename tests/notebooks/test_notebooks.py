@@ -15,7 +15,7 @@ from jupyter_client.kernelspec import KernelSpec
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from tests.two_nights import MODELS, SECOND, Nights
+from tests.retrieval.two_nights import MODELS, SECOND, Nights
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

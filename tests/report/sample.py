@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
-from roilake.report.contents import Contents
+from roilake.report.data import ReportData
 from roilake.report.night import Night
 
-NAMES = ("auc", "auc_popular", "hit_rate@50", "hit_rate@100", "hit_rate@200", "ndcg@20")
+NAMES = ("auc", "auc_popularity_negatives", "hit_rate@50", "hit_rate@100", "hit_rate@200", "ndcg@20")
 MODELS = ("gat", "graphsage", "interest_dot", "no_graph", "popularity", "zoomer")
 JOBS = ("ingest_events", "build_graph", "build_requests", "embed_interests", "build_rois", "train_models")
 
@@ -48,7 +48,7 @@ def metrics() -> dict:
     }
     return {
         ("test", "all"): test,
-        ("test", "minus zoomer"): differences,
+        ("test", "delta_vs_zoomer"): differences,
         **{("test", name): {"zoomer": found} for name, found in (slices | bins).items()},
     }
 
@@ -127,16 +127,16 @@ def last_night() -> Night:
     return replace(night(), ds=date(1998, 4, 9), metrics=found, runs=slow, rows=rows)
 
 
-def sample() -> Contents:
+def sample() -> ReportData:
     fanout = [
         {"model": model, "fanout": k, "seconds": k * len(model), "auc": 0.83 + 0.001 * k}
         for model in ("zoomer", "graphsage")
         for k in (2, 5, 10, 20, 40)
     ]
-    return Contents(night(), before=last_night(), fanout=tuple(fanout))
+    return ReportData(night(), before=last_night(), fanout=tuple(fanout))
 
 
-def failed() -> Contents:
+def failed() -> ReportData:
     leak = gate("not_a_leak", passed=False, value=0.997, detail="day=1998-04-07 moved most")
     problems = ("test AUC of zoomer is 0.997, above the bound 0.99: a likely leak", "runs: missing")
     return replace(sample(), night=replace(night(), gates=(*night().gates, leak)), problems=problems)

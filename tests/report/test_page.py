@@ -13,10 +13,10 @@ import pytest
 
 from roilake.report import costs, quality, slices
 from roilake.report.changes import Change, changes, difference
-from roilake.report.contents import Contents
+from roilake.report.data import ReportData
+from roilake.report.formatting import duration, in_order, label, number, signed, size
 from roilake.report.headline import headline
 from roilake.report.page import render, unfolded, write_page
-from roilake.report.words import duration, in_order, label, number, signed, size
 from tests.report.sample import MODELS, NAMES, failed, last_night, measure, metrics, night, runs, sample
 
 good = cache(lambda: render(sample()))
@@ -87,12 +87,12 @@ def test_five_sentences_come_first() -> None:
 
 
 def test_noise_is_not_sold_as_change() -> None:
-    same = Contents(night(), before=replace(night(), ds=date(1998, 4, 9), quarantine=()))
+    same = ReportData(night(), before=replace(night(), ds=date(1998, 4, 9), quarantine=()))
     assert headline(same)[2] == "Since 1998-04-09, nothing of zoomer moved beyond noise, in 8 metrics."
     assert "moved beyond" not in headline(replace(same, before=None))[2]
     lists = metrics()
     lists["test", "all"]["zoomer"]["coverage@20"] = measure(0.4)
-    minor = Contents(night(), before=replace(night(), ds=date(1998, 4, 9), metrics=lists))
+    minor = ReportData(night(), before=replace(night(), ds=date(1998, 4, 9), metrics=lists))
     assert headline(minor)[2] == (
         "Since 1998-04-09, no main metric of zoomer moved beyond noise; of all 8 did Coverage @20 (−0.090)."
     )
@@ -102,7 +102,7 @@ def test_what_moves_all_models_alike_is_laid_to_the_requests() -> None:
     before = metrics()
     for found in before["test", "all"].values():
         found["auc"] = measure(found["auc"]["value"] + 0.1)
-    told = headline(Contents(night(), before=replace(last_night(), metrics=before)))[2]
+    told = headline(ReportData(night(), before=replace(last_night(), metrics=before)))[2]
     assert "got worse in AUC (−0.100); so did every other model" in told
 
 
@@ -199,14 +199,14 @@ def test_a_night_with_next_to_nothing_renders() -> None:
         night(), metrics={}, curves={}, runs=(), gates=(), quarantine=(), rows={}, nodes={}, edges={}, new={},
         nulls={}, rois={}, versions={},
     )  # fmt: skip
-    text = text_of(render(Contents(bare, problems=("runs: missing",))))
+    text = text_of(render(ReportData(bare, problems=("runs: missing",))))
     assert "readers still see no night at all" in text
     assert "No model was judged." in text
     assert "There is no earlier published night" in text
-    assert render(Contents(night(), before=bare, since=bare))
-    assert headline(Contents(replace(night(), config={**night().config, "default_model": "absent"})))[1] == (
-        "No model was judged."
-    )
+    assert render(ReportData(night(), before=bare, since=bare))
+    assert headline(ReportData(replace(night(), config={**night().config, "default_model": "absent"})))[
+        1
+    ] == ("No model was judged.")
 
 
 def test_a_chosen_night_stands_before_the_last_one() -> None:

@@ -12,25 +12,26 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from jobs import evaluate_models, publish_night, score_requests
-from roilake.config import NightConfig
+from jobs.retrieval import evaluate_models, score_requests
 from roilake.errors import AuditError
-from roilake.evaluation import gates
-from roilake.evaluation.bounds import Measured
-from roilake.kinds import GRAPH
 from roilake.lake import Lake, Run
+from roilake.metrics import gates
+from roilake.metrics.bounds import Measured
+from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.report import night_summary, print_summary, report_path, to_json
-from tests.scoring.small_night import DS, USERS, small_config, write_run, write_small_night
+from roilake.runtime import publish as publish_night
+from roilake.runtime.kinds import GRAPH
+from tests.retrieval.scoring.small_night import DS, USERS, small_config, write_run, write_small_night
 
 NEXT = DS + timedelta(days=1)
-Night = Callable[[date], NightConfig]
+Night = Callable[[date], RetrievalConfig]
 
 
 @pytest.fixture
 def night(lake: Lake, make_run: Callable[..., Run]) -> Night:
     """Does all of a night but its publication."""
 
-    def prepare(ds: date) -> NightConfig:
+    def prepare(ds: date) -> RetrievalConfig:
         config = small_config()
         write_small_night(lake, make_run, config, ds)
         score_requests.run(lake, config, ds)
@@ -47,7 +48,7 @@ def test_a_night_is_published_and_summed_up(lake: Lake, night: Night) -> None:
     assert published is not None
     assert (published.ds, published.run_id) == (DS, result.run_id)
     assert published.versions["recommendations"] == lake.version("recommendations")
-    assert NightConfig.model_validate_json(published.config) == config
+    assert RetrievalConfig.model_validate_json(published.config) == config
     page = report_path(lake, DS).read_text()
     assert "Published" in page
     assert "interest_dot" in page
@@ -55,7 +56,7 @@ def test_a_night_is_published_and_summed_up(lake: Lake, night: Night) -> None:
     summary = night_summary(lake, config, DS, run_id=result.run_id, seconds=3.21, published=True)
     assert list(summary) == ["ds", "published", "run_id", "seconds", "report", "tables", "metrics"]
     assert json.loads(to_json(summary))["metrics"]["popularity"].keys() == {
-        "auc", "auc_popular", "hit_rate@1", "hit_rate@5", "ndcg@5",
+        "auc", "auc_popularity_negatives", "hit_rate@1", "hit_rate@5", "ndcg@5",
     }  # fmt: skip
     assert summary["tables"] == published.versions
     console = Console(file=io.StringIO(), width=160)

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from roilake.errors import ConfigError
 from roilake.training import Context, LocalContext, TrainingError, launch
-from tests.training.data import train_tiny, training_data
+from tests.retrieval.training.data import train_tiny, training_data
 
 
 def test_two_workers_are_one_worker_at_the_same_global_batch(spark: SparkSession, tmp_path: Path) -> None:

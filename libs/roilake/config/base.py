@@ -34,12 +34,12 @@ class Bound(Strict):
     published night. Nights keep estimates, not outcomes, so nothing is paired. With intervals of equal width and no
     true change it fails one night in 360 (less where the nights share test days): rare enough to stop a night for.
     What is asked changes too, though: where all models move alike, bound a difference instead. On slice
-    ``minus DEFAULT_MODEL`` (another model minus the default one, paired) it is worse for the other to come closer.
+    ``delta_vs_DEFAULT_MODEL`` (another model minus the default one, paired) it is worse for the other to come closer.
     """
 
     metric: str
     model: str | None = None
-    split: Literal["validation", "test", "random"] = "test"
+    split: Literal["validation", "test", "unbiased"] = "test"
     slice: str = "all"
     minimum: Annotated[float, Field(allow_inf_nan=False)] | None = None
     maximum: Annotated[float, Field(allow_inf_nan=False)] | None = None
@@ -60,7 +60,7 @@ class GatesConfig(Strict):
     bounds: tuple[Bound, ...] = ()
 
 
-class Night(Strict):
+class NightConfig(Strict):
     """What every night's config has."""
 
     name: str

@@ -1,4 +1,4 @@
-"""Read a night's YAML. An unknown or ill-typed key is an error that names file, key and what to do."""
+"""Read YAML into config sections. An unknown or ill-typed key is an error that names file, key and what to do."""
 
 from __future__ import annotations
 
@@ -8,43 +8,19 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from roilake.config.base import GatesConfig, Night, Strict
-from roilake.config.conversions import ConversionsConfig
-from roilake.config.graph import NightConfig
+from roilake.config.base import GatesConfig, Strict
 from roilake.errors import ConfigError
 
 Section = TypeVar("Section", bound=Strict)
-Config = TypeVar("Config", bound=Night)
-NIGHTS: dict[str, type[Night]] = {"graph": NightConfig, "conversions": ConversionsConfig}
-
-
-def load_config(path: str | Path, kind: type[Config]) -> Config:
-    """Read and validate a night's YAML; ``night`` says of which kind it is (``graph`` when it is silent), and it must
-    be of this ``kind`` (``Night``: of any). ``gates`` may name a YAML file, relative to that of the night. Raises
-    ConfigError with file, key and what to do."""
-    tree = _read_mapping(Path(path), "start from conf/nights/movielens.yaml")
-    if isinstance(tree.get("gates"), str):
-        tree["gates"] = load_gates(Path(path).parent / tree["gates"])
-    night = tree.get("night", "graph")
-    found = NIGHTS.get(night)
-    if found is None:
-        raise ConfigError(
-            f"{path}: bad value 'night': {night!r} is no kind of night; one of {', '.join(NIGHTS)}"
-        )
-    if not issubclass(found, kind):
-        wanted = next(name for name, each in NIGHTS.items() if each is kind)
-        raise ConfigError(
-            f"{path}: tells a night of kind {night!r}, and this needs one of {wanted!r}: name another file"
-        )
-    return _validated(found, tree, path)
 
 
 def load_gates(path: str | Path) -> GatesConfig:
-    """Read and validate a YAML file of bounds, as ``load_config`` does a night's."""
-    return _validated(GatesConfig, _read_mapping(Path(path), "start from conf/gates/default.yaml"), path)
+    """Read and validate a YAML file of bounds. Raises ConfigError."""
+    return validated(GatesConfig, read_mapping(Path(path), "start from conf/gates/retrieval.yaml"), path)
 
 
-def _read_mapping(path: Path, hint: str) -> dict[str, Any]:
+def read_mapping(path: Path, hint: str) -> dict[str, Any]:
+    """The mapping that a YAML file holds. Raises ConfigError, with ``hint``, where it holds none."""
     try:
         tree = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
@@ -54,9 +30,10 @@ def _read_mapping(path: Path, hint: str) -> dict[str, Any]:
     return tree
 
 
-def _validated(kind: type[Section], tree: dict[str, Any], path: str | Path) -> Section:
+def validated(section: type[Section], tree: dict[str, Any], path: str | Path) -> Section:
+    """The section that a tree of keys describes. Raises ConfigError that names the first bad key of file ``path``."""
     try:
-        return kind.model_validate(tree)
+        return section.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first_problem(error)}") from error
 

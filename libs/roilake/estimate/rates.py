@@ -14,7 +14,7 @@ import yaml
 
 @dataclass(frozen=True)
 class Measured:
-    """One earlier run of a job: its work (see ``roilake.estimate.volumes``), seconds, bytes written, and peak memory
+    """One earlier run of a job: its work (see ``retrieval.estimate.volumes``), seconds, bytes written, and peak memory
     (0 where the run did not tell)."""
 
     work: float

@@ -245,7 +245,7 @@ _ALL = (
         user int node id of the user, -1 for items
         query int node id of the query, -1 when there is none
         positives int[] chosen items of the request in time order; empty for items
-        neighbours int[] node ids in the slot order of roilake.roi.layout, -1 padded
+        neighbours int[] node ids in the slot order of roilake.pipelines.retrieval.roi.layout, -1 padded
         relevance byte[] Tanimoto relevance of each neighbour in 1/127ths""",
     ),
     _table(
@@ -262,7 +262,7 @@ _ALL = (
         config string configuration as JSON
         parents string model it started from and table versions it was trained on, as JSON
         metrics string validation metrics as JSON
-        trained_until date end (exclusive) of the last window it learnt from""",
+        train_end date end (exclusive) of the last window it learnt from""",
     ),
     _table(
         "recommendations",
@@ -286,7 +286,7 @@ _ALL = (
         written_by="build_impressions",
         read_by="train_cvr_teacher write_pseudo_labels train_cvr score_conversions evaluate_conversions",
         columns=f"""{_DS}
-        split string train, validation, test, or random (pairs drawn at random: the entire space)
+        split string train, validation, test, or unbiased (pairs drawn at random: the entire space)
         labelled int 1 if the conversion is known: clicked, or drawn at random and logged
         shard int keyed hash(impression_id) mod impressions.shards
         impression_id string identity of the impression in its source, or a hash of its whole row
@@ -294,7 +294,7 @@ _ALL = (
         user string key of the user
         item string key of the item
         categories int[] 31-bit hash of each (field, value): user, item, then fields as configured; -1 missing
-        click int? 1 if clicked, 0 if not; null in split random where it is not known
+        click int? 1 if clicked, 0 if not; null in split unbiased where it is not known
         conversion int? 1 if converted by the end of the night; null where it cannot be known
         delay_seconds double? from impression to conversion
         sampling_rate double probability with which the log kept such a row
@@ -307,7 +307,7 @@ _ALL = (
         written_by="build_impressions",
         read_by="evaluate_conversions",
         columns=f"""{_DS}
-        impression_id string a row of impressions in split test or random
+        impression_id string a row of impressions in split test or unbiased
         click_probability double probability of a click
         conversion_probability double probability of a conversion if clicked""",
     ),
@@ -338,7 +338,7 @@ _ALL = (
         read_by="evaluate_conversions",
         columns=f"""{_DS}
         model string name of the model in the config
-        split string validation, test or random
+        split string validation, test or unbiased
         impression_id string a row of impressions
         user string key of the user
         item string key of the item
@@ -356,7 +356,7 @@ _ALL = (
         columns=f"""{_DS}
         run string run that measured it
         model string name of the model
-        split string validation, test or random (pairs drawn at random)
+        split string validation, test or unbiased (pairs drawn at random)
         slice string which requests or impressions: all, or a group
         metric string name of the metric
         value double? its value; null where it is not defined
@@ -374,7 +374,7 @@ _ALL = (
         gate string name of the check, or the kind of the bound
         metric string name of the bounded metric; empty for a check of tables
         model string name of the model, or empty
-        split string validation, test or random, or empty
+        split string validation, test or unbiased, or empty
         slice string which requests or impressions, or empty
         bound string what must hold, in words
         value double? what was found; null where it is not defined or no number

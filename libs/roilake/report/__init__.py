@@ -1,13 +1,13 @@
 """A night's report: one HTML page, the summary that a night prints when it ends, and how nights compare."""
 
 from roilake.report.compare import compare, print_comparison, to_object
-from roilake.report.contents import Contents, gather, published
+from roilake.report.data import ReportData, gather, published
 from roilake.report.nights import jobs, jobs_table, nights, nights_table, run_rows
 from roilake.report.page import render, write_page
 from roilake.report.summary import night_summary, print_summary, report_path, table_versions, to_json
 
 __all__ = [
-    "Contents",
+    "ReportData",
     "compare",
     "gather",
     "jobs",

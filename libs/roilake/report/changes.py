@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import sqrt
 
-from roilake.kinds import Place
+from roilake.report.formatting import direction, in_order
 from roilake.report.night import Measure, Measures
-from roilake.report.words import direction, in_order
+from roilake.runtime.kinds import Place
 
 
 @dataclass(frozen=True)

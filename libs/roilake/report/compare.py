@@ -13,10 +13,10 @@ from rich.table import Table
 from roilake.errors import LakeError
 from roilake.lake import Lake, Publication
 from roilake.report.changes import Change, changes
+from roilake.report.formatting import duration, label, number, signed
 from roilake.report.night import Night, read_night
 from roilake.report.nights import nearest
 from roilake.report.quality import Count, table_counts
-from roilake.report.words import duration, label, number, signed
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from roilake.kinds import JOBS
-from roilake.models import reads_regions
+from roilake.pipelines.retrieval.models import reads_regions
 from roilake.report.night import Night, Row
+from roilake.runtime.kinds import JOBS
 
 SPLITS = ("train", "validation", "test", "serve")
 SLOWER, SECONDS = 1.5, 10.0

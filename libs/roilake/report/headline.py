@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
-from roilake.kinds import GRAPH
 from roilake.report.changes import Change, changes, moved_with, slice_changes
-from roilake.report.contents import Contents
 from roilake.report.costs import steps_of, times, waiting
+from roilake.report.data import ReportData
+from roilake.report.formatting import direction, duration, label, listed, number, plural, signed
+from roilake.report.leaderboard import best_other, lead, main_metrics, metric_names, value
 from roilake.report.night import Night
 from roilake.report.quality import traffic
 from roilake.report.slices import group_and_value, is_slice
-from roilake.report.standing import best_other, lead, main_metrics, metric_names, value
-from roilake.report.words import direction, duration, label, listed, number, plural, signed
+from roilake.runtime.kinds import GRAPH
 
 FAR = 1.8
 """Half-widths of its interval by which a slice must fall to be named: there are many, and by chance one in some 5,000
@@ -21,7 +21,7 @@ WAITING = 0.2
 """A share of the training time spent waiting for input that deserves a word."""
 
 
-def headline(contents: Contents) -> list[str]:
+def headline(contents: ReportData) -> list[str]:
     """Published or not and why; where the default model stands; what changed; how much came in; what needs a look."""
     night = contents.night
     compared = [change_sentence(night, other) for other in contents.others]
@@ -34,7 +34,7 @@ def headline(contents: Contents) -> list[str]:
     ]
 
 
-def status(contents: Contents) -> str:
+def status(contents: ReportData) -> str:
     """Whether the night was published, and why not."""
     night, gates = contents.night, contents.night.gates
     if contents.problems:
@@ -105,7 +105,7 @@ def _alike(night: Night, found: list[Change], moved: list[Change]) -> str:
     return f"; so did {listed(sorted(others))}" if others else ""
 
 
-def volume(contents: Contents) -> str:
+def volume(contents: ReportData) -> str:
     """What came in, and rejected rows."""
     night, other = contents.night, contents.before
     rejected = plural(sum(bad["rows"] for bad in night.quarantine), "row")
@@ -120,7 +120,7 @@ def volume(contents: Contents) -> str:
     return f"{plural(rows, 'impression')} looked at{against}, with {told}; {rejected} rejected."
 
 
-def attention(contents: Contents) -> str:
+def attention(contents: ReportData) -> str:
     """Up to three things that a person should look at."""
     found = [*_failed(contents), *_behind(contents.night), *_worse_slices(contents), *_slow(contents)]
     if not found:
@@ -128,7 +128,7 @@ def attention(contents: Contents) -> str:
     return f"To look at: {'; '.join(found[:3])}."
 
 
-def _failed(contents: Contents) -> list[str]:
+def _failed(contents: ReportData) -> list[str]:
     rejected = sum(bad["rows"] for bad in contents.night.quarantine)
     more = len(contents.problems) - 1
     return [
@@ -151,7 +151,7 @@ def _behind(night: Night) -> list[str]:
     return [f"{night.default_model} is behind {listed(rivals)} in {listed([label(name) for name in behind])}"]
 
 
-def _worse_slices(contents: Contents) -> list[str]:
+def _worse_slices(contents: ReportData) -> list[str]:
     """The slice that fell most, if it fell by far more than its interval while the whole did not fall."""
     other = contents.since or contents.before
     if other is None:
@@ -174,7 +174,7 @@ def _worse_slices(contents: Contents) -> list[str]:
     ]
 
 
-def _slow(contents: Contents) -> list[str]:
+def _slow(contents: ReportData) -> list[str]:
     late = [time for time in times(contents.night, contents.before) if time.late]
     words = [
         f"{time.run['job']} took {duration(time.seconds)} "

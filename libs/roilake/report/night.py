@@ -10,8 +10,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from roilake.kinds import Kind, Place, kind_of
 from roilake.lake import TABLES, Lake, Publication, count_by, count_nulls
+from roilake.runtime.kinds import Kind, Place, kind_of
 
 EXAMPLES = 3
 Measure = dict[str, Any]
@@ -77,7 +77,7 @@ class Night:
     @property
     def differences(self) -> Measures:
         """What other models have more than the default one there, paired."""
-        return self.metrics.get((self.place.split, f"minus {self.default_model}"), {})
+        return self.metrics.get((self.place.split, f"delta_vs_{self.default_model}"), {})
 
     def run(self, job: str) -> Row | None:
         """The row of ``runs`` of this job."""
@@ -225,7 +225,7 @@ def _shown(lake: Lake, night: Publication) -> dict[tuple[str, int | None, int | 
     for file in lake.active_files("impressions", version):
         if file.partition["ds"] == str(night.ds) and file.partition["labelled"] == "0":
             split = file.partition["split"]
-            counts[split, None if split == "random" else 0, None] += file.rows
+            counts[split, None if split == "unbiased" else 0, None] += file.rows
     return dict(counts)
 
 

@@ -11,10 +11,10 @@ from rich import box
 from rich.table import Table
 
 from roilake.errors import LakeError
-from roilake.kinds import JOBS
 from roilake.lake import Lake, Publication
+from roilake.report.formatting import duration, number, size
 from roilake.report.night import Row
-from roilake.report.words import duration, number, size
+from roilake.runtime.kinds import JOBS
 
 
 def run_rows(lake: Lake, ds: date | None = None, last: int | None = None) -> list[Row]:

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 
 from roilake.report import plots
 from roilake.report.changes import changes
+from roilake.report.formatting import label, signed
 from roilake.report.night import Measure, Measures
 from roilake.report.slices import BINS
-from roilake.report.words import label, signed
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -59,7 +59,7 @@ def intervals(metrics: pd.DataFrame, metric: str, highlight: str, part: str = "a
 def differences(metrics: pd.DataFrame, metric: str, default: str) -> str:
     """What each other model has more than ``default``, paired by request, with its 95 % interval. Grey: the interval
     holds 0, so the models cannot be told apart."""
-    rows = metrics[(metrics["metric"] == metric) & (metrics["slice"] == f"minus {default}")]
+    rows = metrics[(metrics["metric"] == metric) & (metrics["slice"] == f"delta_vs_{default}")]
     found = {model: m for model, m in _measures(rows).items() if m["value"] is not None}
     order = sorted(found, key=lambda model: (found[model]["value"], model))
 

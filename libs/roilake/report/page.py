@@ -9,9 +9,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from roilake.report import costs, quality, slices, standing, words
+from roilake.report import costs, formatting, leaderboard, quality, slices
 from roilake.report.changes import Change, changes
-from roilake.report.contents import Contents
+from roilake.report.data import ReportData
 from roilake.report.headline import headline
 from roilake.report.night import Night
 from roilake.report.pictures import pictures
@@ -22,7 +22,7 @@ COLUMNS = 7
 """Metrics side by side in a table."""
 
 
-def write_page(contents: Contents, path: Path) -> None:
+def write_page(contents: ReportData, path: Path) -> None:
     """Write the page aside and rename it, so that a reader never sees half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".tmp")
@@ -30,14 +30,14 @@ def write_page(contents: Contents, path: Path) -> None:
     os.replace(aside, path)
 
 
-def render(contents: Contents) -> str:
+def render(contents: ReportData) -> str:
     """The page as HTML."""
     environment = Environment(
         loader=PackageLoader("roilake.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     filters = ("number", "signed", "label", "size", "duration", "percent", "plural")
-    environment.filters |= {name: getattr(words, name) for name in filters}
+    environment.filters |= {name: getattr(formatting, name) for name in filters}
     night, other = contents.night, contents.since or contents.before
     return environment.get_template("page.html.j2").render(
         c=contents,
@@ -50,7 +50,7 @@ def render(contents: Contents) -> str:
             (earlier, [(place, change_rows(night.at(place), earlier.at(place))) for place in night.places])
             for earlier in contents.others
         ],
-        notes=words.NOTES[night.kind.name],
+        notes=formatting.NOTES[night.kind.name],
         **_models(night),
         **_slices(night, other),
         **_data(night, other),
@@ -59,26 +59,26 @@ def render(contents: Contents) -> str:
 
 
 def _models(night: Night) -> dict[str, Any]:
-    return {"tiles": standing.tiles(night), "stands": [_stand(night.at(place)) for place in night.places]}
+    return {"tiles": leaderboard.tiles(night), "stands": [_stand(night.at(place)) for place in night.places]}
 
 
 def _stand(night: Night) -> dict[str, Any]:
     """The models where the night is looked at."""
-    names = standing.metric_names(night)
+    names = leaderboard.metric_names(night)
     return {
         "place": night.place,
         "measures": night.measures,
-        "models": standing.model_order(night),
+        "models": leaderboard.model_order(night),
         "tables": metric_tables(names) if names else [],
-        "best": {name: standing.best_value(night, name) for name in names},
+        "best": {name: leaderboard.best_value(night, name) for name in names},
     }
 
 
 def metric_tables(names: list[str]) -> list[list[str]]:
     """Metrics cut into tables that fit the page; a group is not parted unless it is too long itself."""
     tables: list[list[str]] = [[]]
-    for group in words.GROUPS:
-        fresh = [name for name in names if words.group_of(name) == group]
+    for group in formatting.GROUPS:
+        fresh = [name for name in names if formatting.group_of(name) == group]
         if len(tables[-1]) + len(fresh) > COLUMNS:
             tables.append([])
         for name in fresh:
@@ -102,11 +102,17 @@ def _moves(others: list[Change]) -> str:
     up = sum(change.beyond and change.value > 0 for change in others)
     down = sum(change.beyond and change.value < 0 for change in others)
     parts = [f"{count} {way}" for count, way in ((up, "up"), (down, "down")) if count]
-    return f"{words.listed(parts)} of {len(others)}" if parts else f"none of {len(others)}" if others else "–"
+    return (
+        f"{formatting.listed(parts)} of {len(others)}"
+        if parts
+        else f"none of {len(others)}"
+        if others
+        else "–"
+    )
 
 
 def _slices(night: Night, other: Night | None) -> dict[str, Any]:
-    names, groups = standing.slice_metrics(night), slices.groups(night, other)
+    names, groups = leaderboard.slice_metrics(night), slices.groups(night, other)
     shown, folded = unfolded(groups)
     found, first = ([one for _, group in part for one in group] for part in (groups, shown))
     told = [change for one in found for change in one.changes.values() if change.verdict != "unknown"]
@@ -133,7 +139,7 @@ def unfolded(groups: list[slices.Group]) -> tuple[list[slices.Group], list[slice
 def scale(night: Night, found: list[slices.Slice], name: str) -> dict[str, float]:
     """The common axis of a column of small plots: its left end, its width, and the value of all requests there. It
     holds the values of the slices shown at once; what lies beyond is drawn at its end."""
-    whole = standing.value(night.measures, night.default_model, name)
+    whole = leaderboard.value(night.measures, night.default_model, name)
     values = [one.measures[name]["value"] for one in found if name in one.measures]
     known = [value for value in [*values, whole] if value is not None] or [0.0]
     margin = 0.25 * (max(known) - min(known)) or 0.05

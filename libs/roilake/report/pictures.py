@@ -8,17 +8,17 @@ from typing import Any
 from markupsafe import Markup
 
 from roilake.report import plots
-from roilake.report.contents import Contents
+from roilake.report.data import ReportData
+from roilake.report.formatting import direction, in_order, label, number
+from roilake.report.leaderboard import best_other, main_metrics, metric_names
 from roilake.report.night import Night
 from roilake.report.slices import calibration
-from roilake.report.standing import best_other, main_metrics, metric_names
-from roilake.report.words import direction, in_order, label, number
 
 PLOTS = 6
 Series = dict[str, tuple[list[float], list[float]]]
 
 
-def pictures(contents: Contents) -> dict[str, Any]:
+def pictures(contents: ReportData) -> dict[str, Any]:
     """``metrics`` maps titles to plots, ``drawn`` those of training and calibration."""
     night = contents.night
     drawn = {**_curves(night), **_calibrations(night), **_fanout(contents)}
@@ -97,7 +97,7 @@ def _calibration(night: Night) -> Markup | None:
     return Markup(plots.calibration(chosen, own, alt=f"predicted against observed; {told}"))
 
 
-def _fanout(contents: Contents) -> dict[str, Markup]:
+def _fanout(contents: ReportData) -> dict[str, Markup]:
     series: Series = {}
     for point in sorted(contents.fanout, key=lambda p: (p["model"], p["fanout"])):
         xs, ys = series.setdefault(point["model"], ([], []))

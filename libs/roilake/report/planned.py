@@ -6,8 +6,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from roilake.estimate import Estimate
-from roilake.report.words import duration, number, size
+from roilake.pipelines.retrieval.estimate import Estimate
+from roilake.report.formatting import duration, number, size
 
 
 def print_estimate(found: Estimate, console: Console) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from roilake.kinds import GRAPH
+from roilake.report.formatting import number, percent
 from roilake.report.night import Night, Row
-from roilake.report.words import number, percent
+from roilake.runtime.kinds import GRAPH
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def edge_label(edge_type: str) -> str:
     return edge_type.replace("_", " → ", 1).replace("_", ", ")
 
 
-SPLITS = {"train": "train", "validation": "validation", "test": "test", "random": "drawn at random"}
+SPLITS = {"train": "train", "validation": "validation", "test": "test", "unbiased": "drawn at random"}
 
 
 def traffic(night: Night, split: str) -> tuple[int, int, int]:
@@ -90,14 +90,14 @@ def came_in(night: Night) -> list[tuple[str, str]]:
 def teachers(night: Night) -> list[Row]:
     """What each teacher of conversion models came to, and what it said of unclicked impressions: ``name, auc,
     domain_auc, domain_loss, rows, mean_probability, mean_disagreement, disagreement_90``; None where nobody said, as of
-    the disagreement of a teacher with one head. The name of a committee tells who has how much say."""
+    the disagreement of a teacher with one head. The name of an ensemble tells who has how much say."""
     runs = [night.run(job) for job in ("train_cvr_teacher", "write_pseudo_labels")]
     trained, labels = (run["details"] if run else {} for run in runs)
-    said, committees = labels.get("teachers", {}), labels.get("committees", {})
+    said, ensembles = labels.get("teachers", {}), labels.get("ensembles", {})
     alone = [
         _teacher(name, figures, said.get(name, {})) for name, figures in trained.get("models", {}).items()
     ]
-    return alone + [_teacher(_say(name, members), {}, said[name]) for name, members in committees.items()]
+    return alone + [_teacher(_say(name, members), {}, said[name]) for name, members in ensembles.items()]
 
 
 def _say(name: str, members: Mapping[str, float]) -> str:

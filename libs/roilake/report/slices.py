@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from roilake.report.changes import Change, slice_changes
+from roilake.report.leaderboard import slice_metrics
 from roilake.report.night import Measure, Night
-from roilake.report.standing import slice_metrics
 
 BUILT_IN = {
     "cold_users": ("user history", "none"),
@@ -44,8 +44,8 @@ Group = tuple[str, list[Slice]]
 
 
 def is_slice(name: str) -> bool:
-    """Whether it is a group of requests, and not all of them, a difference, a bin or a canary."""
-    return name != "all" and not name.startswith(("minus ", "calibration bin ", "canary"))
+    """Whether it is a group of requests, and not all of them, a difference, a bin or a leakage check."""
+    return name != "all" and not name.startswith(("delta_vs_", "calibration bin ", "leakage_check"))
 
 
 def group_and_value(name: str) -> tuple[str, str]:

@@ -11,15 +11,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from roilake.config import Night
-from roilake.kinds import Place, kind_of
+from roilake.config.base import NightConfig
 from roilake.lake import TABLES, Lake
+from roilake.report.formatting import in_order, label, number
 from roilake.report.night import Measure, Measures, judged_places, merged, read_metrics
-from roilake.report.words import in_order, label, number
+from roilake.runtime.kinds import Place, kind_of
 
 
 def night_summary(
-    lake: Lake, config: Night, ds: date, *, run_id: str, seconds: float, published: bool
+    lake: Lake, config: NightConfig, ds: date, *, run_id: str, seconds: float, published: bool
 ) -> dict[str, Any]:
     """The final JSON object of a night: ``ds, published, run_id, seconds, report, tables, metrics``.
 
@@ -59,12 +59,12 @@ def report_path(lake: Lake, ds: date, since: date | None = None) -> Path:
     return lake.folder / "reports" / (f"{ds}.html" if since is None else f"{ds}-since-{since}.html")
 
 
-def _judged(lake: Lake, config: Night, tables: dict[str, int], ds: date) -> dict[Place, Measures]:
+def _judged(lake: Lake, config: NightConfig, tables: dict[str, int], ds: date) -> dict[Place, Measures]:
     metrics = read_metrics(lake, tables.get("metrics"), ds)
     return {place: merged(metrics, place) for place in judged_places(kind_of(config), metrics)}
 
 
-def print_summary(lake: Lake, summary: dict[str, Any], config: Night, console: Console) -> None:
+def print_summary(lake: Lake, summary: dict[str, Any], config: NightConfig, console: Console) -> None:
     """Print the tables that a person reads: each model's metrics with half-widths of their intervals."""
     judged = _judged(lake, config, summary["tables"], date.fromisoformat(summary["ds"]))
     state = "published" if summary["published"] else "NOT published"

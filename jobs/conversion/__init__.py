@@ -1,0 +1,1 @@
+"""Steps of the conversion pipeline, in a file each."""

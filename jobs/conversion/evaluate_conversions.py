@@ -1,0 +1,80 @@
+"""Judge every conversion model on clicks, on impressions and on pairs drawn at random; write metrics with intervals."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import functions as F
+
+from roilake.lake import Lake
+from roilake.pipelines.conversion.config import ConversionConfig
+from roilake.pipelines.conversion.evaluation.measures import UNBIASED, Judged, Scores, measure
+from roilake.runtime.step import JobResult, Recorder, main, recorded
+
+JOB = "evaluate_conversions"
+KNOWN = ("impression_id", "user", "click", "conversion", "sampling_rate")
+SAID = ("impression_id", "pctr", "pcvr", "pctcvr")
+SPLITS = ("validation", "test", UNBIASED)
+HASHES = 1 << 20
+
+
+def run(lake: Lake, config: ConversionConfig, ds: date) -> JobResult:
+    """Write table ``metrics``. With ``evaluation.max_impressions``, about that many impressions of a split are judged
+    at most, chosen by a hash of their id, so that what reaches the driver is bounded."""
+    with recorded(lake, config, ds, JOB) as record:
+        judged, scores, shares = {}, {}, {}
+        for split in SPLITS:
+            count = _count(record, split)
+            if not count:
+                continue
+            shares[split] = min(1.0, (config.evaluation.max_impressions or count) / count)
+            judged[split] = _judged(record, config, split, shares[split])
+            record.rows_in += len(judged[split].ids)
+            scores[split] = {
+                model: Scores.of(
+                    _read(record, "cvr_scores", SAID, shares[split], model=model, split=split),
+                    judged[split],
+                    model,
+                )
+                for model in config.judged
+            }
+            record.progress(f"judges {len(judged[split].ids):,} impressions of split {split} by each model")
+        place = (config.default_model, config.evaluation.bootstrap, config.seed, ds, record.run.run_id)
+        record.write("metrics", measure(judged, scores, *place))
+        record.details |= {"seed": config.seed, "shares": shares}
+    return record.result
+
+
+def _judged(record: Recorder, config: ConversionConfig, split: str, share: float) -> Judged:
+    impressions = _read(record, "impressions", KNOWN, share, split=split)
+    if split != UNBIASED or config.impressions.truth is None:
+        return Judged.of(impressions)
+    names = ("impression_id", "click_probability", "conversion_probability")
+    truth = _read(record, "conversion_truth", names, share)
+    return Judged.of(
+        impressions, truth.filter(pc.is_in(truth["impression_id"], impressions["impression_id"]))
+    )
+
+
+def _count(record: Recorder, split: str) -> int:
+    files = record.lake.active_files("impressions", record.pin("impressions"))
+    wanted = {"ds": str(record.run.ds), "split": split}
+    return sum(file.rows for file in files if wanted.items() <= file.partition.items())
+
+
+def _read(record: Recorder, table: str, columns: tuple[str, ...], share: float, **where: str) -> pa.Table:
+    """Columns of the night's rows of these partitions; of a ``share`` of the impressions, where that is not all."""
+    if share >= 1:
+        filters = {"ds": record.run.ds, **where}
+        return record.lake.to_arrow(table, record.pin(table), filters=filters, columns=columns)
+    rows = record.read(table).where(F.col("ds") == F.lit(record.run.ds))
+    for name, value in where.items():
+        rows = rows.where(F.col(name) == value)
+    drawn = F.pmod(F.xxhash64("impression_id"), F.lit(HASHES)) < int(share * HASHES)
+    return rows.where(drawn).select(*columns).toArrow()
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,25 @@
+"""Train the night's conversion models; students with the pseudo-labels of their teachers."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from roilake.lake import Lake
+from roilake.pipelines.conversion.config import ConversionConfig
+from roilake.pipelines.conversion.training.night import train_models, write_models
+from roilake.runtime.step import JobResult, main, recorded
+
+
+def run(lake: Lake, config: ConversionConfig, ds: date) -> JobResult:
+    """Write the folders ``models/<name>/<ds>/<run_id>`` and table ``models``: all ``models`` of the config, trained in
+    one launch from initial weights, beside the teachers that are there already."""
+    with recorded(lake, config, ds, "train_cvr") as record:
+        where = {"ds": ds, "name": list(config.teachers)}
+        version = record.pin("models")
+        teachers = lake.to_arrow("models", version, filters=where).to_pylist() if config.teachers else []
+        write_models(record, [*teachers, *train_models(record, config, config.models)])
+    return record.result
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,1 @@
+"""Steps of the retrieval pipeline, in a file each."""

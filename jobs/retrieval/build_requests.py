@@ -1,0 +1,42 @@
+"""Events of the night's windows -> ``requests``."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pyspark.sql import functions as F
+
+from roilake.lake import Lake
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.graph import indexed, night_windows
+from roilake.pipelines.retrieval.graph.requests import labelled_requests, serve_requests
+from roilake.runtime.step import JobResult, main, recorded
+
+JOB = "build_requests"
+_BROADCAST = 2_000_000
+"""Nodes whose keys are sent to every executor (some 100 bytes each); more are joined by shuffling."""
+
+
+def run(lake: Lake, config: RetrievalConfig, ds: date) -> JobResult:
+    """Past windows get one row per event, the serve split one per (user, query) of the last
+    ``scoring.lookback_days`` days."""
+    with recorded(lake, config, ds, JOB) as record:
+        windows = night_windows(lake, config, ds)
+        earliest = min(window.as_of for window in windows)
+        night = F.col("ds") <= F.lit(ds)
+        events = record.read("events").where(
+            night & (F.col("time") >= F.lit(str(earliest)).cast("timestamp"))
+        )
+        ids = record.read("node_ids").where(night)
+        small = sum(f.rows for f in lake.active_files("node_ids", record.pin("node_ids"))) <= _BROADCAST
+        by_id = indexed(events, F.broadcast(ids) if small else ids).persist()
+        record.rows_in = by_id.count()
+        past = labelled_requests(by_id, windows, config.seed)
+        serve = serve_requests(by_id, ds, config.scoring.lookback_days, config.seed)
+        record.write("requests", past.unionByName(serve).withColumn("ds", F.lit(ds)).coalesce(1))
+        by_id.unpersist()
+    return record.result
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,62 @@
+"""Requests, the graph and interest vectors -> ``rois``: the region of interest of every request and every item."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import date
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from roilake.lake import Lake
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.roi import Choice, Plan, item_events, planned, request_events
+from roilake.runtime.step import JobResult, Recorder, main, recorded
+
+JOB = "build_rois"
+
+
+def run(lake: Lake, config: RetrievalConfig, ds: date) -> JobResult:
+    """Trees of every request and, per window, of every item, cut from the graph as of the window's start."""
+    with recorded(lake, config, ds, JOB) as record:
+        versions = {table: record.pin(table) for table in ("adjacency", "interest_vectors")}
+        requests = record.read("requests").where(F.col("ds") == F.lit(ds))
+        as_ofs = sorted(row["as_of"] for row in requests.select("as_of").distinct().collect())
+        events = _events(record, requests, as_ofs, config)
+        with planned(lake, config, ds, events, as_ofs, record.rows_in, versions) as (plan, choice):
+            _write(record, plan, choice)
+    return record.result
+
+
+def _events(record: Recorder, requests: DataFrame, as_ofs: list[date], config: RetrievalConfig) -> DataFrame:
+    known = record.read("node_ids").where(F.col("ds") <= F.lit(record.run.ds))
+    events = request_events(requests, config.roi.shards).unionByName(item_events(known, as_ofs))
+    record.rows_in = events.count()
+    return events
+
+
+def _write(record: Recorder, plan: Plan, choice: Choice) -> None:
+    """Write, and set what it took beside the estimate."""
+    ds, finish = record.run.ds, plan.finish
+
+    def make(part: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+        for rows in finish(part):
+            yield "rois", rows.append_column("ds", pa.repeat(pa.scalar(ds), len(rows)))
+
+    record.progress(choice.why)
+    began = time.monotonic()
+    record.write_from_tasks(("rois",), plan.parts, make)
+    seconds, rows = time.monotonic() - began, max(1, record.rows_out)
+    record.details |= {
+        **asdict(choice),
+        "rois_per_second": round(rows / seconds, 1),
+        "bytes_per_roi": round(record.bytes / rows, 1),
+        "seconds_per_million": round(1e6 * seconds / rows, 1),
+    }
+
+
+if __name__ == "__main__":
+    main(run)

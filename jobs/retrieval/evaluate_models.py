@@ -1,0 +1,107 @@
+"""Judge every model of the night on its validation and test windows; write metrics with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import functions as F
+
+from roilake.lake import Lake
+from roilake.metrics.leakage import shuffled_rows
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.evaluation.measures import Catalogue, measure
+from roilake.pipelines.retrieval.evaluation.slice_attributes import field_values, fields_of, links
+from roilake.pipelines.retrieval.evaluation.slices import SliceAttributes
+from roilake.pipelines.retrieval.graph import plan_windows
+from roilake.pipelines.retrieval.scoring import judge, map_shards, open_night, with_days, write_index
+from roilake.pipelines.retrieval.scoring.outcomes import SCHEMA
+from roilake.pipelines.retrieval.scoring.towers import Night, Worker
+from roilake.runtime.step import JobResult, Recorder, main, recorded
+
+JUDGED = ("validation", "test")
+
+
+def run(lake: Lake, config: RetrievalConfig, ds: date) -> JobResult:
+    """Write table ``metrics``. With ``evaluation.max_requests``, about that many requests of a split are
+    judged at most, chosen by keyed hash, so that what reaches the driver is bounded."""
+    with recorded(lake, config, ds, "evaluate_models") as record:
+        windows = {w.as_of: w.split for w in plan_windows(config.windows, ds, None) if w.split in JUDGED}
+        night = open_night(record, config, tuple(config.models), windows)
+        record.rows_in = sum(shard.rows for shard in night.shards)
+        write_index(night, record.progress)
+        outcomes, share = _judged(record, config, night)
+        record.progress(f"judged {outcomes.num_rows // max(len(night.towers), 1):,} requests by each model")
+        store = Worker(night).store()
+        catalogues = {
+            as_of: Catalogue(store.degrees("item", as_of), store.features(as_of)["item"].interest_ND.numpy())
+            for as_of in windows
+        }
+        activity = {as_of: store.degrees("user", as_of) for as_of in windows}
+        facts = _facts(record, config, outcomes, activity)
+        place = (config.default_model, config.seed, ds, record.run.run_id)
+        rows = measure(outcomes, catalogues, facts, config.evaluation, *place)
+        shuffled = shuffled_rows(outcomes, config.seed, ds, record.run.run_id)
+        record.write("metrics", pa.concat_tables([rows, shuffled]))
+        record.details |= {"negatives": config.evaluation.negatives, "seed": config.seed, "share": share}
+    return record.result
+
+
+def _judged(record: Recorder, config: RetrievalConfig, night: Night) -> tuple[pa.Table, float]:
+    """What every model did with every judged request, and the share of the requests that is judged."""
+    largest = max((sum(s.rows for s in night.shards if s.split == split) for split in JUDGED), default=0)
+    share = min(1.0, (config.evaluation.max_requests or largest) / max(largest, 1))
+    work = judge(
+        config.evaluation.negatives,
+        config.seed,
+        share,
+        depth=config.evaluation.list_length,
+        drop_seen=config.scoring.drop_seen,
+    )
+    outcomes = map_shards(record.lake.spark, night, SCHEMA, work).toArrow()
+    asked = pc.field("request_id").isin(pc.unique(outcomes["request"]))
+    requests = record.lake.to_arrow(
+        "requests",
+        record.pin("requests"),
+        filters={"ds": record.run.ds, "split": JUDGED},
+        columns=("request_id", "item", "time"),
+    )
+    return with_days(outcomes, requests.filter(asked)), share
+
+
+def _facts(
+    record: Recorder, config: RetrievalConfig, outcomes: pa.Table, activity: Mapping[date, object]
+) -> SliceAttributes:
+    """What the slices of the config ask for."""
+    slices = tuple(config.evaluation.slices.values())
+    nodes = {
+        kind: record.lake.to_arrow(
+            "nodes",
+            record.pin("nodes"),
+            filters={"ds": record.run.ds, "node_type": kind},
+            columns=("id", "fields"),
+        )
+        for kind in sorted({kind for kind, _ in fields_of(slices)})
+    }
+    fields = {(kind, name): field_values(nodes[kind], name) for kind, name in fields_of(slices)}
+    linked = None
+    if any(cut.by == "edge_type" for cut in slices):
+        mine = outcomes.filter(pc.field("model") == config.default_model)
+        positives = _positives(mine)
+        edges = record.read("edges").where(F.col("ds") == F.lit(record.run.ds))
+        starts = pc.unique(positives["as_of"]).to_pylist()
+        linked = links(edges.where(F.col("as_of").isin(starts)), positives)
+    return SliceAttributes(fields, activity, linked)  # type: ignore[arg-type]
+
+
+def _positives(outcomes: pa.Table) -> pa.Table:
+    """One row per positive: as_of, request, user, query, item."""
+    row_P = pc.list_parent_indices(outcomes["items"].combine_chunks())
+    spread = outcomes.select(["as_of", "request", "user", "query"]).take(row_P)
+    return spread.append_column("item", pc.list_flatten(outcomes["items"]))
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,1 @@
+"""Files of any source -> rows of a table: mapping, quarantine, entity ids."""

@@ -1,0 +1,129 @@
+"""Bounds on the metrics of a night: those that its config sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Any
+
+from roilake.config.base import Bound
+from roilake.metrics.gate_result import GateResult, describe
+from roilake.metrics.names import direction
+from roilake.pipelines.conversion.config import ConversionConfig
+from roilake.pipelines.retrieval.config import RetrievalConfig
+
+Row = Mapping[str, Any]
+NOT_GROUPS = ("all", "leakage_check", "delta_vs_", "calibration bin")
+"""What slices begin with that are no group of requests."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The metrics of a night, by (model, split, slice, metric); ``ds`` is None when there is no such night."""
+
+    ds: date | None = None
+    rows: Mapping[tuple[str, str, str, str], Row] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, ds: date, rows: Iterable[Row]) -> Measured:
+        """From rows of table ``metrics``."""
+        return cls(ds, {(row["model"], row["split"], row["slice"], row["metric"]): row for row in rows})
+
+    def find(self, model: str, split: str, name: str, metric: str) -> Row | None:
+        """The row of a metric on a slice, if there is one with a value."""
+        row = self.rows.get((model, split, name, metric))
+        return row if row is not None and row["value"] is not None else None
+
+    def groups(self, model: str, split: str, metric: str) -> dict[str, Row]:
+        """Slices that are groups of requests and have an interval of some width, by name."""
+        return {
+            name: row
+            for (m, s, name, kind), row in sorted(self.rows.items())
+            if (m, s, kind) == (model, split, metric) and not name.startswith(NOT_GROUPS) and half_width(row)
+        }
+
+
+def half_width(row: Row) -> float:
+    """Half the width of a row's interval; 0 without one."""
+    if row["value"] is None or row["low"] is None or row["high"] is None:
+        return 0.0
+    return float(row["high"] - row["low"]) / 2
+
+
+def check_bounds(
+    config: RetrievalConfig | ConversionConfig, now: Measured, last: Measured
+) -> Iterator[GateResult]:
+    """A result for each bound that the config sets, in its order."""
+    for bound in config.gates.bounds:
+        models = config.judged if bound.model == "all" else (bound.model or config.default_model,)
+        for model in models:
+            for result in _held(bound, model, now, last):
+                yield result if result.passed else explained(result, now, last)
+
+
+def _held(bound: Bound, model: str, now: Measured, last: Measured) -> Iterator[GateResult]:
+    row = now.find(model, bound.split, bound.slice, bound.metric) or {}
+    value, low, high = (row.get(name) for name in ("value", "low", "high"))
+    place = (bound.metric, model, bound.split, bound.slice)
+    found = GateResult("", True, "", *place, value=value, low=low, high=high)
+    if bound.minimum is not None:
+        held = value is not None and value >= bound.minimum
+        yield replace(found, gate="minimum", passed=held, bound=f"at least {bound.minimum:g}")
+    if bound.maximum is not None:
+        held = value is not None and value <= bound.maximum
+        yield replace(found, gate="maximum", passed=held, bound=f"at most {bound.maximum:g}")
+    if bound.not_worse_than:
+        was = last.find(model, bound.split, bound.slice, bound.metric)
+        yield _compared(replace(found, gate="not_worse_than_last"), was, last.ds)
+
+
+def _compared(result: GateResult, was: Row | None, ds: date | None) -> GateResult:
+    """Fails when the whole interval lies on the worse side of the last night's (see ``roilake.config.Bound``). Passes
+    where there is nothing to compare with, and says so; a value that is no longer defined fails."""
+    if was is None:
+        missing = f"night {ds} has no such value" if ds else "no night was published before"
+        return replace(result, bound="not worse than last", detail=f"nothing to compare with: {missing}")
+    bound = f"not worse than {describe(was['value'], was['low'], was['high'])} of {ds}"
+    if result.value is None:
+        return replace(result, passed=False, bound=bound)
+    if None in (result.low, result.high, was["low"], was["high"]):
+        return replace(
+            result, bound=bound, detail="without both intervals a change cannot be told from noise"
+        )
+    fell, rose = result.high < was["low"], result.low > was["high"]  # type: ignore[operator]
+    up = direction(result.metric) * (-1 if result.slice.startswith("delta_vs_") else 1) > 0
+    return replace(result, passed=not (fell if up else rose), bound=bound)
+
+
+def explained(result: GateResult, now: Measured, last: Measured) -> GateResult:
+    """The failed result of a metric, with the slice that moved most; of a slice that the night does not have, with
+    those that there are."""
+    place = result.model, result.split, result.slice, result.metric
+    if place not in now.rows:
+        slices = sorted({name for m, s, name, k in now.rows if (m, s, k) == (place[0], place[1], place[3])})
+        return replace(result, detail=f"it was not measured; slices that were: {', '.join(slices) or 'none'}")
+    detail = moved_most(result.model, result.split, result.metric, now, last)
+    return replace(result, detail="; ".join(part for part in (result.detail, detail) if part))
+
+
+def moved_most(model: str, split: str, metric: str, now: Measured, last: Measured) -> str:
+    """In words: the slice whose value is furthest from the last published night's or, where there is none to compare
+    with, from that of all requests. Distance is counted in half-widths of the slice's own 95 % interval, so that a
+    small slice does not win by its noise."""
+    groups, before = now.groups(model, split, metric), last.groups(model, split, metric)
+    whole = now.find(model, split, "all", metric)
+    if set(groups) & set(before):
+        origins = {name: before[name]["value"] for name in groups if name in before}
+        what, origin = "slice that moved most", "was"
+    elif groups and whole:
+        origins = dict.fromkeys(groups, whole["value"])
+        what, origin = "slice furthest from the whole", "all"
+    else:
+        return "there is no slice to compare"
+    moves = {
+        name: (groups[name]["value"] - then) / half_width(groups[name]) for name, then in origins.items()
+    }
+    name = max(moves, key=lambda slice_name: abs(moves[slice_name]))
+    found = describe(*(groups[name][key] for key in ("value", "low", "high")))
+    return f"{what}: {name}, {found}, {origin} {origins[name]:.4f} ({moves[name]:+.1f} half-widths)"

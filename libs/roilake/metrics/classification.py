@@ -1,0 +1,310 @@
+"""Exact classification metrics: sorted, never binned; a tie counts a half; float64 throughout; weights
+optional.
+
+Shapes: labels, scores and weights are [N] arrays or tensors (computed on the tensors' device). ``labels`` are 0
+or 1, ``scores`` any finite number (a probability in [0, 1] where the name says so). A row of weight 2 counts as
+two rows. Bad input raises MetricError; a value that the data leaves undefined (one class only, nothing at all)
+is NaN. Checked against scikit-learn, scipy and torchmetrics in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roilake.errors import MetricError
+from roilake.metrics.arrays import Array, counts, floats, namespace, runs, sums
+
+Floats = NDArray[np.float64]
+BINS = 15
+"""Equal-width bins of the calibration error."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Checked input of a metric: float64 [N] each."""
+
+    labels: Array
+    scores: Array
+    weights: Array
+
+    @cached_property
+    def steps(self) -> Steps:
+        """The rows by distinct score; sorted once for all metrics."""
+        return Steps.of(self)
+
+
+def checked(labels: Any, scores: Any, weights: Any = None) -> Labelled:
+    """The three as float64 of one length. MetricError for NaN or infinite scores, labels other than 0 and 1,
+    negative or non-finite weights, or unequal lengths."""
+    like = next((each for each in (scores, labels, weights) if namespace(each) is not np), None)
+    y, s = floats(labels, like), floats(scores, like)
+    w = namespace(y).ones_like(y) if weights is None else floats(weights, like)
+    if not (y.ndim == 1 and y.shape == s.shape == w.shape):
+        shapes = [tuple(each.shape) for each in (y, s, w)]
+        raise MetricError(
+            f"labels {shapes[0]}, scores {shapes[1]} and weights {shapes[2]} must be equally long lists"
+        )
+    xp = namespace(y)
+    _refuse(~xp.isfinite(s), s, "scores must be finite")
+    _refuse((y != 0) & (y != 1), y, "labels must be 0 or 1")
+    _refuse(~(xp.isfinite(w) & (w >= 0)), w, "weights must be finite and not negative")
+    return Labelled(y, s, w)
+
+
+def checked_probabilities(labels: Any, scores: Any, weights: Any = None) -> Labelled:
+    """As ``checked``; scores outside [0, 1] are refused as well."""
+    data = checked(labels, scores, weights)
+    _refuse((data.scores < 0) | (data.scores > 1), data.scores, "probabilities must lie in [0, 1]")
+    return data
+
+
+def _refuse(bad: Array, values: Array, rule: str) -> None:
+    if bad.any():
+        row = int(bad.nonzero()[0].ravel()[0])
+        raise MetricError(f"{rule}: row {row} holds {float(values[row])} ({int(bad.sum())} such rows)")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Summed weight of positives and negatives at each distinct score [T], ascending, and the step of each row
+    [N]. ``below`` and ``total`` hold the (positive, negative) weight under these steps and in all: more than
+    what is here when the rows are one range of a larger table's scores."""
+
+    positive_T: Array
+    negative_T: Array
+    step_N: Array
+    below: tuple[float, float]
+    total: tuple[float, float]
+
+    @classmethod
+    def of(
+        cls,
+        data: Labelled,
+        below: tuple[float, float] = (0.0, 0.0),
+        total: tuple[float, float] | None = None,
+    ) -> Steps:
+        places = namespace(data.scores).argsort(data.scores)
+        step = runs(data.scores[places])
+        size = int(step[-1]) + 1 if len(step) else 0
+        step_N = namespace(step).empty_like(step)
+        step_N[places] = step
+        mass = (data.weights * data.labels)[places], (data.weights * (1 - data.labels))[places]
+        positive_T, negative_T = (sums(step, each, size) for each in mass)
+        own = float(positive_T.sum()), float(negative_T.sum())
+        return cls(positive_T, negative_T, step_N, below, total or own)
+
+    @property
+    def defined(self) -> bool:
+        return min(self.total) > 0
+
+    def beaten(self) -> Array:
+        """For a positive row the weight of the negatives that it beats [T], ties a half."""
+        return self.below[1] + self.negative_T.cumsum(0) - self.negative_T / 2
+
+    def beating(self) -> Array:
+        """For a negative row the weight of the positives that beat it [T], ties a half."""
+        return self.total[0] - self.below[0] - self.positive_T.cumsum(0) + self.positive_T / 2
+
+    def gaps(self) -> Array:
+        """TPR - FPR [T] when all scores above the step's are called positive, with the sign turned."""
+        positive = (self.below[0] + self.positive_T.cumsum(0)) / self.total[0]
+        return positive - (self.below[1] + self.negative_T.cumsum(0)) / self.total[1]
+
+    def shown(self) -> tuple[Array, Array]:
+        """Positives and all at this score or a higher one [T]."""
+        hits = self.total[0] - self.below[0] - self.positive_T.cumsum(0) + self.positive_T
+        others = self.total[1] - self.below[1] - self.negative_T.cumsum(0) + self.negative_T
+        return hits, hits + others
+
+    def precision(self) -> Array:
+        """Share of positives among the rows at this score or a higher one [T]; 0 where there is no weight."""
+        hits, shown = self.shown()
+        xp = namespace(hits)
+        return xp.where(shown > 0, hits / xp.where(shown > 0, shown, xp.ones_like(shown)), 0.0)
+
+
+def auc(labels: Any, scores: Any, weights: Any = None) -> float:
+    """Area under the ROC curve = P(s_pos > s_neg) + P(s_pos = s_neg) / 2 (Mann-Whitney). NaN with one class
+    only."""
+    steps = checked(labels, scores, weights).steps
+    if not steps.defined:
+        return float("nan")
+    return float(steps.positive_T @ steps.beaten() / (steps.total[0] * steps.total[1]))
+
+
+def grouped_auc(labels: Any, scores: Any, groups: Any, weights: Any = None) -> float:
+    """GAUC (Zhou et al. 2018, KDD, eq. 12): mean of the AUC within each group, weighted by the group's summed
+    weight. Groups of one class are left out (their AUC is undefined); NaN if none is left."""
+    data = checked(labels, scores, weights)
+    xp = namespace(data.scores)
+    keys = groups if namespace(groups) is not np else np.asarray(groups)
+    if tuple(keys.shape) != tuple(data.labels.shape):
+        raise MetricError(f"groups {tuple(keys.shape)} must be as long as labels {tuple(data.labels.shape)}")
+    names, index = (namespace(keys)).unique(keys, return_inverse=True)
+    if xp is not namespace(keys):
+        index = xp.as_tensor(index, device=data.scores.device)
+    return float(ratio(np.asarray(area_by_group(data, index, len(names)).sum(0).tolist())))
+
+
+def area_by_group(data: Labelled, group_N: Array, size: int) -> Array:
+    """(AUC of the group times its weight, its weight) [G, 2]; zeros for groups of one class."""
+    xp = namespace(data.scores)
+    key_N = group_N * max(len(data.steps.positive_T), 1) + data.steps.step_N
+    places = xp.argsort(key_N)
+    group, step = group_N[places], runs(key_N[places])
+    count = int(step[-1]) + 1 if len(step) else 0
+    mass = (data.weights * data.labels)[places], (data.weights * (1 - data.labels))[places]
+    positive_T, negative_T = (sums(step, each, count) for each in mass)
+    group_T = xp.zeros_like(step[:count])
+    group_T[step] = group
+    positive_G, negative_G = (sums(group_T, each, size) for each in (positive_T, negative_T))
+    before_G = negative_G.cumsum(0) - negative_G
+    beaten_T = negative_T.cumsum(0) - negative_T / 2 - before_G[group_T]
+    pairs_G = positive_G * negative_G
+    value_G = sums(group_T, positive_T * beaten_T, size) / xp.where(pairs_G > 0, pairs_G, 1.0)
+    weight_G = xp.where(pairs_G > 0, positive_G + negative_G, 0.0)
+    return xp.stack([value_G * weight_G, weight_G], 1)
+
+
+def average_precision(labels: Any, scores: Any, weights: Any = None) -> float:
+    """PR-AUC as the step sum of (R_t - R_{t-1}) P_t over thresholds (as scikit-learn). NaN without
+    positives."""
+    steps = checked(labels, scores, weights).steps
+    if not steps.total[0] > 0:
+        return float("nan")
+    return float(steps.positive_T @ steps.precision() / steps.total[0])
+
+
+def kolmogorov_smirnov(labels: Any, scores: Any, weights: Any = None) -> float:
+    """max over thresholds of |TPR - FPR|. NaN with one class only."""
+    steps = checked(labels, scores, weights).steps
+    return float(abs(steps.gaps()).max()) if steps.defined else float("nan")
+
+
+@dataclass(frozen=True)
+class Sums:
+    """A metric that is a function of sums over rows: ``columns`` gives what is summed, [N, C]; ``value`` the
+    metric from the sums [..., C], NaN where it is undefined."""
+
+    columns: Callable[[Labelled], Array]
+    value: Callable[[Any], Any]
+
+
+def ratio(totals: Any) -> Any:
+    """First over second; NaN where the second is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return totals[..., 0] / np.where(totals[..., 1] == 0, np.nan, totals[..., 1])
+
+
+def gap(totals: Any) -> Any:
+    """|TPR - FPR| from (positives up to the threshold, positives, negatives up to it, negatives)."""
+    return abs(ratio(totals[..., :2]) - ratio(totals[..., 2:]))
+
+
+def _entropy(totals: Any) -> Any:
+    rate = ratio(totals[..., [1, 2]])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        base = -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate))
+        return ratio(totals[..., [0, 2]]) / np.where((rate > 0) & (rate < 1), base, np.nan)
+
+
+def _binned(totals: Any) -> Any:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return abs(totals[..., :-1]).sum(-1) / np.where(totals[..., -1] == 0, np.nan, totals[..., -1])
+
+
+def _loss(data: Labelled) -> Array:
+    xp, eps = namespace(data.scores), float(np.finfo(np.float64).eps)
+    p = xp.clip(data.scores, eps, 1 - eps)
+    return -(data.labels * xp.log(p) + (1 - data.labels) * xp.log1p(-p)) * data.weights
+
+
+def bin_of(probabilities: Array, bins: int = BINS) -> Array:
+    """The equal-width bin [lo, hi) of each probability, the last one closed."""
+    xp = namespace(probabilities)
+    edges = floats(np.linspace(0, 1, bins + 1), probabilities)
+    return xp.clip(xp.searchsorted(edges, probabilities, side="right") - 1, 0, bins - 1)
+
+
+def _stack(*columns: Array) -> Array:
+    return namespace(*columns).stack(columns, 1)
+
+
+def _gaps_by_bin(data: Labelled, bins: int = BINS) -> Array:
+    xp, index = namespace(data.scores), bin_of(data.scores, bins)
+    gaps = data.weights * (data.scores - data.labels)
+    return _stack(*(xp.where(index == number, gaps, 0.0) for number in range(bins)), data.weights)
+
+
+PROBABLE: Mapping[str, Sums] = {
+    "log_loss": Sums(lambda d: _stack(_loss(d), d.weights), ratio),
+    "normalised_entropy": Sums(lambda d: _stack(_loss(d), d.weights * d.labels, d.weights), _entropy),
+    "brier": Sums(lambda d: _stack(d.weights * (d.scores - d.labels) ** 2, d.weights), ratio),
+    "calibration_ratio": Sums(lambda d: _stack(d.weights * d.scores, d.weights * d.labels), ratio),
+    "calibration_error": Sums(_gaps_by_bin, _binned),
+}
+"""Metrics of probabilities, by name."""
+
+
+def _whole(name: str, labels: Any, probabilities: Any, weights: Any) -> float:
+    metric = PROBABLE[name]
+    totals = metric.columns(checked_probabilities(labels, probabilities, weights)).sum(0)
+    return float(metric.value(np.asarray(totals.tolist())))
+
+
+def log_loss(labels: Any, probabilities: Any, weights: Any = None) -> float:
+    """Mean of -(y ln p + (1 - y) ln(1 - p)) in nats; p clipped to [eps, 1 - eps] of float64. NaN when
+    empty."""
+    return _whole("log_loss", labels, probabilities, weights)
+
+
+def normalised_entropy(labels: Any, probabilities: Any, weights: Any = None) -> float:
+    """Log-loss over that of the base rate (He et al. 2014, ADKDD); 1 = no better than the mean. NaN with one
+    class."""
+    return _whole("normalised_entropy", labels, probabilities, weights)
+
+
+def brier(labels: Any, probabilities: Any, weights: Any = None) -> float:
+    """Mean of (p - y)^2. NaN when empty."""
+    return _whole("brier", labels, probabilities, weights)
+
+
+def calibration_ratio(labels: Any, probabilities: Any, weights: Any = None) -> float:
+    """Sum of p over sum of y; 1 = right on average. NaN without positives."""
+    return _whole("calibration_ratio", labels, probabilities, weights)
+
+
+def calibration_error(labels: Any, probabilities: Any, weights: Any = None, bins: int = BINS) -> float:
+    """ECE over ``bins`` equal-width bins [lo, hi), the last one closed: sum of (W_b / W) |mean p - mean
+    y|."""
+    totals = _gaps_by_bin(checked_probabilities(labels, probabilities, weights), bins).sum(0)
+    return float(_binned(np.asarray(totals.tolist())))
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A bin of the calibration curve: mean probability, share of positives, and number of rows."""
+
+    predicted: float
+    observed: float
+    n: int
+
+
+def calibration_curve(labels: Any, probabilities: Any, weights: Any = None, bins: int = BINS) -> list[Bin]:
+    """The curve behind ``calibration_error``; NaN in bins without weight."""
+    data = checked_probabilities(labels, probabilities, weights)
+    index = bin_of(data.scores, bins)
+    mass_B = sums(index, data.weights, bins)
+    means = [ratio_of(sums(index, data.weights * each, bins), mass_B) for each in (data.scores, data.labels)]
+    return [Bin(*row) for row in zip(*means, counts(index, bins).tolist(), strict=True)]
+
+
+def ratio_of(top: Array, bottom: Array) -> list[float]:
+    """Quotients, NaN where the second is 0."""
+    return ratio(np.array([top.tolist(), bottom.tolist()]).T).tolist()

@@ -1,0 +1,146 @@
+"""95 % intervals that repeat exactly: DeLong for AUC (by clusters), Poisson bootstrap by keyed hash for all that
+is made of sums.
+
+A cluster is what is drawn independently, here a user: their requests hang together, so rows are not
+independent. What a metric is computed from is either ``Summed`` or ``Linear``; both hold one row per user (legend:
+U users, C columns, D draws), so that differences of two models on the same users are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roilake.hashing import uniform
+from roilake.metrics.classification import Floats
+
+Z95 = 1.959963984540054
+BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval and the number n of rows it rests on. NaN marks what is undefined: the
+    value when there is nothing to measure, the bounds when there are fewer than two clusters."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+NAN = float("nan")
+UNDEFINED = Estimate(NAN, NAN, NAN, 0)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Poisson bootstrap (Hanley and MacGibbon 2006): each user enters a draw Poisson(1) times, by a hash of
+    (seed, user, draw). So intervals repeat, and two models see the same draws. ``users`` are integers."""
+
+    users: NDArray[np.int64]
+    draws: int
+    seed: int
+
+    def totals(self, sums_UC: Floats) -> Floats:
+        """The users' sums added up in each draw [D, C]."""
+        if len(self.users) <= BLOCK:
+            return self._weights_DU @ sums_UC
+        total = np.zeros((self.draws, sums_UC.shape[1]))
+        for start in range(0, len(self.users), BLOCK):  # bounds memory to draws x BLOCK weights
+            part = slice(start, start + BLOCK)
+            total += poisson_weights(self.users[part], self.draws, self.seed) @ sums_UC[part]
+        return total
+
+    @cached_property
+    def _weights_DU(self) -> Floats:
+        return poisson_weights(self.users, self.draws, self.seed)
+
+
+@dataclass(frozen=True)
+class Summed:
+    """A metric that is a function of sums over users: ``value`` gives it from sums [..., C]. Its interval has the
+    2.5 % and 97.5 % quantiles of the draws in which it is defined."""
+
+    sums_UC: Floats
+    value: Callable[[Floats], Any]
+    n: int
+
+    def estimate(self, draws: Draws) -> Estimate:
+        """The metric with its interval."""
+        value = float(self.value(self.sums_UC.sum(0)))
+        if np.isnan(value):
+            return replace(UNDEFINED, n=self.n)
+        if draws.draws < 2 or np.count_nonzero(self.sums_UC.any(1)) < 2:
+            return Estimate(value, NAN, NAN, self.n)
+        low, high = quantiles(self.value(draws.totals(self.sums_UC)))
+        return Estimate(value, low, high, self.n)
+
+    def minus(self, other: Summed) -> Summed:
+        """The difference to another model on the same users."""
+        width = self.sums_UC.shape[1]
+        return Summed(
+            np.hstack([self.sums_UC, other.sums_UC]),
+            lambda totals: self.value(totals[..., :width]) - other.value(totals[..., width:]),
+            min(self.n, other.n),
+        )
+
+
+def quantiles(values_D: Floats) -> tuple[float, float]:
+    """The interval's bounds from the draws; NaN when no draw is defined."""
+    found = values_D[~np.isnan(values_D)]
+    low, high = np.quantile(found, (0.025, 0.975)) if len(found) else (NAN, NAN)
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A metric with what each user's positive and negative rows add to its error, to first order. ``holders`` are
+    the numbers of users with positives, with negatives, and of all. Its interval is normal, with the variance of
+    Obuchowski (1997, Biometrics 53:567); NaN with fewer than two holders of either class."""
+
+    value: float
+    positive_U: Floats
+    negative_U: Floats
+    holders: tuple[int, int, int]
+    n: int
+
+    def estimate(self, draws: Draws | None = None) -> Estimate:
+        """The metric with its interval, for which nothing is drawn."""
+        if np.isnan(self.value):
+            return replace(UNDEFINED, n=self.n)
+        half = Z95 * float(np.sqrt(self.variance()))
+        return Estimate(self.value, self.value - half, self.value + half, self.n)
+
+    def variance(self) -> float:
+        """h+/(h+ - 1) sum p^2 + h-/(h- - 1) sum q^2 + 2 h/(h - 1) sum p q, with p and q by user."""
+        p, q = self.positive_U, self.negative_U
+        return obuchowski(float(p @ p), float(q @ q), float(p @ q), self.holders)
+
+    def minus(self, other: Linear) -> Linear:
+        """The difference to another model on the same rows."""
+        parts = self.positive_U - other.positive_U, self.negative_U - other.negative_U
+        return Linear(self.value - other.value, *parts, self.holders, min(self.n, other.n))
+
+
+Observed = Summed | Linear
+
+
+def obuchowski(pp: float, qq: float, pq: float, holders: tuple[int, int, int]) -> float:
+    """The variance from the sums of squares and products; NaN with fewer than two users of either class."""
+    if min(holders) < 2:
+        return NAN
+    scale = [h / (h - 1) for h in holders]
+    return max(scale[0] * pp + scale[1] * qq + 2 * scale[2] * pq, 0.0)
+
+
+def poisson_weights(clusters: NDArray[np.int64], draws: int, seed: int) -> Floats:
+    """Poisson(1) counts [draws, clusters], each a function of (seed, cluster, draw) alone."""
+    chance = uniform(seed, clusters[None, :], np.arange(draws)[:, None])
+    terms = 1 / np.cumprod(np.r_[1.0, np.arange(1.0, 18.0)])
+    return np.searchsorted(np.exp(-1) * np.cumsum(terms), chance, "right").astype(np.float64)

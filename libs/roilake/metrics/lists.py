@@ -1,0 +1,57 @@
+"""Metrics of whole lists: what is shown, whether it is relevant or not.
+
+Legend: R requests, K places, I items of the catalogue, D dimension. ``top_RK`` holds the first items of each list,
+padded with -1 where fewer are shown; a list without an item has no value (NaN). Arrays or tensors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from roilake.metrics.arrays import Array, filled, floats, namespace
+
+
+def top_lists(request_N: Array, rank_N: Array, item_N: Array, num_requests: int, k: int) -> Array:
+    """The first k items [R, K] of each request from (request, rank, item) rows in any order."""
+    shown = rank_N <= k
+    top_RK = filled((num_requests, k), -1, item_N)
+    top_RK[request_N[shown], rank_N[shown] - 1] = item_N[shown]
+    return top_RK
+
+
+def surprise(events_I: Array, total: float | None = None) -> Array:
+    """Self-information -log2 p_i [I] of an item, p_i = (events_i + 1) / (sum of events + I): by its share of the
+    events before the window, each item counted once more so that one without an event has a value. ``total`` is the
+    denominator where the items are only some of the catalogue's."""
+    events_I = floats(events_I)
+    total = float(events_I.sum()) + len(events_I) if total is None else total
+    return -namespace(events_I).log2((events_I + 1) / total)
+
+
+def mean_of_items(values_I: Array, top_RK: Array) -> Array:
+    """Mean over the list's items of a value of each [R]: with ``surprise`` novelty@K (Vargas and Castells 2011,
+    RecSys), with the items' events the popularity of the list."""
+    shown_RK = floats(top_RK >= 0)
+    total_R = (values_I[namespace(top_RK).where(top_RK >= 0, top_RK, 0)] * shown_RK).sum(1)
+    return _over(total_R, shown_RK.sum(1))
+
+
+def diversity(vectors_ID: Array, top_RK: Array) -> Array:
+    """1 - mean cosine over the pairs of the list's items [R] (Ziegler et al. 2005, intra-list similarity) of their
+    interest vectors; an item without a vector (all zeros) has cosine 0 with any. NaN for fewer than two items."""
+    vectors_ID = floats(vectors_ID)
+    length_I = (vectors_ID**2).sum(1) ** 0.5
+    unit_ID = vectors_ID / (length_I + (length_I == 0))[:, None]
+    sum_RD, squares_R, count_R = 0.0, 0.0, 0.0
+    for items_R in top_RK.T:  # place by place: [R, K, D] would not fit
+        shown_R = floats(items_R >= 0)
+        part_RD = unit_ID[namespace(items_R).where(items_R >= 0, items_R, 0)] * shown_R[:, None]
+        sum_RD, squares_R, count_R = sum_RD + part_RD, squares_R + (part_RD**2).sum(1), count_R + shown_R
+    pairs_R: Any = count_R * (count_R - 1)
+    both_R: Any = sum_RD
+    return 1 - _over((both_R**2).sum(1) - squares_R, pairs_R)
+
+
+def _over(top_R: Array, bottom_R: Array) -> Array:
+    """Quotient; NaN where the bottom is 0."""
+    return namespace(top_R).where(bottom_R > 0, top_R / (bottom_R + (bottom_R <= 0)), float("nan"))

@@ -1,0 +1,199 @@
+"""What each metric of rows comes to, with what its interval needs: sums by user, or each user's part of the error.
+
+Legend: N rows, U users, T distinct scores. ``user_N`` numbers the users 0..U-1. Rows may be arrays or tensors; what
+is kept by user is numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from roilake.errors import MetricError
+from roilake.metrics.arrays import floats, host
+from roilake.metrics.classification import (
+    PROBABLE,
+    Floats,
+    Labelled,
+    Steps,
+    area_by_group,
+    checked,
+    gap,
+    ratio,
+)
+from roilake.metrics.intervals import NAN, UNDEFINED, Draws, Estimate, Linear, Observed, Summed
+
+
+def observe_auc(data: Labelled, user_N: Any, users: int) -> Linear:
+    """AUC by DeLong et al. (1988): for a positive the share of negatives it beats, for a negative the share of
+    positives that beat it (ties a half). A perfect AUC has variance 0 by this method."""
+    steps = data.steps
+    if not steps.defined:
+        return _undefined(data)
+    positive, negative = steps.total
+    value = float(steps.positive_T @ steps.beaten() / (positive * negative))
+    beaten_N, beating_N = (each[steps.step_N] for each in (steps.beaten(), steps.beating()))
+    return linear(data, user_N, users, value, beaten_N / negative - value, beating_N / positive - value)
+
+
+def observe_pr_auc(data: Labelled, user_N: Any, users: int) -> Linear:
+    """PR-AUC, AP = sum_i w_i P_i / W+ over positives, with P_i = H_i / N_i from the positives and rows at i's score
+    or above. Derived by its definition: a row j adds w_j / W+ times (y_j (P_j - AP) + sum over positives i with
+    s_i <= s_j of w_i (y_j / N_i - H_i / N_i^2))."""
+    steps = data.steps
+    if not steps.total[0] > 0:
+        return _undefined(data)
+    precision_T = steps.precision()
+    value = float(steps.positive_T @ precision_T / steps.total[0])
+    gain_T, loss_T = pr_slopes(steps)
+    gain_T, loss_T = gain_T.cumsum(0), loss_T.cumsum(0)
+    own_N = (precision_T - value + gain_T - loss_T)[steps.step_N]
+    other_N = -loss_T[steps.step_N] * max(steps.total[1], 1e-300) / steps.total[0]
+    return linear(data, user_N, users, value, own_N, other_N)
+
+
+def pr_slopes(steps: Steps) -> tuple[Any, Any]:
+    """Sums over the positives of each step of 1 / N_i and H_i / N_i^2 [T]."""
+    _, shown_T = steps.shown()
+    safe_T = shown_T + (shown_T == 0)
+    return steps.positive_T / safe_T, steps.positive_T * steps.precision() / safe_T
+
+
+def linear(data: Labelled, user_N: Any, users: int, value: float, positive_N: Any, negative_N: Any) -> Linear:
+    """From each row's error, summed by user: those of positives over W+, those of negatives over W-."""
+    masses = data.weights * data.labels, data.weights * (1 - data.labels)
+    both = zip(masses, (positive_N, negative_N), strict=True)
+    parts = [mass * part / max(float(mass.sum()), 1e-300) for mass, part in both]
+    parts = list(by_user(parts, user_N, users).T)
+    held = [column > 0 for column in by_user(masses, user_N, users).T]
+    holders = int(held[0].sum()), int(held[1].sum()), int((held[0] | held[1]).sum())
+    return Linear(value, parts[0], parts[1], holders, int(data.labels.sum()))
+
+
+def _undefined(data: Labelled) -> Linear:
+    return Linear(NAN, np.zeros(0), np.zeros(0), (0, 0, 0), int(data.labels.sum()))
+
+
+def observe_ks(data: Labelled, user_N: Any, users: int) -> Summed:
+    """KS, the largest |TPR - FPR|; its interval is that of the gap at the threshold where it is largest."""
+    steps = data.steps
+    if not steps.defined:
+        return undefined_sum(users, int(data.labels.sum()))
+    upto_N = floats(steps.step_N <= int(abs(steps.gaps()).argmax()))
+    masses = data.weights * data.labels, data.weights * (1 - data.labels)
+    columns = [part for mass in masses for part in (mass * upto_N, mass)]
+    return Summed(by_user(columns, user_N, users), gap, int(data.labels.sum()))
+
+
+def observe_gauc(data: Labelled, user_N: Any, users: int) -> Summed:
+    """AUC within each user, weighted by the user's weight."""
+    sums_UC = host(area_by_group(data, user_N, users))
+    return Summed(sums_UC, ratio, int(data.labels.sum()))
+
+
+SCORED: Mapping[str, Callable[[Labelled, Any, int], Observed]] = {
+    "auc": observe_auc,
+    "gauc": observe_gauc,
+    "pr_auc": observe_pr_auc,
+    "ks": observe_ks,
+}
+"""Metrics of labels and scores of any scale, by name; n counts the positives."""
+
+
+def observe_probable(kind: str, data: Labelled, user_N: Any, users: int) -> Summed:
+    """A metric of probabilities; n counts the rows."""
+    columns_NC = PROBABLE[kind].columns(data)
+    return Summed(by_user(list(columns_NC.T), user_N, users), PROBABLE[kind].value, len(data.labels))
+
+
+def observe_coverage(item_L: Any, user_L: Any, users: int, catalogue: int) -> Linear:
+    """Share of the catalogue that is in any list, from the (user, item) pairs of all lists. Its interval is the
+    jackknife over users: without a user the items are gone that were in no other user's lists. n counts the
+    users."""
+    if not len(item_L) or not catalogue:
+        return Linear(NAN, np.zeros(0), np.zeros(0), (0, 0, 0), 0)
+    item_X, user_X = np.divmod(np.unique(host(item_L) * users + host(user_L)), users)
+    _, first, holders = np.unique(item_X, return_index=True, return_counts=True)
+    alone_U = np.bincount(user_X[first[holders == 1]], minlength=users) / catalogue
+    shown_U = np.bincount(user_X, minlength=users) > 0
+    return jackknifed(len(first) / catalogue, alone_U, shown_U)
+
+
+def jackknifed(value: float, loss_U: Floats, present_U: NDArray[np.bool_]) -> Linear:
+    """From what the metric loses without each user: variance (n - 1)/n sum (loss - mean loss)^2 over the n users
+    that are present."""
+    n = int(present_U.sum())
+    mean = float(loss_U[present_U].mean()) if n else 0.0
+    parts_U = np.where(present_U, (loss_U - mean) * (n - 1) / max(n, 1), 0.0)
+    return Linear(value, parts_U, np.zeros(len(loss_U)), (n, n, n), n)
+
+
+def observe_mean(values_N: Floats, user_N: NDArray, users: int, weights_N: Floats | None = None) -> Summed:
+    """Weighted mean of the values that are not NaN; n counts them."""
+    return observe_quotient(values_N, np.ones_like(values_N), user_N, users, weights_N)
+
+
+def observe_quotient(
+    tops_N: Floats, bottoms_N: Floats, user_N: NDArray, users: int, weights_N: Floats | None = None
+) -> Summed:
+    """Weighted sum of ``tops`` over that of ``bottoms``, over the rows where neither is NaN; n counts them."""
+    known = ~(np.isnan(tops_N) | np.isnan(bottoms_N))
+    weight = known * 1.0 if weights_N is None else known * weights_N
+    columns = [np.where(known, each, 0.0) * weight for each in (tops_N, bottoms_N)]
+    return Summed(by_user(columns, user_N, users), ratio, int(known.sum()))
+
+
+def by_user(columns: Sequence[Any], user_N: Any, users: int) -> Floats:
+    """Sums [U, C] of columns [N] by user."""
+    return np.stack([np.bincount(host(user_N), host(column), users) for column in columns], 1)
+
+
+def undefined_sum(users: int, n: int) -> Summed:
+    """A metric without a value."""
+    return Summed(np.zeros((users, 2)), ratio, n)
+
+
+def auc_estimate(labels: ArrayLike, scores: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
+    """AUC and its interval by DeLong, with correlated rows within a cluster. Without ``clusters`` each row is its
+    own, which is plain DeLong. n counts the positives."""
+    return observe_auc(*_clustered(labels, scores, clusters)).estimate()
+
+
+def auc_difference(
+    labels: ArrayLike, scores: ArrayLike, others: ArrayLike, clusters: ArrayLike | None = None
+) -> Estimate:
+    """AUC of ``scores`` minus that of ``others`` on the same rows, with the interval of the *paired*
+    difference."""
+    ours, theirs = (observe_auc(*_clustered(labels, each, clusters)) for each in (scores, others))
+    return ours.minus(theirs).estimate() if not np.isnan(ours.value) else UNDEFINED
+
+
+def _clustered(
+    labels: ArrayLike, scores: ArrayLike, clusters: ArrayLike | None
+) -> tuple[Labelled, NDArray[np.int64], int]:
+    data = checked(labels, scores)
+    keys = np.arange(len(data.labels)) if clusters is None else np.asarray(clusters)
+    names, index = np.unique(keys, return_inverse=True)
+    return data, index, len(names)
+
+
+def mean_estimate(values: ArrayLike, clusters: ArrayLike, *, draws: int, seed: int) -> Estimate:
+    """Mean of the values that are not NaN, with its bootstrap interval. ``clusters`` are integers. n counts the
+    values."""
+    v, keys = np.asarray(values, np.float64), np.asarray(clusters, np.int64)
+    if v.shape != keys.shape or v.ndim != 1:
+        raise MetricError(f"values {v.shape} and clusters {keys.shape} must be equally long lists")
+    if np.isinf(v).any():
+        raise MetricError(f"values must be finite: row {int(np.argmax(np.isinf(v)))} is infinite")
+    names, index = np.unique(keys, return_inverse=True)
+    return observe_mean(v, index, len(names)).estimate(Draws(names, draws, seed))
+
+
+def mean_difference(
+    values: ArrayLike, others: ArrayLike, clusters: ArrayLike, *, draws: int, seed: int
+) -> Estimate:
+    """Mean of ``values - others``, row by row, with the interval of the paired difference."""
+    return mean_estimate(np.subtract(values, others, dtype=np.float64), clusters, draws=draws, seed=seed)

@@ -1,0 +1,137 @@
+"""Ranking metrics from the ranks of the relevant items of each request; one value per request, float64 [R].
+
+Input: ``ranks_P`` (1 = best; ``NEVER`` for an item that is never shown), ``request_P`` (index of the request
+of each relevant item, 0..R-1) and ``num_requests`` R; arrays or tensors. Relevance is binary. A request without
+a relevant item has no value: NaN, left out of means. A rank below 1, a request index outside 0..R-1, or one rank
+taken twice
+in a request (a duplicated candidate) raises MetricError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from roilake.errors import MetricError
+from roilake.metrics.arrays import Array, counts, floats, integers, namespace, order, sums
+
+NEVER = int(np.iinfo(np.int64).max)
+"""Rank of an item that is never shown (masked, or not a candidate)."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Checked ranks, sorted by (request, rank); ``place_P`` is 1, 2, ... within each request."""
+
+    rank_P: Array
+    request_P: Array
+    place_P: Array
+    relevant_R: Array
+
+    @classmethod
+    def of(cls, ranks: Any, requests: Any, num_requests: int) -> Ranks:
+        """Sort and check; see the module's text for what is refused."""
+        rank, request = integers(ranks, requests), integers(requests, ranks)
+        if rank.shape != request.shape or rank.ndim != 1:
+            raise MetricError(
+                f"ranks {tuple(rank.shape)} and requests {tuple(request.shape)} must be equally long lists"
+            )
+        if len(rank) and (rank.min() < 1 or request.min() < 0 or request.max() >= num_requests):
+            raise MetricError(f"ranks start at 1 and requests lie in 0..{num_requests - 1}")
+        places = order(rank)
+        places = places[order(request[places])]
+        rank, request = rank[places], request[places]
+        twice = (rank[1:] == rank[:-1]) & (request[1:] == request[:-1]) & (rank[1:] != NEVER)
+        if twice.any():
+            row = int(twice.nonzero()[0].ravel()[0])
+            raise MetricError(f"request {request[row]} has rank {rank[row]} twice: a candidate is duplicated")
+        relevant = counts(request, num_requests)
+        return cls(rank, request, places_within(request, relevant), relevant)
+
+    def _sum(self, values_P: Array) -> Array:
+        return sums(self.request_P, values_P, len(self.relevant_R))
+
+    def _where_relevant(self, values_R: Array) -> Array:
+        return namespace(values_R).where(self.relevant_R > 0, values_R, float("nan"))
+
+    def hits(self, k: int) -> Array:
+        """Number of relevant items at rank k or better, by request."""
+        if k < 1:
+            raise MetricError(f"k must be at least 1, not {k}")
+        return self._sum(floats(self.rank_P <= k))
+
+    def hit_rate(self, k: int) -> Array:
+        """1 where any relevant item is within the first k."""
+        return self._where_relevant(floats(self.hits(k) > 0))
+
+    def recall(self, k: int) -> Array:
+        """Hits over the number of relevant items."""
+        return self._where_relevant(self.hits(k) / namespace(self.rank_P).clip(self.relevant_R, 1, NEVER))
+
+    def precision(self, k: int) -> Array:
+        """Hits over k (also where fewer than k items were shown)."""
+        return self._where_relevant(self.hits(k) / k)
+
+    def ndcg(self, k: int) -> Array:
+        """Sum over hits of 1 / log2(1 + rank), over the same of the best order: ranks 1..min(k, relevant)."""
+        self.hits(k)
+        xp, shown = namespace(self.rank_P), self.rank_P <= k
+        gain = xp.where(shown, 1 / xp.log2(1 + floats(xp.where(shown, self.rank_P, 1))), 0.0)
+        best = (1 / xp.log2(floats(np.arange(2, k + 2), gain))).cumsum(0)
+        return self._where_relevant(self._sum(gain) / best[xp.clip(self.relevant_R, 1, k) - 1])
+
+    def reciprocal_rank(self, k: int | None = None) -> Array:
+        """1 / rank of the best relevant item, 0 where that is beyond k."""
+        shown = (self.place_P == 1) & (self.rank_P <= (NEVER - 1 if k is None else k))
+        return self._where_relevant(self._sum(namespace(shown).where(shown, 1 / floats(self.rank_P), 0.0)))
+
+    def average_precision(self, k: int | None = None) -> Array:
+        """Sum over hits of (hits so far / rank), over min(k, relevant)."""
+        xp, bound = namespace(self.rank_P), NEVER - 1 if k is None else k
+        precision = xp.where(self.rank_P <= bound, self.place_P / floats(self.rank_P), 0.0)
+        return self._where_relevant(self._sum(precision) / xp.clip(self.relevant_R, 1, bound))
+
+    def metric(self, kind: str, k: int | None) -> Array:
+        """The metric of that name (``roilake.metrics.names``) by request."""
+        by_name = {"mrr": self.reciprocal_rank, "map": self.average_precision}
+        return (by_name.get(kind) or getattr(self, kind))(k)
+
+
+def places_within(request_P: Array, sizes_R: Array) -> Array:
+    """1, 2, ... within each request, where rows are sorted by request."""
+    first_R = sizes_R.cumsum(0) - sizes_R
+    return integers(namespace(request_P).ones_like(request_P)).cumsum(0) - first_R[request_P]
+
+
+def ranks_by_score(request_N: Array, score_N: Array, item_N: Array) -> Array:
+    """Rank [N] of each row in its request's list: higher score first, ties by lower item."""
+    places = order(item_N)
+    for key in (-score_N, request_N):
+        places = places[order(key[places])]
+    request = request_N[places]
+    rank_N = namespace(places).empty_like(places)
+    rank_N[places] = places_within(request, counts(request, int(request[-1]) + 1 if len(request) else 0))
+    return rank_N
+
+
+def refuse_duplicates(request_N: Array, item_N: Array) -> None:
+    """MetricError when a request has an item twice."""
+    places = order(item_N)
+    places = places[order(request_N[places])]
+    request, item = request_N[places], item_N[places]
+    twice = (request[1:] == request[:-1]) & (item[1:] == item[:-1])
+    if twice.any():
+        row = int(twice.nonzero()[0].ravel()[0])
+        raise MetricError(
+            f"request {int(request[row])} has item {int(item[row])} twice: a candidate is duplicated"
+        )
+
+
+def ranks_among_negatives(ranks: Ranks) -> Array:
+    """Rank of each relevant item [P] when the other relevant ones of its request are taken out of the list
+    (order of ``ranks.rank_P``): with it, hit rate at k is a mean over relevant items, as in leave-one-out
+    protocols."""
+    shown = ranks.rank_P != NEVER
+    return namespace(shown).where(shown, ranks.rank_P - (ranks.place_P - 1), NEVER)

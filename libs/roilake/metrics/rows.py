@@ -1,0 +1,183 @@
+"""Every metric of labelled rows held in memory: numpy arrays, or torch tensors on whatever device they lie.
+
+Legend: N rows, R requests, U users, I items, D dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from roilake.errors import MetricError
+from roilake.metrics import lists, names
+from roilake.metrics.arrays import Array, counts, filled, floats, host, integers, namespace
+from roilake.metrics.classification import Labelled, checked, checked_probabilities
+from roilake.metrics.intervals import Draws, Estimate, Observed
+from roilake.metrics.observed import (
+    SCORED,
+    observe_coverage,
+    observe_mean,
+    observe_probable,
+    observe_quotient,
+)
+from roilake.metrics.ranking import Ranks, ranks_by_score, refuse_duplicates
+
+
+def measure_arrays(
+    labels: Any,
+    scores: Any,
+    metrics: Sequence[str],
+    *,
+    others: Any = None,
+    weights: Any = None,
+    users: Any = None,
+    requests: Any = None,
+    items: Any = None,
+    events: Any = None,
+    vectors: Any = None,
+    draws: int = 200,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Metrics by name (``roilake.metrics.names``), each with n and a 95 % interval over users.
+
+    Args:
+        labels, scores: [N]; 0 or 1, and finite (for metrics of probabilities in [0, 1]).
+        others: scores of a second model [N]; then values are differences, ``scores`` minus ``others``, paired.
+        weights: [N], not negative, default 1: a row of weight 2 counts as two. All rows of a request carry the same
+            weight, which for metrics of rankings and lists is how often the request counts.
+        users, requests, items: integers [N]. Without users each request is its own, without requests each row.
+            Ranking metrics need requests and items; the order is by score, ties by lower item.
+        events, vectors: [I] and [I, D] by item: the catalogue, for metrics of whole lists.
+
+    K above the number of a request's rows takes the list as it is; precision still divides by K. What is undefined is
+    NaN. MetricError for an unknown name, missing columns, bad values, or a request with an item twice.
+    """
+    rows = _Rows.of(labels, scores, weights, users, requests, items)
+    found = {name: rows.observe(name, events, vectors) for name in metrics}
+    if others is not None:
+        theirs = _Rows.of(labels, others, weights, users, requests, items)
+        found = {name: ours.minus(theirs.observe(name, events, vectors)) for name, ours in found.items()}  # type: ignore[arg-type]
+    drawn = Draws(rows.users, draws, seed)
+    return {name: observed.estimate(drawn) for name, observed in found.items()}
+
+
+@dataclass(frozen=True)
+class _Rows:
+    data: Labelled
+    users: np.ndarray
+    user_N: Array
+    request_N: Array | None
+    item_N: Array | None
+
+    @classmethod
+    def of(cls, labels: Any, scores: Any, weights: Any, users: Any, requests: Any, items: Any) -> _Rows:
+        data = checked(labels, scores, weights)
+        xp, like = namespace(data.scores), data.scores
+        if users is None:
+            users = requests if requests is not None else np.arange(len(data.labels))
+        columns = [None if each is None else integers(each, like) for each in (users, requests, items)]
+        for name, column in zip(("users", "requests", "items"), columns, strict=True):
+            if column is not None and column.shape != data.labels.shape:
+                raise MetricError(
+                    f"{name} {tuple(column.shape)} must be as long as labels {tuple(like.shape)}"
+                )
+        found, user_N = xp.unique(columns[0], return_inverse=True)
+        request_N = None if columns[1] is None else xp.unique(columns[1], return_inverse=True)[1]
+        return cls(data, host(found), user_N, request_N, columns[2])
+
+    def observe(self, name: str, events: Any, vectors: Any) -> Observed:
+        kind, k = names.parse(name)
+        if kind == names.AUC_POPULARITY_NEGATIVES:
+            raise MetricError(
+                f"{name} is only known to a night: give the rows of popular negatives and ask for auc"
+            )
+        if kind in SCORED:
+            return SCORED[kind](self.data, self.user_N, len(self.users))
+        if kind in names.PROBABLE:
+            likely = checked_probabilities(self.data.labels, self.data.scores, self.data.weights)
+            return observe_probable(kind, likely, self.user_N, len(self.users))
+        lists_of = self._lists(name)
+        return (
+            lists_of.ranked(kind, k)
+            if kind in names.RANKED
+            else lists_of.listed(kind, k or 1, events, vectors)
+        )
+
+    def _lists(self, name: str) -> _Lists:
+        if self.request_N is None or self.item_N is None:
+            raise MetricError(f"{name} needs requests and items")
+        refuse_duplicates(self.request_N, self.item_N)
+        num = int(self.request_N.max()) + 1 if len(self.request_N) else 0
+        owner, weight = (self._one_each(column, num, what) for column, what in self._shared())
+        rank_N = ranks_by_score(self.request_N, self.data.scores, self.item_N)
+        return _Lists(self, rank_N, host(owner), host(weight), num)
+
+    def _shared(self) -> tuple[tuple[Array, str], ...]:
+        return (self.user_N, "user"), (self.data.weights, "weight")
+
+    def _one_each(self, column_N: Array, num: int, what: str) -> Array:
+        """The value of each request [R]. MetricError when its rows differ."""
+        value_R = filled((num,), 0, column_N)
+        value_R[self.request_N] = column_N
+        if (value_R[self.request_N] != column_N).any():
+            raise MetricError(f"rows of a request differ in their {what}: a request has one")
+        return value_R
+
+
+@dataclass(frozen=True)
+class _Lists:
+    rows: _Rows
+    rank_N: Array
+    user_R: np.ndarray
+    weight_R: np.ndarray
+    num: int
+
+    def ranked(self, kind: str, k: int | None) -> Observed:
+        positive = self.rows.data.labels == 1
+        ranks = Ranks.of(self.rank_N[positive], self._request()[positive], self.num)
+        values_R = host(ranks.metric(kind, k))
+        return observe_mean(values_R, self.user_R, len(self.rows.users), self.weight_R)
+
+    def _request(self) -> Array:
+        assert self.rows.request_N is not None
+        return self.rows.request_N
+
+    def _item(self) -> Array:
+        assert self.rows.item_N is not None
+        return self.rows.item_N
+
+    def listed(self, kind: str, k: int, events: Any, vectors: Any) -> Observed:
+        item_N, users = self._item(), len(self.rows.users)
+        if (vectors if kind == "diversity" else events) is None:
+            raise MetricError(
+                f"{kind}@{k} needs {'vectors' if kind == 'diversity' else 'events'} of the catalogue"
+            )
+        catalogue = vectors if kind == "diversity" else events
+        if len(item_N) and int(item_N.max()) >= len(catalogue):
+            raise MetricError(f"item {int(item_N.max())} is not in the catalogue of {len(catalogue)} items")
+        top_RK = lists.top_lists(self._request(), self.rank_N, item_N, self.num, k)
+        if kind == "coverage":
+            row, place = np.nonzero((host(top_RK) >= 0) & (self.weight_R > 0)[:, None])
+            return observe_coverage(host(top_RK)[row, place], self.user_R[row], users, len(events))
+        if kind == "novelty":
+            values_R = lists.mean_of_items(lists.surprise(floats(events, item_N)), top_RK)
+        elif kind == "diversity":
+            values_R = lists.diversity(floats(vectors, item_N), top_RK)
+        else:
+            return self._popularity(floats(events, item_N), top_RK)
+        return observe_mean(host(values_R), self.user_R, users, self.weight_R)
+
+    def _popularity(self, events_I: Array, top_RK: Array) -> Observed:
+        """Mean events of the list over mean events of the request's positives."""
+        positive = self.rows.data.labels == 1
+        request = self._request()[positive]
+        chosen = namespace(events_I).bincount(
+            request, weights=events_I[self._item()[positive]], minlength=self.num
+        )
+        count = host(counts(request, self.num))
+        chosen_R = np.where(count > 0, host(chosen) / np.maximum(count, 1), np.nan)
+        shown_R = host(lists.mean_of_items(events_I, top_RK))
+        return observe_quotient(shown_R, chosen_R, self.user_R, len(self.rows.users), self.weight_R)

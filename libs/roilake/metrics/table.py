@@ -1,0 +1,267 @@
+"""Every metric of labelled rows in Spark, of any size: the driver gets sums over users only.
+
+Definitions and intervals are those of ``measure_arrays``; the tests hold the two together to 1e-9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from roilake.errors import MetricError
+from roilake.metrics import names
+from roilake.metrics.classification import PROBABLE
+from roilake.metrics.intervals import UNDEFINED, Estimate
+from roilake.metrics.table_lists import coverage_sums, list_sums, ranked
+from roilake.metrics.table_scores import GROUP, group_sums, probable_sums, range_bounds, score_sums
+from roilake.metrics.table_totals import Totals
+
+RESULT = pa.schema(
+    [
+        ("model", pa.string()),
+        ("slice", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("n", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of the table mean what. ``other`` is the score of a second model."""
+
+    user: str = "user"
+    label: str = "label"
+    score: str = "score"
+    other: str | None = None
+    weight: str | None = None
+    request: str | None = None
+    item: str | None = None
+
+
+def measure_table(
+    rows: DataFrame,
+    metrics: Sequence[str],
+    *,
+    columns: Columns = Columns(),
+    slices: Sequence[str] = (),
+    catalogue: DataFrame | None = None,
+    draws: int = 200,
+    seed: int = 0,
+) -> pa.Table:
+    """Metrics (``roilake.metrics.names``) of all rows and of each value of the columns ``slices``, with n and a 95 %
+    interval over users: rows (model, slice, metric, value, low, high, n); null is undefined. ``model`` is the name of
+    the score column; with ``columns.other`` there are also that one's rows and the paired differences, ``A minus B``.
+
+    Args:
+        rows: one row per labelled score. Users are integers, or are hashed to some. Weights are as in
+            ``measure_arrays``. Ranks instead of scores: give them with the sign turned.
+        slices: a slice ``COLUMN=VALUE`` is measured on its rows alone (null: ``none``).
+        catalogue: item, events, vector (array of double; null: none) of each item, for metrics of whole lists.
+
+    The rows are read once or more for each kind of metric: persist them if they are costly to make. A task holds one
+    range of the scores (about 100,000 rows and what ties with them), or one request's positives and first items.
+    MetricError as in ``measure_arrays``, with the number of bad rows.
+    """
+    kinds = [names.parse(name)[0] for name in metrics]
+    _check_asked(metrics, kinds, columns, catalogue)
+    rows = _named(rows, columns, slices)
+    count = _check(rows, kinds)
+    models = [columns.score, columns.other, f"{columns.score} minus {columns.other}"]
+    if not count:
+        return _result({(0, "all", metric): UNDEFINED for metric in metrics}, models)
+    long = _long(rows, columns, slices)
+    held: list[DataFrame] = []
+    parts = list(_sums(long, metrics, catalogue, count, held))
+    by_user = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), parts)
+    values = [name for name in by_user.columns if name not in (*GROUP, "user")]
+    sums = [F.sum(F.coalesce(F.col(f"`{name}`"), F.lit(0.0))).alias(name) for name in values]
+    by_user = by_user.groupBy(*GROUP, "user").agg(*sums).persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        found = Totals(by_user, tuple(values), draws, seed).estimates(metrics)
+    finally:
+        for each in (by_user, *held):
+            each.unpersist()
+    return _result(found, models)
+
+
+def _result(found: Mapping[tuple[int, str, str], Estimate], models: Sequence[str | None]) -> pa.Table:
+    rows = [
+        {"model": models[model], "slice": name, "metric": metric, **_bounds(estimate)}
+        for (model, name, metric), estimate in sorted(found.items())
+    ]
+    return pa.Table.from_pylist(rows, schema=RESULT)
+
+
+def _bounds(found: Estimate) -> dict[str, Any]:
+    numbers = {"value": found.value, "low": found.low, "high": found.high}
+    return {**{name: None if np.isnan(each) else each for name, each in numbers.items()}, "n": found.n}
+
+
+def _check_asked(
+    metrics: Sequence[str], kinds: Sequence[str], columns: Columns, catalogue: DataFrame | None
+) -> None:
+    for name, kind in zip(metrics, kinds, strict=True):
+        if kind == names.AUC_POPULARITY_NEGATIVES:
+            raise MetricError(
+                f"{name} is only known to a night: give the rows of popular negatives and ask for auc"
+            )
+        if kind in (*names.RANKED, *names.LISTED) and not (columns.request and columns.item):
+            raise MetricError(f"{name} needs columns.request and columns.item")
+        if kind in names.LISTED and catalogue is None:
+            raise MetricError(f"{name} needs a catalogue of items")
+
+
+def _named(rows: DataFrame, columns: Columns, slices: Sequence[str]) -> DataFrame:
+    """The columns under their own names; users as integers."""
+    wanted = [name for name in vars(columns).values() if name] + list(slices)
+    missing = sorted(set(wanted) - set(rows.columns))
+    if missing:
+        raise MetricError(f"the table has no column {', '.join(missing)}; it has {', '.join(rows.columns)}")
+    user = F.col(columns.user)
+    whole = dict(rows.dtypes)[columns.user] in ("int", "bigint", "smallint", "tinyint")
+    kept = [
+        (user.cast("long") if whole else F.xxhash64(user)).alias("user"),
+        F.col(columns.label).cast("double").alias("label"),
+        F.col(columns.score).cast("double").alias("score"),
+        F.col(columns.other or columns.score).cast("double").alias("other"),
+        (F.col(columns.weight).cast("double") if columns.weight else F.lit(1.0)).alias("weight"),
+    ]
+    if columns.request and columns.item:
+        kept += [F.col(columns.request).alias("request"), F.col(columns.item).alias("item")]
+    return rows.select(*kept, *(F.col(name).alias(f"slice_{name}") for name in slices))
+
+
+def _check(rows: DataFrame, kinds: Sequence[str]) -> int:
+    """Number of rows. MetricError for what no metric is defined on."""
+    infinite = [F.lit(float("inf")), F.lit(float("-inf"))]
+
+    def odd(name: str) -> Column:
+        return F.col(name).isNull() | F.isnan(name) | F.col(name).isin(*infinite)
+
+    outside = ~F.col("score").between(0, 1) | ~F.col("other").between(0, 1)
+    rules = {
+        "scores must be finite": odd("score") | odd("other"),
+        "labels must be 0 or 1": F.col("label").isNull() | ~F.col("label").isin(0.0, 1.0),
+        "weights must be finite and not negative": odd("weight") | (F.col("weight") < 0),
+        "users must not be null": F.col("user").isNull(),
+    }
+    if any(kind in PROBABLE for kind in kinds):
+        rules["probabilities must lie in [0, 1]"] = outside
+    found = rows.agg(F.count("*"), *(F.sum(bad.cast("long")) for bad in rules.values())).collect()[0]
+    for rule, bad in zip(rules, found[1:], strict=True):
+        if bad:
+            raise MetricError(f"{rule}: {bad} of {found[0]} rows are otherwise")
+    if any(kind in (*names.RANKED, *names.LISTED) for kind in kinds):
+        _check_requests(rows)
+    return found[0]
+
+
+def _check_requests(rows: DataFrame) -> None:
+    pairs = rows.groupBy("request", "item").count().where("count > 1").take(1)
+    if pairs:
+        raise MetricError(
+            f"request {pairs[0]['request']} has item {pairs[0]['item']} twice: a candidate is duplicated"
+        )
+    spans = [F.min(name) != F.max(name) for name in ("user", "weight")]
+    for place, name in enumerate(("user", "weight")):
+        odd = rows.groupBy("request").agg(spans[place].alias("odd")).where("odd").take(1)
+        if odd:
+            raise MetricError(
+                f"rows of request {odd[0]['request']} differ in their {name}: a request has one"
+            )
+
+
+def _long(rows: DataFrame, columns: Columns, slices: Sequence[str]) -> DataFrame:
+    """One row for each model and slice that a row belongs to."""
+    cuts = [
+        F.concat(F.lit(f"{name}="), F.coalesce(F.col(f"slice_{name}").cast("string"), F.lit("none")))
+        for name in slices
+    ]
+    sliced = rows.withColumn("slice", F.explode(F.array(F.lit("all"), *cuts))).drop(
+        *(f"slice_{name}" for name in slices)
+    )
+    first = sliced.drop("other").withColumn("model", F.lit(0))
+    if columns.other is None:
+        return first
+    second = sliced.drop("score").withColumnRenamed("other", "score").withColumn("model", F.lit(1))
+    return first.unionByName(second)
+
+
+def _sums(
+    long: DataFrame,
+    metrics: Sequence[str],
+    catalogue: DataFrame | None,
+    count: int,
+    held: list[DataFrame],
+) -> Iterator[DataFrame]:
+    """Tables by (model, slice, user). What is read twice is persisted and put in ``held``."""
+    kinds = {name: names.parse(name)[0] for name in metrics}
+    yield long.groupBy(*GROUP, "user").agg(
+        F.count("*").cast("double").alias("rows"),
+        F.sum("label").alias("positives"),
+        F.max((F.col("label") * F.col("weight") > 0).cast("double")).alias("holds_positive"),
+        F.max(((1 - F.col("label")) * F.col("weight") > 0).cast("double")).alias("holds_negative"),
+    )
+    if {"auc", "pr_auc", "ks"} & set(kinds.values()):
+        bounds = range_bounds(long.where(F.col("slice") == "all").select("score"), count)
+        held.append(score_sums(long, bounds).persist(StorageLevel.MEMORY_AND_DISK))
+        yield _placed(held[-1])
+    if "gauc" in kinds.values():
+        yield group_sums(long)
+    probable = [kind for kind in dict.fromkeys(kinds.values()) if kind in PROBABLE]
+    if probable:
+        yield probable_sums(long, probable)
+    listed = [name for name, kind in kinds.items() if kind in (*names.RANKED, *names.LISTED)]
+    if listed:
+        places = ranked(long)
+        yield list_sums(places, [name for name in listed if kinds[name] != "coverage"], catalogue)
+        for name in listed:
+            if kinds[name] == "coverage":
+                items = max(catalogue.count(), 1) if catalogue else 1
+                share = [F.col(f"`{name}_{part}`") / items for part in ("0", "1")]
+                yield coverage_sums(places, name).select(
+                    *GROUP, "user", share[0].alias(f"{name}_0"), share[1].alias(f"{name}_1"), f"`{name}_n`"
+                )
+
+
+def _placed(ranges: DataFrame) -> DataFrame:
+    """Sums by (model, slice, user): each range's are moved by what lies below it, known when all are done."""
+    totals = ranges.where(F.col("user").isNull()).orderBy(*GROUP, "range").collect()
+    best: dict[tuple[int, str], tuple[float, int]] = {}
+    for row in totals:
+        group, found = (row["model"], row["slice"]), (row["gap"], row["range"])
+        best[group] = max(best.get(group, found), found)
+    below: dict[tuple[int, str], float] = {}
+    moves = []
+    for row in totals:
+        group = (row["model"], row["slice"])
+        widest = best[group][1]
+        slope, loss = below.get(group, 0.0), below.get((row["model"], row["slice"] + "/loss"), 0.0)
+        under, at = float(row["range"] < widest), float(row["range"] == widest)
+        moves.append((*group, row["range"], slope, loss, under, at))
+        below[group] = slope + row["gain_slope"] - row["loss_slope"]
+        below[row["model"], row["slice"] + "/loss"] = loss + row["loss_slope"]
+    schema = "model int, slice string, `range` int, slope double, below double, under double, at double"
+    table = F.broadcast(ranges.sparkSession.createDataFrame(moves, schema))
+    moved = ranges.where(F.col("user").isNotNull()).join(table, on=[*GROUP, "range"], how="inner")
+    positive, negative = F.col("positive"), F.col("negative")
+    whole = [F.sum(name).alias(name) for name in ("positive", "negative", "precise", "beaten", "beating")]
+    return moved.groupBy(*GROUP, "user").agg(
+        *whole,
+        F.sum(F.col("own") + F.col("slope") * positive).alias("own"),
+        F.sum(F.col("loss") + F.col("below") * negative).alias("loss"),
+        F.sum(F.col("under") * positive + F.col("at") * F.col("upto_positive")).alias("upto_positive"),
+        F.sum(F.col("under") * negative + F.col("at") * F.col("upto_negative")).alias("upto_negative"),
+    )

@@ -1,0 +1,133 @@
+"""A generated log as rows of a source, made by Spark tasks, and the probabilities behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from roilake.ingest.sources import mapped, read_source
+from roilake.pipelines.conversion.config import ImpressionsConfig, TruthConfig
+from roilake.pipelines.conversion.impressions.ingest import category, fields_of
+from roilake.pipelines.conversion.impressions.truth import World, fit_factors, read_ratings
+
+SCHEMA = (
+    "impression_id string, time timestamp, user string, item string, click int, conversion int, "
+    "delay_seconds double, click_probability double, conversion_probability double"
+)
+_AT_ONCE = 1 << 16  # rows
+_TASK = 1 << 20  # rows
+_SECOND = 1_000_000  # microseconds
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A world, and the keys of its users and items. Travels to the tasks."""
+
+    world: World
+    users: NDArray[np.object_]
+    items: NDArray[np.object_]
+
+    @classmethod
+    def of(cls, spark: SparkSession, truth: TruthConfig, seed: int) -> Generator:
+        """Fitted to the ratings of the config. Raises SourceError where there are none."""
+        source = truth.ratings
+        raw = read_source(spark, source)
+        columns = mapped(
+            raw,
+            source,
+            {f"impressions.truth.ratings.{n}": getattr(source, n) for n in ("user", "item", "rating")},
+        )
+        kinds = ("string", "string", "double")
+        named = [
+            c.cast(kind).alias(key.rsplit(".", 1)[1])
+            for (key, c), kind in zip(columns.items(), kinds, strict=True)
+        ]
+        user_N, item_N, rating_N, users, items = read_ratings(raw.select(*named).toArrow(), source.path)
+        world = World(fit_factors(user_N, item_N, rating_N, seed), truth, seed)
+        world.impressions(np.arange(1))  # so that means over samples travel with it: no task takes them again
+        return cls(world, np.array(users, dtype=object), np.array(items, dtype=object))
+
+    def log(self, number_N: NDArray[np.int64]) -> pa.RecordBatch:
+        """Impressions of these numbers."""
+        found, start = (
+            self.world.impressions(number_N),
+            datetime.fromisoformat(self.world.config.start).replace(tzinfo=UTC),
+        )
+        time_N = (found.seconds_N * _SECOND).astype(np.int64) + int(start.timestamp()) * _SECOND
+        return pa.RecordBatch.from_arrays(
+            [
+                pa.array([f"t{n:010d}" for n in number_N]),
+                pa.array(time_N, pa.timestamp("us", tz="UTC")),
+                pa.array(self.users[found.user_N]),
+                pa.array(self.items[found.item_N]),
+                pa.array(found.click_N, pa.int32()),
+                pa.array(found.conversion_N, pa.int32()),
+                pa.array(found.delay_N, from_pandas=True),
+                pa.array(found.click_probability_N),
+                pa.array(found.conversion_probability_N),
+            ],
+            names=_names(),
+        )
+
+    def random(self, number_N: NDArray[np.int64], ds: date) -> pa.RecordBatch:
+        """Pairs drawn at random, which nobody was shown."""
+        user_N, item_N = self.world.pairs(number_N)
+        size, time = len(number_N), datetime(ds.year, ds.month, ds.day, tzinfo=UTC)
+        unknown = pa.nulls(size, pa.int32())
+        return pa.RecordBatch.from_arrays(
+            [
+                pa.array([f"r{n:010d}" for n in number_N]),
+                pa.array([time] * size, pa.timestamp("us", tz="UTC")),
+                pa.array(self.users[user_N]),
+                pa.array(self.items[item_N]),
+                unknown,
+                unknown,
+                pa.nulls(size, pa.float64()),
+                pa.array(self.world.pair_click_probability(user_N, item_N)),
+                pa.array(self.world.conversion_probability(user_N, item_N)),
+            ],
+            names=_names(),
+        )
+
+
+def generated_rows(
+    spark: SparkSession, generator: Generator, config: ImpressionsConfig, *, random: date | None = None
+) -> DataFrame:
+    """All rows of the log, or of the random pairs as of night ``unbiased``, as ``judged_impressions`` gives them, and the
+    two probabilities. The same rows however many tasks there are."""
+    truth = generator.world.config
+    count = truth.random_pairs if random else truth.impressions
+
+    def make(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            number_N = batch["id"].to_numpy()
+            for start in range(0, len(number_N), _AT_ONCE):
+                some_N = number_N[start : start + _AT_ONCE]
+                yield generator.random(some_N, random) if random else generator.log(some_N)
+
+    rows = spark.range(0, count, 1, -(-count // _TASK)).mapInArrow(make, SCHEMA)
+    values = mapped(
+        rows,
+        truth.ratings,
+        {f"impressions.fields.{side}.{name}": sql for side, name, sql in fields_of(config)},
+    )
+    fields = [category(name.rsplit(".", 1)[1], value) for name, value in values.items()]
+    return rows.withColumns(
+        {
+            "categories": F.array(category("user", F.col("user")), category("item", F.col("item")), *fields),
+            "sampling_rate": F.lit(1.0),
+            "propensity": F.lit(None).cast("double"),
+            "reason": F.lit(None).cast("string"),
+        }
+    )
+
+
+def _names() -> list[str]:
+    return [column.split()[0] for column in SCHEMA.split(", ")]

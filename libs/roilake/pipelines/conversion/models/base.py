@@ -1,0 +1,30 @@
+"""Base: clicks learnt from all impressions and conversion from clicks, over shared embeddings."""
+
+from __future__ import annotations
+
+from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema, Term
+from roilake.pipelines.conversion.models.losses import cross_entropy, mean
+from roilake.pipelines.conversion.models.towers import ConversionModel, ConversionOptions
+
+
+class Options(ConversionOptions):
+    """No options of its own."""
+
+
+class Model(ConversionModel):
+    """L = mean_D l(o, pCTR) + mean_D_click l(y, pCVR)
+
+    with mean_D the weighted mean over the batch. Source: "Base" of UKD (arXiv 2201.08024), as read in public notes.
+    """
+
+    def __init__(self, options: Options, schema: ImpressionSchema) -> None:
+        super().__init__(options, schema, ["ctr", "cvr"])
+
+    def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
+        shared = self.embeddings(batch.row_BF)
+        clicked = batch.click_B > 0
+        cvr_C = self.towers["cvr"](shared.at(clicked))
+        return {
+            "ctr": mean(cross_entropy(self.towers["ctr"](shared), batch.click_B), batch.weight_B),
+            "cvr": mean(cross_entropy(cvr_C, batch.conversion_B[clicked]), batch.weight_B[clicked]),
+        }

@@ -1,0 +1,26 @@
+"""Naive: conversion learnt from clicks alone."""
+
+from __future__ import annotations
+
+from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema, Term
+from roilake.pipelines.conversion.models.losses import cross_entropy, mean
+from roilake.pipelines.conversion.models.towers import ConversionModel, ConversionOptions, select
+
+
+class Options(ConversionOptions):
+    """No options of its own."""
+
+
+class Model(ConversionModel):
+    """L = sum_i w_i o_i l(y_i, pCVR_i) / sum_i w_i o_i
+
+    The unclicked half of a batch is not looked at. What every method here must beat; not a published one.
+    """
+
+    def __init__(self, options: Options, schema: ImpressionSchema) -> None:
+        super().__init__(options, schema, ["cvr"])
+
+    def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
+        clicked = select(batch, batch.click_B > 0)
+        logit_B = self.towers["cvr"](self.embeddings(clicked.row_BF))
+        return {"cvr": mean(cross_entropy(logit_B, clicked.conversion_B), clicked.weight_B)}

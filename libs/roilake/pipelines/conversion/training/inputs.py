@@ -1,0 +1,161 @@
+"""What a rank learns conversions from: its shards of the pinned files, surveyed together with all other ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor
+
+from roilake.errors import LakeError
+from roilake.lake import DataFile
+from roilake.pipelines.conversion.config import ConversionTrainingConfig
+from roilake.pipelines.conversion.feed.categories import CategoryIndex, Side, VocabularyStatistics
+from roilake.pipelines.conversion.feed.files import BYTES_PER_ROW, FileBlocks, indexed, read_impressions
+from roilake.pipelines.conversion.feed.impressions import (
+    NO_CLICKS,
+    Blocks,
+    ImpressionFeed,
+    InMemory,
+    Stream,
+    check_division,
+)
+from roilake.pipelines.conversion.feed.rows import ImpressionRows, concatenate
+from roilake.pipelines.conversion.models import ImpressionSchema
+from roilake.training.context import Context
+
+MEMORY_BYTES = 2 << 30
+VALIDATION_ROWS = 1 << 19
+
+
+@dataclass(frozen=True)
+class ConversionData:
+    """Pinned files and shapes. Travels to the executors. ``graph`` is a safetensors file with ``FIELD.categories`` [K]
+    int32 and ``FIELD.vectors`` [K, V] float32 of the fields ``user`` and ``item``."""
+
+    train: tuple[DataFile, ...]  # impressions of split train, clicked and unclicked
+    validation: tuple[DataFile, ...]
+    names: tuple[str, ...]  # of the fields, in the order of column categories
+    sides: tuple[Side, ...]
+    shards: int
+    seed: int
+    graph: str | None = None
+    memory_bytes: int = MEMORY_BYTES  # of a rank; what is larger is read anew, block by block, in every pass
+
+
+class ConversionInputs:
+    """Files of one rank, shared by all models that it trains."""
+
+    def __init__(self, data: ConversionData, training: ConversionTrainingConfig, context: Context) -> None:
+        check_division(training.clicks, training.impressions, data.shards, context.workers)
+        self.data, self._training, self._context = data, training, context
+        self._index: CategoryIndex | None = None  # until the survey, rows are held with their categories
+        self._held: dict[tuple[str, ...], ImpressionRows] = {}
+        self._clicked = self._own(data.train, "1")
+        self._unclicked = self._own(data.train, "0")
+        survey = self._survey([*self._clicked, *self._unclicked])
+        if not survey.clicked:
+            raise LakeError(NO_CLICKS)
+        self._total = survey.total
+        self.index = self._index = survey.index(data.names, data.sides)
+        self._held = {paths: indexed(rows, self.index) for paths, rows in self._held.items()}
+        self.schema = ImpressionSchema(
+            self.index.fields, survey.clicked / survey.total, graph_vectors(data.graph, self.index)
+        )
+        self.validation = self._validation()
+
+    def feed(self, pseudo: Sequence[DataFile] | None = None) -> ImpressionFeed:
+        """Clicked and unclicked impressions; the unclicked ones with a teacher's pseudo-labels, if it names files."""
+        unclicked = self._unclicked if pseudo is None else self._by_shard(pseudo)
+        half = self._training.clicks // self.data.shards, self._training.impressions // self.data.shards
+        streams = [
+            Stream(self._blocks(files, pseudo is not None and stratum == 1), half[stratum], self.data.seed)
+            for stratum, shards in enumerate((self._clicked, unclicked))
+            for files in shards
+        ]
+        return ImpressionFeed(streams, self._total)
+
+    def _own(self, files: Sequence[DataFile], labelled: str) -> list[list[DataFile]]:
+        return self._by_shard([file for file in files if file.partition["labelled"] == labelled])
+
+    def _by_shard(self, files: Sequence[DataFile]) -> list[list[DataFile]]:
+        """Files of each of this rank's shards."""
+        own = range(self._context.rank, self.data.shards, self._context.workers)
+        return [[file for file in files if int(file.partition["shard"]) == shard] for shard in own]
+
+    def _blocks(self, files: list[DataFile], pseudo: bool) -> Blocks:
+        """In memory if this shard is no larger than its share of it, else by blocks."""
+        share = self.data.memory_bytes * self._context.workers // (2 * self.data.shards)
+        block_rows = share // (BYTES_PER_ROW + 4 * len(self.data.names))
+        if sum(file.rows for file in files) > block_rows:
+            read = partial(self._read, pseudo=pseudo)
+            return FileBlocks(files, read, max(1, block_rows // 2), self.data.seed)
+        paths = tuple(file.path for file in files)
+        if pseudo:  # of one teacher: not kept for the students of others
+            return InMemory(self._read(paths, pseudo=True))
+        if paths not in self._held:
+            self._held[paths] = self._read(paths, pseudo=False)
+        return InMemory(self._held[paths])
+
+    def _read(
+        self, paths: Sequence[str], *, pseudo: bool, part: tuple[int, int] | None = None
+    ) -> ImpressionRows:
+        rows = read_impressions(paths, len(self.data.names), pseudo=pseudo, part=part)
+        return indexed(rows, self._index) if self._index else rows
+
+    def _survey(self, shards: Sequence[list[DataFile]]) -> VocabularyStatistics:
+        """Of all ranks' train rows: the same on every rank."""
+        width, limit = len(self.data.names), self._training.embeddings.rows
+        survey = VocabularyStatistics(width, limit)
+        for files in shards:
+            for rows, _ in self._blocks(files, False).blocks(0, 0):
+                survey.add(rows.row_RF, rows.inverse_rate_R, rows.click_R)
+        return merged(survey, limit, self._context)
+
+    def _validation(self) -> ImpressionRows:
+        """Of each of this rank's shards of the validation split some clicks, and as many unclicked rows, drawn by keyed
+        hash; at most ``VALIDATION_ROWS`` of each over all ranks."""
+        parts = [ImpressionRows.none(len(self.data.names))]
+        strata = self._own(self.data.validation, "1"), self._own(self.data.validation, "0")
+        for clicked, others in zip(*strata, strict=True):
+            sample = self._sample(clicked, VALIDATION_ROWS // self.data.shards)
+            parts += [sample, self._sample(others, len(sample))]
+        return concatenate(parts)
+
+    def _sample(self, files: list[DataFile], most: int) -> ImpressionRows:
+        source = self._blocks(files, False)
+        rows = min(source.rows, most)
+        stream = Stream(source, max(rows, 1), self.data.seed)
+        return next(stream.steps(0)) if rows else ImpressionRows.none(len(self.data.names))
+
+
+def merged(survey: VocabularyStatistics, limit: int, context: Context) -> VocabularyStatistics:
+    """The surveys of all ranks as one, the same on every rank."""
+    whole = VocabularyStatistics(len(survey.known), limit)
+    sums = torch.tensor([survey.total, survey.clicked, *(float(k is None) for k in survey.known)]).double()
+    context.allreduce(sums)
+    whole.total, whole.clicked, *over = sums.tolist()
+    places = [np.full((0 if k is None else len(k)), n, np.int64) for n, k in enumerate(survey.known)]
+    values = [np.empty(0, np.int64) if k is None else k.astype(np.int64) for k in survey.known]
+    pairs = np.stack([np.concatenate(places), np.concatenate(values)], axis=1)
+    gathered = context.allgather(torch.from_numpy(pairs)).numpy()
+    for place, more in enumerate(over):
+        whole.merge(place, None if more else gathered[gathered[:, 0] == place, 1].astype(np.int32))
+    return whole
+
+
+def graph_vectors(path: str | None, index: CategoryIndex) -> dict[str, Tensor]:
+    """Fixed vectors by field, from the file of ``ConversionData.graph``."""
+    if path is None:
+        return {}
+    tensors = load_file(Path(path))
+    names = sorted(name.removesuffix(".vectors") for name in tensors if name.endswith(".vectors"))
+    return {
+        name: torch.from_numpy(index.vectors(name, tensors[f"{name}.categories"], tensors[f"{name}.vectors"]))
+        for name in names
+    }

@@ -1,0 +1,261 @@
+"""What a night of graph models does.
+
+Mapped columns are Spark SQL expressions over the columns of the source, so pointing at new data takes no code:
+``time: timestamp_seconds(timestamp)`` or ``user: "`user_id:token`"`` (backticks quote odd names).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from roilake.config.base import FileSource, Fraction, ModelConfig, NightConfig, Positive, Rate, Strict
+from roilake.errors import MetricError
+from roilake.metrics.names import LISTED, SLICES, direction, parse
+
+EdgeType = Literal[
+    "user_query", "query_user", "user_item", "item_user", "query_item", "item_query",
+    "item_item", "item_item_similar", "query_item_similar", "item_query_similar",
+]  # fmt: skip
+Hops = tuple[dict[EdgeType, Positive], ...]
+
+
+class EventColumns(Strict):
+    """SQL expressions that make an event of a source row; a null user, item or time sends the row to quarantine."""
+
+    user: str
+    item: str
+    time: str
+    query: str | None = None
+    event_id: str | None = None  # default: a hash of the whole row
+    event_type: str = "'interaction'"
+    value: str = "1.0"
+    session: str | None = None  # default: a gap of ``session_gap_minutes`` starts a new one
+
+
+class EventSource(FileSource):
+    columns: EventColumns
+
+
+class AttributeSource(FileSource):
+    """Attributes of one node type: ``key`` is the node's key; ``fields`` are categories; ``terms`` is a text."""
+
+    key: str
+    fields: dict[str, str] = {}
+    terms: str | None = None
+
+
+class SourceConfig(Strict):
+    events: EventSource
+    users: AttributeSource | None = None
+    items: AttributeSource | None = None
+    queries: AttributeSource | None = None
+    query_of_item: str | None = None
+    """An SQL expression over the *items* source that gives an array of strings (e.g. a movie's genres). An event
+    without a query then takes one of its item's entries, drawn by a keyed hash of the event id."""
+    session_gap_minutes: Positive = 30
+    quarantine_budget: Fraction = 0.01
+
+
+class WindowsConfig(Strict):
+    """Time is cut into windows of equal length that end with the night: the last ``test`` ones are judged, the
+    ``validation`` ones before select the epoch, the ``train`` ones before those are learnt from. The graph, the ROI
+    and the interest vectors of a window are those of its start (``as_of``)."""
+
+    length: Annotated[str, Field(pattern=r"^[1-9]\d*(d|mo)$")] = "7d"
+    train: Positive = 12
+    validation: Positive = 1
+    test: Positive = 1
+
+
+class SimilarityConfig(Strict):
+    """MinHash-estimated Jaccard similarity over terms (our defaults; the paper's are not known)."""
+
+    edge_types: tuple[Literal["item_item_similar", "query_item_similar"], ...] = ("item_item_similar",)
+    min_jaccard: Fraction = 0.3
+    top: Positive = 10
+    hash_tables: Positive = 5
+
+
+class GraphConfig(Strict):
+    half_life_days: Rate = 180.0
+    max_neighbours: Positive = 50
+    edges: bool = True
+    """Publish ``edges``: every pair, both ways, with its times. Without it a graph has ``adjacency`` only, and its
+    pairs need a fifth of the disk."""
+    similarity: SimilarityConfig | None = SimilarityConfig()
+
+
+class InterestConfig(Strict):
+    dim: Positive = 32
+    degree_exponent: Fraction = 0.25
+
+
+class RoiConfig(Strict):
+    """``request_hops[h]`` and ``item_hops[h]`` give the fan-out of each edge type at hop h + 1."""
+
+    sampler: Literal["roi", "weighted", "uniform"] = "roi"
+    plan: Literal["auto", "local", "shuffled"] = "auto"
+    request_hops: Hops = ({"user_query": 5, "user_item": 5, "query_item": 5, "query_user": 5},)
+    item_hops: Hops = ({"item_user": 5, "item_query": 5},)
+    shards: Positive = 2
+
+
+class GraphModelConfig(ModelConfig):
+    """A model of ``retrieval.models``."""
+
+    loss: Literal["softmax", "focal"] = "softmax"
+
+
+class TrainingConfig(Strict):
+    workers: Positive = 2
+    epochs: Positive = 3
+    warm_epochs: Positive = 1
+    batch_size: Positive = 512
+    positives: Positive = 4
+    candidates: Positive = 1024
+    learning_rate: Rate = 5e-3
+    averaging: Fraction = 0.97
+    """Models are judged and kept with an exponential average of their weights over steps; 0 keeps the last ones."""
+    checkpoint_every: Positive = 200
+
+
+class ScoringConfig(Strict):
+    """``index``: how items are ranked for recommendations, by all of them or approximately by an inverted file (FAISS
+    IVF), whose recall the job then measures. Metrics are always of the exact order."""
+
+    top_k: Positive = 200
+    lookback_days: Positive = 1
+    drop_seen: bool = False
+    index: Literal["exact", "ivf"] = "exact"
+
+    @model_validator(mode="after")
+    def _index_can_drop(self) -> ScoringConfig:
+        if self.drop_seen and self.index != "exact":
+            raise ValueError("drop_seen needs index: exact; change one of them")
+        return self
+
+
+class SliceConfig(Strict):
+    """Slices by the values of a ``field`` of users, items or queries (the ``values`` most frequent ones, the rest is
+    ``other``), by the number of the user's events before the window, by the day of the positive, or by the edge types
+    that linked it to the request."""
+
+    by: Literal["user", "item", "query", "activity", "day", "edge_type"]
+    field: str | None = None
+    values: Positive = 10
+
+    @model_validator(mode="after")
+    def _field_fits(self) -> SliceConfig:
+        if (self.field is not None) != (self.by in ("user", "item", "query")):
+            raise ValueError(f"by: {self.by} {'takes no' if self.field else 'needs a'} field")
+        return self
+
+
+class EvaluationConfig(Strict):
+    """``metrics`` are names as in ``roilake.metrics.names``; ``slices`` add to those of every night."""
+
+    negatives: Positive = 50
+    metrics: tuple[str, ...] = (
+        "auc", "auc_popularity_negatives", "gauc", "pr_auc", "log_loss", "calibration_error", "hit_rate@50", "hit_rate@100",
+        "hit_rate@200", "ndcg@20", "recall@20", "mrr", "coverage@20", "novelty@20", "diversity@20",
+        "popularity_bias@20",
+    )  # fmt: skip
+    slices: dict[Annotated[str, Field(pattern=r"^\w+$")], SliceConfig] = {}
+    max_requests: Positive | None = None
+    bootstrap: Positive = 200
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            try:
+                parse(name)
+            except MetricError as error:
+                raise ValueError(str(error)) from error
+        return names
+
+    @property
+    def list_length(self) -> int:
+        """How many of the best items a metric of whole lists looks at, at most; 0 without such a metric."""
+        found = [parse(name) for name in self.metrics]
+        return max((k for kind, k in found if kind in LISTED and k), default=0)
+
+
+class RetrievalConfig(NightConfig):
+    """All that one night needs beside its ``ds`` and its lake."""
+
+    night: Literal["graph"] = "graph"
+    default_model: str = "zoomer"
+    source: SourceConfig
+    windows: WindowsConfig = WindowsConfig()
+    graph: GraphConfig = GraphConfig()
+    interest: InterestConfig = InterestConfig()
+    roi: RoiConfig = RoiConfig()
+    models: dict[str, GraphModelConfig]
+    training: TrainingConfig = TrainingConfig()
+    scoring: ScoringConfig = ScoringConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """Names of all that is judged."""
+        return tuple(self.models)
+
+    @model_validator(mode="after")
+    def _shards_divide(self) -> RetrievalConfig:
+        batch, shards, workers = self.training.batch_size, self.roi.shards, self.training.workers
+        if batch % shards or shards % workers:
+            raise ValueError(
+                f"training.batch_size ({batch}) must be a multiple of roi.shards ({shards}), and that of "
+                f"training.workers ({workers}): change one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _slices_have_fields(self) -> RetrievalConfig:
+        for name, cut in self.evaluation.slices.items():
+            source = {"user": self.source.users, "item": self.source.items, "query": self.source.queries}.get(
+                cut.by
+            )
+            known = source.fields if source else {}
+            if cut.field is not None and cut.field not in known:
+                raise ValueError(
+                    f"evaluation.slices.{name}: {cut.by} has no field {cut.field!r}, source maps "
+                    f"{', '.join(known) or 'none'}; choose one of these or map it"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _gates_name_what_there_is(self) -> RetrievalConfig:
+        if self.default_model not in self.models:
+            return self  # ``roilake.runtime.night.check`` names that first
+        cuts = tuple(self.evaluation.slices)
+        slices = (*SLICES, f"delta_vs_{self.default_model}", *(f"{cut}=VALUE" for cut in cuts))
+        for place, bound in enumerate(self.gates.bounds):
+            known = {
+                "metric": self.evaluation.metrics,
+                "model": (*self.models, "all"),
+                "split": ("validation", "test"),
+                "slice": slices,
+            }
+            found = {
+                "metric": bound.metric,
+                "model": bound.model or "all",
+                "split": bound.split,
+                "slice": bound.slice,
+            }
+            if bound.slice.partition("=")[0] in cuts and "=" in bound.slice:
+                found["slice"] = slices[0]
+            for key, name in found.items():
+                if name not in known[key]:
+                    raise ValueError(
+                        f"gates.bounds.{place}.{key}: the night has no {key} {name!r}; there are "
+                        f"{', '.join(known[key])}"
+                    )
+            if bound.not_worse_than and not direction(bound.metric):
+                raise ValueError(
+                    f"gates.bounds.{place}.not_worse_than: {bound.metric} has no better side; set a minimum or maximum"
+                )
+        return self

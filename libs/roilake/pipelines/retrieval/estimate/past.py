@@ -1,0 +1,152 @@
+"""What earlier nights of a lake have shown: rates of its jobs, and shares that tell a night's work from its events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+from roilake.estimate.rates import Measured, Rate, defaults
+from roilake.lake import Lake
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.estimate.volumes import Events, History, events_in, graph_work, serve_events
+from roilake.pipelines.retrieval.graph import plan_windows
+
+LATER = {"build_graph": "extend_graph", "embed_interests": "carry_interests"}
+"""Rates of jobs that do other work on a night that builds on earlier ones: only new events are summed up, and interest
+vectors are carried over."""
+JOBS = tuple(name for name in defaults().jobs if name not in LATER.values())
+_NIGHTS = 14  # earlier nights that rates are measured on
+_LOOKED_AT = ("ds", "job", "status", "rows_in", "rows_out", "seconds", "bytes", "details")
+
+
+@dataclass(frozen=True)
+class Past:
+    """What earlier nights of the lake have shown."""
+
+    rates: dict[str, Rate]
+    requests: float  # distinct requests per event of a window
+    served: float  # the same of the days served
+    store_bytes_per_event: float  # of the ROI stores that a machine has open at a time
+
+    @classmethod
+    def read(
+        cls, lake: Lake, events: Events, config: RetrievalConfig, ds: date, later: Collection[str]
+    ) -> Past:
+        """``later``: jobs that build on earlier nights, of the night to come."""
+        known = defaults()
+        nights, graphs = _runs(lake, ds), _instants(lake)
+        measured: dict[str, list[Measured]] = {}
+        shares: dict[str, float] = {}
+        for night, runs in nights.items():
+            history = events.until(night, night)
+            for job, work in _work_then(
+                runs, graph_work(history, graphs.get(night, [])), config, warm=night != min(nights)
+            ).items():
+                run = runs[job]
+                spent = Measured(work, run["seconds"], run["bytes"], run["details"].get("peak_memory", 0))
+                measured.setdefault(_rate_name(job, _later(runs)), []).append(spent)
+            shares |= _shares(runs, history, config, night)
+        named = {job: _rate_name(job, later) for job in JOBS}
+        rates = {job: _rate(name, config).fitted(measured.get(name, [])) for job, name in named.items()}
+        fallback = (known.requests, known.requests, known.store_bytes)
+        return cls(
+            rates, *(shares.get(name, fallback[i]) for i, name in enumerate(("requests", "served", "store")))
+        )
+
+
+def _rate_name(job: str, later: Collection[str]) -> str:
+    return LATER[job] if job in later else job
+
+
+def _later(runs: dict[str, dict[str, Any]]) -> list[str]:
+    """Jobs of an earlier night that have built on nights before it."""
+    graph, vectors = (runs.get(job, {"details": {}, "rows_in": 0}) for job in LATER)
+    extended = graph["details"].get("new_events", graph["rows_in"]) < graph["rows_in"]
+    carried = vectors["details"].get("source", "graph") != "graph"
+    return [job for job, so in zip(LATER, (extended, carried), strict=True) if so]
+
+
+def _rate(name: str, config: RetrievalConfig) -> Rate:
+    known, graph = defaults(), config.graph
+    rate = known.jobs[name]
+    if name not in ("build_graph", "extend_graph"):
+        return rate
+    return replace(
+        rate,
+        bytes=rate.bytes + (known.edges_bytes if graph.edges else 0.0),
+        fixed=rate.fixed + (known.similarity_seconds if graph.similarity else 0.0),
+    )
+
+
+def _runs(lake: Lake, ds: date) -> dict[date, dict[str, dict[str, Any]]]:
+    """Runs that ended well, by night and job: those of the last nights before ``ds``, or else of ``ds`` itself."""
+    if not lake.exists("runs"):
+        return {}
+    version = lake.version("runs")
+    nights = sorted(
+        {date.fromisoformat(f.partition["ds"]) for f in lake.active_files("runs", version) if f.rows}
+    )
+    chosen = [night for night in nights if night < ds][-_NIGHTS:] or [
+        night for night in nights if night == ds
+    ]
+    if not chosen:
+        return {}
+    found: dict[date, dict[str, dict[str, Any]]] = {night: {} for night in chosen}
+    for row in lake.to_arrow("runs", version, filters={"ds": chosen}, columns=_LOOKED_AT).to_pylist():
+        if row["status"] == "succeeded":
+            found[row["ds"]][row["job"]] = {**row, "details": json.loads(row["details"] or "{}")}
+    return found
+
+
+def _instants(lake: Lake) -> dict[date, list[date]]:
+    """Instants of the graphs that earlier nights have made."""
+    found: dict[date, set[date]] = {}
+    for file in lake.active_files("adjacency") if lake.exists("adjacency") else []:
+        night, instant = (date.fromisoformat(file.partition[name]) for name in ("ds", "as_of"))
+        found.setdefault(night, set()).add(instant)
+    return {night: sorted(instants) for night, instants in found.items()}
+
+
+def _work_then(
+    runs: dict[str, dict[str, Any]], graph: float, config: RetrievalConfig, *, warm: bool
+) -> dict[str, float]:
+    """The work of an earlier night's jobs. Its models are those that it tells of; its epochs the config's."""
+    rows = {job: float(run["rows_in"]) for job, run in runs.items() if job in JOBS}
+    figures = runs.get("train_models", {}).get("details", {}).get("models", {})
+    trained = sum(found.get("steps", 0) > 0 for found in figures.values()) or trained_models(config)
+    times = passes(config, trained, len(figures) or len(config.models), warm=warm)
+    work = {job: count * times.get(job, 1) for job, count in rows.items()}
+    return work | {job: graph for job in ("build_graph", "embed_interests") if job in rows and graph}
+
+
+def passes(config: RetrievalConfig, trained: int, models: int, *, warm: bool) -> dict[str, int]:
+    """How often a job goes over its rows, where it is more than once."""
+    epochs = config.training.warm_epochs if warm else config.training.epochs
+    return {"train_models": trained * epochs, "evaluate_models": models}
+
+
+def trained_models(config: RetrievalConfig) -> int:
+    """Models of the config that take steps."""
+    from roilake.pipelines.retrieval.models import (
+        is_matrix_kind,  # needs torch, which takes seconds to import
+    )
+
+    return sum(not is_matrix_kind(model.kind) for model in config.models.values())
+
+
+def _shares(
+    runs: dict[str, dict[str, Any]], history: History, config: RetrievalConfig, night: date
+) -> dict[str, float]:
+    shares = {}
+    windows = plan_windows(config.windows, night, None)
+    judged, serve = events_in(history, windows, "validation", "test"), serve_events(history, config, night)
+    if "evaluate_models" in runs and judged:
+        shares["requests"] = runs["evaluate_models"]["rows_in"] / judged
+    if "score_requests" in runs and serve:
+        shares["served"] = runs["score_requests"]["rows_in"] / serve
+    if "build_rois" in runs and history.events:
+        shares["store"] = runs["build_rois"]["details"].get("store_bytes", 0) / history.events
+    return shares

@@ -1,0 +1,162 @@
+"""Leakage checks of a night's tables: nothing that answers a request is from after its start, nor asked twice.
+
+They are held against file footers and sums, so that they cost seconds: edges and events by the latest time of each
+file; vectors and neighbour lists by what they add up to (an event too many shows in the sum of degrees, a node too
+early in the largest id, for ids are given in order of first appearance).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from roilake.lake import Lake, extremes
+from roilake.metrics.gate_result import GateResult, result_of
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.graph import Window, night_windows
+
+
+def check_leaks(
+    lake: Lake, config: RetrievalConfig, ds: date, versions: Mapping[str, int]
+) -> Iterator[GateResult]:
+    """All checks of this file on the tables of night ``ds`` at these versions."""
+    night = _Night(lake, ds, versions)
+    windows = night_windows(lake, config, ds)
+    requests = night.read("requests")
+    yield result_of("no_shared_events", shared_events(requests), 3)
+    yield result_of("requests_in_their_windows", misplaced_requests(requests, windows), 3)
+    if config.graph.edges:
+        yield result_of("edges_before_requests", late_edges(night), 3)
+    yield result_of("events_before_end", late_events(night), 3)
+    known = known_nodes(night.read("interest_vectors"))
+    yield result_of("vectors_before_requests", unknown_events(night, known), 3)
+    yield result_of("lists_before_requests", unknown_neighbours(night.read("adjacency"), known), 3)
+    yield result_of("models_before_requests", late_models(night, windows), 3)
+
+
+@dataclass(frozen=True)
+class _Night:
+    lake: Lake
+    ds: date
+    versions: Mapping[str, int]
+
+    def read(self, table: str) -> DataFrame:
+        """The night's own rows."""
+        return self.lake.read(table, version=self.versions[table]).where(F.col("ds") == F.lit(self.ds))
+
+
+@dataclass(frozen=True)
+class Known:
+    """The nodes of one type that have a vector as of an instant: how many events theirs are, and the largest id."""
+
+    events: int
+    least: int
+    largest: int
+
+
+def midnight(day: date) -> datetime:
+    """UTC."""
+    return datetime.combine(day, time(), UTC)
+
+
+def shared_events(requests: DataFrame) -> Iterator[str]:
+    """Events behind requests of more than one split: by id, or (under another id) by user, query, item and time."""
+    past = requests.where(F.col("split") != "serve")
+    for keys, words in (
+        (("event_id",), "event ids"),
+        (("user", "query", "item", "time"), "events by content"),
+    ):
+        splits = past.groupBy(*keys).agg(F.min("split").alias("first"), F.max("split").alias("last"))
+        pairs = splits.where("first != last").groupBy("first", "last").count().collect()
+        for row in sorted(pairs):
+            yield f"requests: {row['count']} {words} both in {row['first']} and in {row['last']}, must be 0"
+
+
+def misplaced_requests(requests: DataFrame, windows: Sequence[Window]) -> Iterator[str]:
+    """Windows with a request from before their start or from their end on."""
+    ends = {(window.split, window.as_of): window.end for window in windows}
+    times = (F.date_format(f("time"), "yyyy-MM-dd HH:mm:ss") for f in (F.min, F.max))
+    spans = requests.groupBy("split", "as_of").agg(
+        *(t.alias(n) for t, n in zip(times, ("low", "high"), strict=True))
+    )
+    for split, as_of, low, high in sorted(spans.collect()):
+        end = ends.get((split, as_of))
+        if end is None:
+            yield f"requests: {split} as of {as_of} is no window of the night"
+        elif low < str(as_of) or high > f"{end} 00:00:00" or (split != "serve" and high >= f"{end} 00:00:00"):
+            yield f"requests: {split} as of {as_of} holds times {low} to {high}, must be within {as_of} to {end}"
+
+
+def late_edges(night: _Night) -> Iterator[str]:
+    """Instants whose graph holds an event from after them."""
+    found = extremes(
+        night.lake, "edges", night.versions["edges"], "last_time", ("as_of",), filters={"ds": night.ds}
+    )
+    for (as_of,), (_, last) in sorted(found.items()):
+        if last >= midnight(date.fromisoformat(as_of)):
+            yield f"edges: those as of {as_of} hold an event of {last:%Y-%m-%d %H:%M:%S}, must be before it"
+
+
+def late_events(night: _Night) -> Iterator[str]:
+    """Nights that ingested an event from after their end."""
+    found = extremes(night.lake, "events", night.versions["events"], "time", ("ds",), filters={})
+    for (ds,), (_, last) in sorted(found.items()):
+        end = date.fromisoformat(ds) + timedelta(days=1)
+        if ds <= str(night.ds) and last >= midnight(end):
+            yield f"events: night {ds} holds an event of {last:%Y-%m-%d %H:%M:%S}, must be before {end}"
+
+
+def known_nodes(vectors: DataFrame) -> dict[tuple[date, str], Known]:
+    """By (as_of, node type)."""
+    sums = (F.sum("degree").alias("events"), F.min("degree").alias("least"), F.max("id").alias("largest"))
+    rows = vectors.groupBy("as_of", "node_type").agg(*sums).collect()
+    return {
+        (row["as_of"], row["node_type"]): Known(row["events"], row["least"], row["largest"]) for row in rows
+    }
+
+
+def unknown_events(night: _Night, known: Mapping[tuple[date, str], Known]) -> Iterator[str]:
+    """Instants whose vectors rest on more or fewer events than there were before, or on none."""
+    events = night.lake.read("events", version=night.versions["events"]).where(F.col("ds") <= F.lit(night.ds))
+    instants = sorted({as_of for as_of, _ in known})
+    counts = [
+        F.count(F.when(F.col("time") < F.lit(str(as_of)).cast("timestamp"), F.col(key)))
+        for as_of in instants
+        for key in ("user", "query", "item")
+    ]
+    found: Iterator[int] = iter(events.agg(*counts).first() or () if counts else ())
+    for as_of in instants:
+        for key, expected in zip(("user", "query", "item"), found, strict=False):
+            nodes = known.get((as_of, key), Known(0, 1, -1))
+            if nodes.events != expected or nodes.least < 1:
+                yield (
+                    f"interest_vectors: those of type {key} as of {as_of} rest on {nodes.events} events, "
+                    f"must be the {expected} before it"
+                )
+
+
+def unknown_neighbours(lists: DataFrame, known: Mapping[tuple[date, str], Known]) -> Iterator[str]:
+    """Instants whose neighbour lists name a node that had no event before."""
+    largest = (F.max("src").alias("source"), F.max(F.array_max("neighbours")).alias("target"))
+    for row in sorted(lists.groupBy("as_of", "edge_type").agg(*largest).collect()):
+        kinds = row["edge_type"].split("_")
+        for kind, node in ((kinds[0], row["source"]), (kinds[1], row["target"])):
+            most = known.get((row["as_of"], kind), Known(0, 1, -1)).largest
+            if node is not None and node > most:
+                yield (
+                    f"adjacency: {row['edge_type']} as of {row['as_of']} names {kind} {node}, must be at most {most}, "
+                    "the last one with an event before it"
+                )
+
+
+def late_models(night: _Night, windows: Sequence[Window]) -> Iterator[str]:
+    """Models that were trained on what they are judged by."""
+    start = min(window.as_of for window in windows if window.split == "validation")
+    models = night.lake.to_arrow("models", night.versions["models"], filters={"ds": night.ds})
+    for row in models.select(["name", "train_end"]).to_pylist():
+        if row["train_end"] > start:
+            yield f"models: {row['name']} was trained until {row['train_end']}, must be at most {start}"

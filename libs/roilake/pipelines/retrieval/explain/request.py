@@ -1,0 +1,188 @@
+"""One request's region of interest with the weights that a published model gave it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+
+from roilake.errors import LakeError
+from roilake.feed import files_of
+from roilake.lake import Lake, Publication, check_folder
+from roilake.pipelines.retrieval.config import RoiConfig
+from roilake.pipelines.retrieval.explain.neighbours import Names, kept_neighbours
+from roilake.pipelines.retrieval.models import RequestBatch
+from roilake.pipelines.retrieval.models.attention import Attention
+from roilake.pipelines.retrieval.models.zoomer import Model as Zoomer
+from roilake.pipelines.retrieval.roi import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
+from roilake.pipelines.retrieval.scoring.towers import Night, Tower, Worker
+from roilake.reading import read
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A request that a night answered, as a model of kind ``zoomer`` saw it.
+
+    ``neighbours`` has one row per kept neighbour, hop by hop: those of ``kept_neighbours``, and
+
+    * attention: edge-level weight; sums to 1 over a parent's neighbours of one edge type;
+    * relation: semantic-level weight of the edge type at the parent;
+    * share: product of both from the root down to the neighbour. Of what the attention of a root's tree hands out
+      (1 in all), this much comes by this neighbour and what lies below it.
+
+    ``relations`` has one row per parent and relation (``own``, or an edge type): path, parent, relation, weight. The
+    weights of a parent sum to 1; those of edge types without a neighbour go to nothing.
+    """
+
+    lake: Path
+    ds: date
+    model: str
+    user: str
+    query: str | None
+    roi: RoiConfig
+    names: Names
+    neighbours: pd.DataFrame
+    relations: pd.DataFrame
+
+    @property
+    def as_of(self) -> date:
+        """The instant of the request's graph: the end of the night."""
+        return self.ds + timedelta(days=1)
+
+
+def explain_request(
+    user: str,
+    query: str | None = None,
+    *,
+    lake: str | Path = "./lake",
+    ds: date | str | None = None,
+    model: str | None = None,
+) -> Explanation:
+    """What ``model`` (default: the night's default model) attended to when the published night ``ds`` (default: the
+    last one) answered ``user`` with ``query``. No Spark: opens the published weights.
+
+    Raises LakeError for a request that the night did not answer, or a model that the night does not have or that has
+    no attention to show.
+    """
+    published = read("publications", lake=lake, ds=ds).to_dict("records")[0]
+    night = Publication(**published)
+    config, opened = json.loads(night.config), Lake(None, check_folder(lake, create=False))
+    roi, name = RoiConfig.model_validate(config["roi"]), model or config["default_model"]
+    names = Names.read(opened.folder, night.ds)
+    layout = RoiLayout.of(roi.request_hops, REQUEST_ROOTS)
+    row = _request(opened.folder, night.ds, names, user, query)
+    told = _attention(_night(opened, night, roi, config), _tower(opened, night.ds, name), night.ds, row)
+    neighbours = kept_neighbours(layout, row, names)
+    weighed = _weighed(layout, told)
+    return Explanation(
+        opened.folder, night.ds, name, user, query, roi, names,
+        neighbours.join(weighed, on="position"), _relations(layout, told, neighbours, names, row),
+    )  # fmt: skip
+
+
+def _request(lake: Path, ds: date, names: Names, user: str, query: str | None) -> dict[str, Any]:
+    """The request's row of ``rois``."""
+    where = {
+        "side": "request",
+        "split": "serve",
+        "as_of": ds + timedelta(days=1),
+        "user": names.id_of("user", user),
+        "query": -1 if query is None else names.id_of("query", query),
+    }
+    rows = read("rois", lake=lake, ds=ds, where=where)
+    if rows.empty:
+        raise LakeError(
+            f"rois: night {ds} answered no request of user {user!r} with query {query!r}; those that it did answer are "
+            "in recommendations"
+        )
+    found: dict[str, Any] = rows.to_dict("records")[0]
+    return found
+
+
+def _night(lake: Lake, night: Publication, roi: RoiConfig, config: dict[str, Any]) -> Night:
+    """The pinned files that a model needs to be opened."""
+    return Night(
+        towers=(),
+        shards=(),
+        nodes=files_of(lake, "nodes", night.versions["nodes"], ds=night.ds),
+        vectors=files_of(lake, "interest_vectors", night.versions["interest_vectors"], ds=night.ds),
+        items=(),
+        edges=(),
+        request_layout=RoiLayout.of(roi.request_hops, REQUEST_ROOTS),
+        item_layout=RoiLayout.of(roi.item_hops, ITEM_ROOTS),
+        interest_dim=config["interest"]["dim"],
+        index="",
+    )
+
+
+def _tower(lake: Lake, ds: date, name: str) -> Tower:
+    rows = read("models", lake=lake.folder, ds=ds).set_index("name")
+    if name not in rows.index:
+        raise LakeError(f"models: night {ds} has no model {name!r}; it has {', '.join(rows.index)}")
+    row = rows.loc[name]
+    config = json.loads(row["config"])
+    if config["kind"] != "zoomer":
+        raise LakeError(
+            f"models: {name!r} is a {config['kind']}, which has no attention to show; name a zoomer"
+        )
+    return Tower(name, config["kind"], config["options"], str(lake.folder / row["path"]))
+
+
+@torch.inference_mode()
+def _attention(night: Night, tower: Tower, ds: date, row: dict[str, Any]) -> list[Attention]:
+    worker = Worker(night)
+    features = worker.store(tower).features(ds + timedelta(days=1))
+    return cast(Zoomer, worker.open(tower)).attention(_batch(row), features)
+
+
+def _batch(row: dict[str, Any]) -> RequestBatch:
+    """A batch of this one request."""
+    return RequestBatch(
+        user_B=torch.tensor([row["user"]]),
+        query_B=torch.tensor([row["query"]]),
+        neighbours_BS=torch.tensor(row["neighbours"].astype(np.int64))[None],
+        relevance_BS=torch.tensor(row["relevance"].astype(np.float32) / np.float32(127))[None],
+        positives_BP=torch.full((1, 1), -1),
+        weight_B=torch.ones(1),
+    )
+
+
+def _weighed(layout: RoiLayout, told: list[Attention]) -> pd.DataFrame:
+    """attention, relation and share of each position [S]."""
+    attention_S, relation_S = np.zeros(layout.size), np.zeros(layout.size)
+    for seen in told:
+        for place, (slot, weight_BPk) in enumerate(zip(seen.slots, seen.edge, strict=True), start=1):
+            span = slice(slot.start, slot.start + slot.size)
+            attention_S[span] = weight_BPk[0].flatten()
+            relation_S[span] = seen.semantic_BPR[0, :, place].repeat_interleave(slot.fanout)
+    share_S = attention_S * relation_S
+    for slot in layout.slots:  # parents come before their children
+        if slot.parent is not None:
+            above = layout.slots[slot.parent]
+            of_parent = share_S[above.start : above.start + above.size].repeat(slot.fanout)
+            share_S[slot.start : slot.start + slot.size] *= of_parent
+    return pd.DataFrame({"attention": attention_S, "relation": relation_S, "share": share_S})
+
+
+def _relations(
+    layout: RoiLayout, told: list[Attention], neighbours: pd.DataFrame, names: Names, row: dict[str, Any]
+) -> pd.DataFrame:
+    """``Explanation.relations``; parents that are only padding are left out."""
+    keys: dict[int, str] = dict(zip(neighbours["position"], neighbours["neighbour"], strict=True))
+    found = []
+    for seen in told:
+        first = seen.slots[0]
+        root, above = layout.roots[first.root], None if first.parent is None else layout.slots[first.parent]
+        for position, weight_R in enumerate(seen.semantic_BPR[0].tolist()):
+            parent = keys.get(above.start + position) if above else names.key_of(root, row[root])
+            if parent is not None:
+                path = above.name if above else root
+                kinds = ["own", *(slot.edge_type for slot in seen.slots)]
+                found += [(path, parent, kind, w) for kind, w in zip(kinds, weight_R, strict=True)]
+    return pd.DataFrame(found, columns=["path", "parent", "relation", "weight"])

@@ -1,0 +1,134 @@
+"""An epoch of request batches: equal steps on every rank, and global batches that no number of workers changes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import date
+
+import numpy as np
+import torch
+
+from roilake.errors import ConfigError
+from roilake.hashing import keyed_hash
+from roilake.lake import DataFile
+from roilake.pipelines.retrieval.feed.rows import RequestRows, read_requests
+from roilake.pipelines.retrieval.models.batch import RequestBatch
+
+Shards = dict[int, RequestRows]
+
+
+class RequestFeed:
+    """Batches of the request-side ROIs in ``files`` (partitions ``as_of`` and ``shard``).
+
+    Windows come in time order, so that the most recent past is learnt last; inside a window every step takes
+    ``batch_size / shards`` rows of each shard, in an order drawn per epoch. Rank r of ``workers`` serves the shards s
+    with s mod workers = r, so its batch holds ``batch_size / workers`` rows; the union over ranks is the same for any
+    number of workers. A window has as many steps as its largest shard needs; the others are filled up with rows of
+    weight 0.
+
+    Decoded windows stay in memory up to ``cache_bytes``; beyond that each is read again every epoch, one window
+    ahead of its use.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[DataFile],
+        *,
+        slots: int,
+        shards: int,
+        batch_size: int,
+        positives: int,
+        rank: int = 0,
+        workers: int = 1,
+        seed: int = 0,
+        cache_bytes: int = 2 << 30,
+    ) -> None:
+        if batch_size % shards or shards % workers:
+            raise ConfigError(
+                f"training: batch_size ({batch_size}) must be a multiple of roi.shards ({shards}), and that of "
+                f"training.workers ({workers}): change one of them"
+            )
+        self._slots, self._positives, self._seed = slots, positives, seed
+        self._rows_per_shard = batch_size // shards
+        self._own = [shard for shard in range(shards) if shard % workers == rank]
+        self._paths: dict[tuple[date, int], list[str]] = defaultdict(list)
+        self._rows: dict[date, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+        for file in files:
+            as_of, shard = date.fromisoformat(file.partition["as_of"]), int(file.partition["shard"])
+            self._paths[as_of, shard].append(file.path)
+            self._rows[as_of][shard] += file.rows
+        self._cache: dict[date, Shards] = {}
+        self._cache_bytes = cache_bytes
+
+    @property
+    def windows(self) -> list[date]:
+        """The windows that hold rows, in time order."""
+        return sorted(self._rows)
+
+    @property
+    def rows(self) -> int:
+        """Rows of an epoch, over all ranks."""
+        return sum(sum(shards.values()) for shards in self._rows.values())
+
+    def steps_of(self, as_of: date) -> int:
+        """Steps of one window: enough for its largest shard."""
+        return -(-max(self._rows[as_of].values()) // self._rows_per_shard)
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch, the same on every rank."""
+        return sum(self.steps_of(as_of) for as_of in self._rows)
+
+    def batches(self, epoch: int, start_step: int = 0) -> Iterator[tuple[date, RequestBatch]]:
+        """(window, this rank's batch) of each step of ``epoch`` from ``start_step`` on."""
+        plan: list[tuple[date, int]] = []  # windows that are not skipped whole, and their first step
+        skip = start_step
+        for as_of in self.windows:
+            steps = self.steps_of(as_of)
+            if skip < steps:
+                plan.append((as_of, skip))
+            skip = max(0, skip - steps)
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            coming: Future[Shards] | None = None
+            for position, (as_of, first) in enumerate(plan):
+                shards = (coming or pool.submit(self._load, as_of)).result()
+                following = plan[position + 1][0] if position + 1 < len(plan) else None
+                coming = pool.submit(self._load, following) if following else None
+                for batch in self._window_batches(shards, epoch, first, self.steps_of(as_of)):
+                    yield as_of, batch
+
+    def _load(self, as_of: date) -> Shards:
+        if as_of in self._cache:
+            return self._cache[as_of]
+        shards = {
+            shard: read_requests(self._paths.get((as_of, shard), []), self._slots, self._positives)
+            for shard in self._own
+        }
+        held = sum(rows.nbytes for window in self._cache.values() for rows in window.values())
+        if held + sum(rows.nbytes for rows in shards.values()) <= self._cache_bytes:
+            self._cache[as_of] = shards
+        return shards
+
+    def _window_batches(self, shards: Shards, epoch: int, first: int, steps: int) -> Iterator[RequestBatch]:
+        orders = {
+            shard: np.argsort(keyed_hash(self._seed, epoch, rows.root_R[:-1]), kind="stable")
+            for shard, rows in shards.items()
+        }
+        for step in range(first, steps):
+            parts = [rows.batch(self._take(orders[shard], step)) for shard, rows in shards.items()]
+            yield _concatenate(parts)
+
+    def _take(self, order: np.ndarray, step: int) -> np.ndarray:
+        start = step * self._rows_per_shard
+        taken = order[start : start + self._rows_per_shard]
+        padding = np.full(self._rows_per_shard - len(taken), len(order), np.int64)
+        return np.concatenate([taken, padding])
+
+
+def _concatenate(parts: list[RequestBatch]) -> RequestBatch:
+    if len(parts) == 1:
+        return parts[0]
+    names = RequestBatch.__dataclass_fields__
+    return RequestBatch(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})

@@ -1,0 +1,103 @@
+"""Rows of the ``rois`` table as numpy columns, read by petastorm from the active files of one pinned version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from roilake.feed.columns import read_columns
+from roilake.pipelines.retrieval.models.batch import ItemBatch, RequestBatch
+
+RELEVANCE_SCALE = 127.0
+
+
+@dataclass(frozen=True)
+class RequestRows:
+    """Request-side ROIs sorted by root, and one padding row behind them (weight 0, no neighbours, no positives)."""
+
+    root_R: NDArray[np.int64]
+    user_R: NDArray[np.int32]
+    query_R: NDArray[np.int32]
+    neighbours_RS: NDArray[np.int32]
+    relevance_RS: NDArray[np.int8]
+    positives_RP: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.root_R) - 1
+
+    @property
+    def nbytes(self) -> int:
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
+
+    def batch(self, rows_B: NDArray[np.int64]) -> RequestBatch:
+        """The batch of these row numbers; ``len(self)`` is the padding row."""
+        return RequestBatch(
+            user_B=torch.from_numpy(self.user_R[rows_B].astype(np.int64)),
+            query_B=torch.from_numpy(self.query_R[rows_B].astype(np.int64)),
+            neighbours_BS=torch.from_numpy(self.neighbours_RS[rows_B].astype(np.int64)),
+            relevance_BS=_relevance(self.relevance_RS[rows_B]),
+            positives_BP=torch.from_numpy(self.positives_RP[rows_B].astype(np.int64)),
+            weight_B=torch.from_numpy((rows_B < len(self)).astype(np.float32)),
+        )
+
+
+def read_requests(paths: Sequence[str], size: int, positives: int) -> RequestRows:
+    """Read request rows of ``size`` slots, keeping the first ``positives`` items of each, whatever the files' order."""
+    # petastorm stacks lists of equal length only; a request's positives are as many as it has.
+    edit = "positives", np.int32, positives, lambda lists: _pad(lists, positives)
+    columns = read_columns(
+        paths, ["root", "user", "query", "neighbours", "relevance", "positives"], edit=edit
+    )
+    rows = len(columns.get("root", ()))
+    order = np.argsort(columns["root"], kind="stable") if rows else np.empty(0, np.int64)
+
+    def column(name: str, dtype: type, pad: int, width: int | None) -> NDArray:
+        shape = (rows + 1,) if width is None else (rows + 1, width)
+        out: NDArray = np.full(shape, pad, dtype)
+        if rows:
+            out[:-1] = columns[name][order].reshape((rows, *shape[1:]))
+        return out
+
+    return RequestRows(
+        root_R=column("root", np.int64, -1, None),
+        user_R=column("user", np.int32, 0, None),
+        query_R=column("query", np.int32, -1, None),
+        neighbours_RS=column("neighbours", np.int32, -1, size),
+        relevance_RS=column("relevance", np.int8, 0, size),
+        positives_RP=column("positives", np.int32, -1, positives),
+    )
+
+
+def read_items(paths: Sequence[str], size: int) -> ItemBatch:
+    """All item-side ROIs of one window as one batch, items in ascending order."""
+    columns = read_columns(paths, ["root", "neighbours", "relevance"])
+    rows = len(columns.get("root", ()))
+    if not rows:
+        empty = torch.empty((0, size), dtype=torch.int64)
+        return ItemBatch(torch.empty(0, dtype=torch.int64), empty, empty.float())
+    order = np.argsort(columns["root"], kind="stable")
+    neighbours_IS = columns["neighbours"][order].reshape(rows, size).astype(np.int64)
+    return ItemBatch(
+        item_I=torch.from_numpy(columns["root"][order].astype(np.int64)),
+        neighbours_IS=torch.from_numpy(neighbours_IS),
+        relevance_IS=_relevance(columns["relevance"][order].reshape(rows, size)),
+    )
+
+
+def _relevance(stored: NDArray[np.int8]) -> torch.Tensor:
+    return torch.from_numpy(stored.astype(np.float32) / np.float32(RELEVANCE_SCALE))
+
+
+def _pad(lists: pd.Series, width: int) -> NDArray[np.int32]:
+    """The first ``width`` entries of each list, -1 padded."""
+    kept = [entries[:width] for entries in lists]
+    lengths_R = np.fromiter((len(entries) for entries in kept), np.int64, len(kept))
+    padded_RP = np.full((len(kept), width), -1, np.int32)
+    if lengths_R.any():
+        padded_RP[np.arange(width) < lengths_R[:, None]] = np.concatenate(kept)
+    return padded_RP

@@ -1,0 +1,62 @@
+"""Events of a night's windows -> requests with what was chosen, and the pairs to score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from roilake.pipelines.retrieval.graph.windows import Window
+
+
+def request_id(seed: int) -> Column:
+    """Keyed 63-bit hash of (user, query, as_of): the same request in one window has one id."""
+    return F.xxhash64(F.lit("request"), F.lit(seed), "user", "query", "as_of").bitwiseAND(F.lit(2**63 - 1))
+
+
+def labelled_requests(events: DataFrame, windows: Sequence[Window], seed: int) -> DataFrame:
+    """One row per event of a window (every event is a positive): (split, as_of, request_id, user, query,
+    item, label, time, event_id). ``events`` is by id, as ``indexed`` gives it."""
+    spans = [
+        F.when(F.col("time").between(_midnight(w.as_of), _last_moment(w.end)), _struct(w))
+        for w in windows
+        if w.split != "serve"
+    ]
+    return (
+        events.withColumn("window", F.coalesce(*spans))
+        .where(F.col("window").isNotNull())
+        .select("window.split", "window.as_of", "user", "query", "item", "time", "event_id")
+        .select("*", request_id(seed).alias("request_id"), F.lit(1.0).alias("label"))
+    )
+
+
+def serve_requests(events: DataFrame, ds: date, lookback_days: int, seed: int) -> DataFrame:
+    """One row per (user, query) seen in the last ``lookback_days`` days of the night: what is scored."""
+    end = ds + timedelta(days=1)
+    recent = events.where(F.col("time") >= _midnight(end - timedelta(days=lookback_days)))
+    pairs = recent.where(F.col("time") < _midnight(end)).select("user", "query").distinct()
+    return pairs.withColumn("as_of", F.lit(end)).select(
+        F.lit("serve").alias("split"),
+        "as_of",
+        request_id(seed).alias("request_id"),
+        "user",
+        "query",
+        F.lit(-1).alias("item"),
+        F.lit(None).cast("double").alias("label"),
+        _midnight(end).alias("time"),
+        F.lit("").alias("event_id"),
+    )
+
+
+def _struct(window: Window) -> Column:
+    return F.struct(F.lit(window.split).alias("split"), F.lit(window.as_of).alias("as_of"))
+
+
+def _midnight(day: date) -> Column:
+    return F.lit(str(day)).cast("timestamp")
+
+
+def _last_moment(end: date) -> Column:
+    return _midnight(end) - F.expr("INTERVAL 1 MICROSECOND")

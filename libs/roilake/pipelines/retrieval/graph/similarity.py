@@ -1,0 +1,76 @@
+"""Similarity edges: candidates by MinHash (Spark ML's), judged by their exact Jaccard similarity over terms.
+
+Broder 1997: two sets share the minimum of a random hash with probability |A and B| / |A or B|. The number of
+hash tables and the thresholds are ours; the paper's are not known.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from roilake.pipelines.retrieval.config import SimilarityConfig
+
+
+def similar_pairs(
+    nodes: DataFrame, times: DataFrame, config: SimilarityConfig, seed: int
+) -> DataFrame | None:
+    """(edge_type, src, dst, weight, first_time) of all similar pairs of the edge types in ``config``;
+    query-item ones both ways. ``nodes`` has (node_type, id, terms), ``times`` (node_type, id, first_time);
+    ``first_time`` of a pair is the moment from which both had been seen. None when no edge type has nodes
+    with terms."""
+    found = [
+        _pairs_of_type(nodes, times, edge_type, config, seed)
+        for edge_type in config.edge_types
+        if _have_terms(nodes, edge_type)
+    ]
+    return reduce(DataFrame.unionByName, found) if found else None
+
+
+def _have_terms(nodes: DataFrame, edge_type: str) -> bool:
+    kinds = edge_type.split("_")[:2]
+    with_terms = nodes.where(F.size("terms") > 0)
+    return all(not with_terms.where(F.col("node_type") == kind).isEmpty() for kind in kinds)
+
+
+def _pairs_of_type(
+    nodes: DataFrame, times: DataFrame, edge_type: str, config: SimilarityConfig, seed: int
+) -> DataFrame:
+    """Pairs that share a minimum in at least one of ``hash_tables`` tables and whose term sets have weight =
+    |A and B| / |A or B| >= ``min_jaccard``."""
+    src_type, dst_type = edge_type.split("_")[:2]
+    from pyspark.ml.feature import HashingTF, MinHashLSH  # here, so that tasks need not load Spark ML
+
+    with_terms = nodes.where(F.size("terms") > 0).select("node_type", "id", "terms")
+    # Spark may hash before it filters, and MinHash refuses empty sets: give those a term of their own.
+    never_empty = F.when(F.size("terms") > 0, F.col("terms")).otherwise(F.array(F.lit("")))
+    hashed = HashingTF(inputCol="hashable", outputCol="features", binary=True).transform(
+        with_terms.join(times, on=["node_type", "id"], how="inner").withColumn("hashable", never_empty)
+    )
+    lsh = MinHashLSH(inputCol="features", outputCol="minima", numHashTables=config.hash_tables, seed=seed)
+    left, right = (
+        hashed.where(F.col("node_type") == kind).drop("node_type") for kind in (src_type, dst_type)
+    )
+    # Hashed features may collide, which only adds to their similarity: the exact one is checked below.
+    near = lsh.fit(hashed).approxSimilarityJoin(left, right, 1.0 - config.min_jaccard + 1e-6)
+    both = F.size(F.array_intersect("datasetA.terms", "datasetB.terms"))
+    either = F.size(F.array_union("datasetA.terms", "datasetB.terms"))
+    pairs = near.select(
+        F.lit(edge_type).alias("edge_type"),
+        F.col("datasetA.id").alias("src"),
+        F.col("datasetB.id").alias("dst"),
+        (both / either).cast("float").alias("weight"),
+        F.greatest("datasetA.first_time", "datasetB.first_time").alias("first_time"),
+    ).where(F.col("weight") >= F.lit(config.min_jaccard).cast("float"))
+    if src_type == dst_type:
+        return pairs.where(F.col("src") != F.col("dst"))
+    back = pairs.select(
+        F.lit(f"{dst_type}_{src_type}_similar").alias("edge_type"),
+        F.col("dst").alias("src"),
+        F.col("src").alias("dst"),
+        "weight",
+        "first_time",
+    )
+    return pairs.unionByName(back)

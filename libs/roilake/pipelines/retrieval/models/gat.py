@@ -1,0 +1,62 @@
+"""Graph attention (GAT), one attention per hop and edge type (a baseline)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from roilake.pipelines.retrieval.models.batch import FeatureSchema
+from roilake.pipelines.retrieval.models.graph_tower import GraphOptions, GraphTower
+from roilake.pipelines.retrieval.models.graphsage import map_name, neighbour_maps
+from roilake.pipelines.retrieval.models.tree import Children
+from roilake.pipelines.retrieval.roi.layout import RoiLayout
+
+NEGATIVE_SLOPE = 0.2
+NEVER = -1e9
+
+
+class Options(GraphOptions):
+    """``heads`` must divide ``dim``."""
+
+    heads: int = 4
+
+
+class Model(GraphTower):
+    r"""h_p' = h_p + sum over edge types e of ||_m sum_j a_pj^m (W_{hop,e} h_j)^m, heads m
+
+    a_pj^m = softmax over j of LeakyReLU(<b^m, h_p^m> + <c^m, (W h_j)^m>), slope 0.2
+
+    b and c start at 0, so the untrained model is GraphSAGE's mean. Source: Velickovic et al., "Graph attention
+    networks" (2018), with residual in place of the self-loop.
+
+    Shapes: h [B, P, D], children [B, P, k, D], a [B, P, k, heads].
+    """
+
+    def __init__(
+        self, options: Options, schema: FeatureSchema, request_layout: RoiLayout, item_layout: RoiLayout
+    ) -> None:
+        super().__init__(options, schema, request_layout, item_layout)
+        self.heads = options.heads
+        self.maps = neighbour_maps(self)
+        slots = (*request_layout.slots, *item_layout.slots)
+        shapes = {map_name(slot): (options.heads, self.width(slot.hop) // options.heads) for slot in slots}
+        self.parent_score = nn.ParameterDict({name: torch.zeros(shape) for name, shape in shapes.items()})
+        self.child_score = nn.ParameterDict({name: torch.zeros(shape) for name, shape in shapes.items()})
+
+    def combine(self, parent_BPD: Tensor, children: Sequence[Children], hop: int, focal_BD: Tensor) -> Tensor:
+        return sum((self._attend(parent_BPD, child) for child in children), parent_BPD)
+
+    def _attend(self, parent_BPD: Tensor, child: Children) -> Tensor:
+        name = map_name(child.slot)
+        value_BPkhd = self.maps[name](child.vectors_BPkD()).unflatten(-1, (self.heads, -1))
+        own_BPhd = parent_BPD[..., : value_BPkhd.shape[-1] * self.heads].unflatten(-1, (self.heads, -1))
+        score_BPkh = (value_BPkhd * self.child_score[name]).sum(-1)
+        score_BPkh = score_BPkh + (own_BPhd * self.parent_score[name]).sum(-1).unsqueeze(2)
+        masked_BPkh = F.leaky_relu(score_BPkh, NEGATIVE_SLOPE).masked_fill(
+            ~child.mask_BPk.unsqueeze(-1), NEVER
+        )
+        weight_BPkh = torch.softmax(masked_BPkh, dim=2) * child.mask_BPk.unsqueeze(-1)
+        return torch.einsum("bpkh,bpkhd->bphd", weight_BPkh, value_BPkhd).flatten(-2)

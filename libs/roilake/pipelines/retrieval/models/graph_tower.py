@@ -1,0 +1,106 @@
+"""What graph models share: encode the nodes of a batch once, fold its trees, put towers on top."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
+from roilake.pipelines.retrieval.models.encoder import NODE_TYPES, Encoders
+from roilake.pipelines.retrieval.models.tower import (
+    EncoderOptions,
+    PaperTowers,
+    ResidualTowers,
+    TwinTower,
+    known_query,
+)
+from roilake.pipelines.retrieval.models.tree import Children, Nodes, encode_touched, fold, touched
+from roilake.pipelines.retrieval.roi.layout import RoiLayout
+
+
+class GraphOptions(EncoderOptions):
+    """Options that all graph models have."""
+
+    towers: Literal["residual", "paper"] = "residual"
+    neighbours: Literal["learned", "detached", "frozen"] = "learned"
+    """``learned``: neighbours carry all their fields, trained through the tree. ``detached``: the same vectors, trained
+    only where the nodes are roots, so no gradient is scattered into the tables. ``frozen``: interest vectors only."""
+
+
+class GraphTower(TwinTower):
+    """Roots carry all their fields; neighbours as ``options.neighbours`` says. A model says how to ``combine``."""
+
+    def __init__(
+        self, options: GraphOptions, schema: FeatureSchema, request_layout: RoiLayout, item_layout: RoiLayout
+    ) -> None:
+        super().__init__(schema, request_layout, item_layout)
+        self.options = options
+        self.encoders = Encoders(schema, options.dim, options.id_buckets)
+        self.neighbour_dim = schema.interest_dim if options.neighbours == "frozen" else options.dim
+        self.towers = (
+            ResidualTowers(options.dim) if options.towers == "residual" else PaperTowers(options.dim)
+        )
+
+    def width(self, hop: int) -> int:
+        """Coordinates of the vectors that children of ``hop`` are folded into: D at the roots, V or D below."""
+        return self.options.dim if hop == 1 else self.neighbour_dim
+
+    @abstractmethod
+    def combine(self, parent_BPD: Tensor, children: Sequence[Children], hop: int, focal_BD: Tensor) -> Tensor:
+        """The parent's vector after it has seen its children [B, P, D]; ``focal_BD`` is the sum of the roots."""
+
+    def roots(self, ids: Sequence[Tensor], types: Sequence[str], features: NodeFeatures) -> list[Tensor]:
+        """Own vectors of the roots [B, D] each."""
+        return [
+            self.encoders[kind].sum(features[kind], ids_B) for kind, ids_B in zip(types, ids, strict=True)
+        ]
+
+    def embed_requests(self, batch: RequestBatch, features: NodeFeatures) -> Tensor:
+        query_B, known_B1 = known_query(batch)
+        user_BD, query_BD = self.roots([batch.user_B, query_B], ("user", "query"), features)
+        trees = self._fold(self.request_layout, [user_BD, query_BD * known_B1], batch, features)
+        return self.towers.requests(trees[0], trees[1] * known_B1)
+
+    def embed_items(self, batch: ItemBatch, features: NodeFeatures) -> Tensor:
+        roots = self.roots([batch.item_I], ("item",), features)
+        return self.towers.items(self._fold(self.item_layout, roots, batch, features)[0])
+
+    def interest_vectors(self, features: NodeFeatures) -> dict[str, Tensor]:
+        """See ``Encoders.interest_vectors``."""
+        return self.encoders.interest_vectors(features)
+
+    def _fold(
+        self,
+        layout: RoiLayout,
+        roots: Sequence[Tensor],
+        batch: RequestBatch | ItemBatch,
+        features: NodeFeatures,
+    ) -> list[Tensor]:
+        neighbours = batch.neighbours_BS if isinstance(batch, RequestBatch) else batch.neighbours_IS
+        relevance = batch.relevance_BS if isinstance(batch, RequestBatch) else batch.relevance_IS
+        focal_BD = sum(roots[1:], roots[0])
+        nodes = self.neighbour_nodes(layout, neighbours, features, roots[0])
+        return fold(
+            layout, roots, neighbours, relevance, nodes,
+            lambda parent, children, hop: self.combine(parent, children, hop, focal_BD),
+        )  # fmt: skip
+
+    def neighbour_nodes(
+        self, layout: RoiLayout, neighbours_BS: Tensor, features: NodeFeatures, context_BD: Tensor
+    ) -> dict[str, Nodes]:
+        """The neighbours' vectors by node type; ``context_BD`` is the vector of the user (or item) of each row."""
+        if self.options.neighbours == "frozen":
+            return {name: Nodes(features[name].interest_ND, None) for name in NODE_TYPES}
+        learns = torch.is_grad_enabled() and self.options.neighbours == "learned"
+        with torch.set_grad_enabled(learns):
+            return {
+                name: encode_touched(
+                    ids, len(features[name].degree_N), partial(self.encoders[name].sum, features[name])
+                )
+                for name, ids in touched(layout, neighbours_BS).items()
+            }

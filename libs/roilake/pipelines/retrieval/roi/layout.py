@@ -1,0 +1,100 @@
+"""Where each neighbour of a region of interest (ROI) sits: a tree per root, flattened into fixed slots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from roilake.errors import ConfigError
+from roilake.pipelines.retrieval.config import Hops
+
+REQUEST_ROOTS = ("user", "query")
+ITEM_ROOTS = ("item",)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The nodes that one edge type adds below one parent slot.
+
+    The children of the parent's position p (0-based inside the parent slot; 0 for a root) lie at
+    ``start + p * fanout ... start + (p + 1) * fanout - 1`` of a row; ``size = parent's size * fanout``.
+    """
+
+    name: str  # path from the root, e.g. "user/user_item/item_query"
+    root: int  # index into RoiLayout.roots
+    hop: int  # 1 for the neighbours of a root
+    edge_type: str
+    src_type: str
+    dst_type: str
+    parent: int | None  # index into RoiLayout.slots; None below a root
+    fanout: int
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class RoiLayout:
+    """All slots in order: hop by hop, inside a hop by parent (roots in order, then slots in order), inside a
+    parent by the config's order of edge types. A ROI has ``size`` entries, -1 where a list is short."""
+
+    roots: tuple[str, ...]
+    slots: tuple[Slot, ...]
+    size: int
+
+    @classmethod
+    def of(cls, hops: Hops, roots: tuple[str, ...]) -> RoiLayout:
+        """Lay out ``hops`` below ``roots``. Raises ConfigError for an edge type that starts at no node of the
+        hop before, for it would silently add nothing."""
+        slots: list[Slot] = []
+        for number, fanouts in enumerate(hops, start=1):
+            slots += _hop(number, {str(k): n for k, n in fanouts.items()}, roots, slots)
+        return cls(roots=roots, slots=tuple(slots), size=sum(slot.size for slot in slots))
+
+    def children(self, parent: int) -> tuple[int, ...]:
+        """Indices of the slots below slot ``parent``."""
+        return tuple(index for index, slot in enumerate(self.slots) if slot.parent == parent)
+
+    @property
+    def edge_types(self) -> tuple[str, ...]:
+        """The distinct edge types, in order of first use."""
+        return tuple(dict.fromkeys(slot.edge_type for slot in self.slots))
+
+
+def node_types(edge_type: str) -> tuple[str, str]:
+    """Source and destination type: ``item_item_similar`` goes from item to item."""
+    source, destination, *_ = edge_type.split("_")
+    return source, destination
+
+
+def _hop(number: int, fanouts: dict[str, int], roots: tuple[str, ...], slots: list[Slot]) -> list[Slot]:
+    added: list[Slot] = []
+    start = sum(slot.size for slot in slots)
+    for name, root, parent, node_type, size in _parents(number, roots, slots):
+        for edge_type, fanout in fanouts.items():
+            source, destination = node_types(edge_type)
+            if source == node_type:
+                path = f"{name}/{edge_type}"
+                slot = Slot(
+                    path, root, number, edge_type, source, destination, parent, fanout, start, size * fanout
+                )
+                added.append(slot)
+                start += slot.size
+    unused = [edge_type for edge_type in fanouts if edge_type not in {slot.edge_type for slot in added}]
+    if unused:
+        raise ConfigError(
+            f"roi: hop {number} of the tree of {'+'.join(roots)} names {unused[0]!r}, but no node before it "
+            f"is a {node_types(unused[0])[0]}: remove it or add an edge type that leads there"
+        )
+    return added
+
+
+def _parents(
+    number: int, roots: tuple[str, ...], slots: list[Slot]
+) -> Iterator[tuple[str, int, int | None, str, int]]:
+    """(path, root index, slot index, node type, size) of everything that hop ``number`` starts from."""
+    if number == 1:
+        for index, root in enumerate(roots):
+            yield root, index, None, root, 1
+    for index, slot in enumerate(slots):
+        if slot.hop == number - 1:
+            yield slot.name, slot.root, index, slot.dst_type, slot.size

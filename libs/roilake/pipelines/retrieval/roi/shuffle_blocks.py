@@ -1,0 +1,86 @@
+"""What travels between the hops of the shuffled plan: parcels of many pieces, so that the JVM moves bytes, not rows.
+
+A parcel is (to, kind, content): Arrow's stream format of a table whose columns depend on the kind. ``rows`` hold what
+identifies a ROI, ``frontier`` asks for the lists of a node, ``kept/SIDE/SLOT`` is what one parent has kept in a slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from roilake.pipelines.retrieval.roi.layout import RoiLayout
+from roilake.pipelines.retrieval.roi.rows import with_trees
+
+SPARK_SCHEMA = "to int, kind string, content binary"
+SCHEMA = pa.schema([("to", pa.int32()), ("kind", pa.string()), ("content", pa.binary())])
+PIECES_A_PARCEL = 100_000
+
+Parcels = Iterator[pa.RecordBatch]
+Task = Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]
+
+
+def parcels(kind: str, pieces: pa.Table, place_L: NDArray[np.integer], keys: NDArray[np.int32]) -> Parcels:
+    """Send each piece to its place; ``keys[p]`` is what Spark hashes to partition p."""
+    order = np.argsort(place_L, kind="stable")
+    pieces, place_L = pieces.take(pa.array(order)).combine_chunks(), place_L[order]
+    bounds = np.searchsorted(place_L, np.arange(len(keys) + 1))
+    for place in np.flatnonzero(np.diff(bounds)):
+        for start in range(bounds[place], bounds[place + 1], PIECES_A_PARCEL):
+            end = min(start + PIECES_A_PARCEL, bounds[place + 1])
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, pieces.schema) as stream:
+                stream.write_table(pieces.slice(start, end - start))
+            content = pa.array([sink.getvalue().to_pybytes()], pa.binary())
+            yield pa.RecordBatch.from_arrays(
+                [pa.array([keys[place]]), pa.array([kind]), content], schema=SCHEMA
+            )
+
+
+def opened(
+    batches: Iterable[pa.RecordBatch], kind: str | None = None
+) -> tuple[dict[str, pa.Table], list[pa.RecordBatch]]:
+    """The pieces of all parcels by kind; of one kind only if named, and then the batches of the others as they are."""
+    tables: dict[str, list[pa.Table]] = {}
+    others = []
+    for batch in batches:
+        for number, found in enumerate(batch["kind"].to_pylist()):
+            if kind in (None, found):
+                tables.setdefault(found, []).append(
+                    pa.ipc.open_stream(batch["content"][number].as_buffer()).read_all()
+                )
+            else:
+                others.append(batch.slice(number, 1))
+    return {found: pa.concat_tables(parts) for found, parts in tables.items()}, others
+
+
+def pack(array_LK: NDArray) -> pa.Array:
+    """Each row's bytes, of fixed size."""
+    kind = pa.binary(array_LK.shape[1] * array_LK.itemsize)
+    return pa.FixedSizeBinaryArray.from_buffers(
+        kind, len(array_LK), [None, pa.py_buffer(np.ascontiguousarray(array_LK))]
+    )
+
+
+def unpack(column: pa.ChunkedArray, dtype: type) -> NDArray:
+    """The rows that ``pack`` has packed."""
+    array = column.combine_chunks()
+    width = array.type.byte_width
+    data = np.frombuffer(array.buffers()[1], np.uint8, len(array) * width, array.offset * width)
+    return np.frombuffer(data.tobytes(), dtype).reshape(len(array), width // np.dtype(dtype).itemsize)
+
+
+def assemble(rows: pa.Table, kept: dict[int, pa.Table], layout: RoiLayout) -> pa.Table:
+    """Rows of one side and window with their trees: ``rows`` ordered by root, ``kept`` the pieces by slot."""
+    neighbours_BS = np.full((len(rows), layout.size), -1, np.int32)
+    relevance_BS = np.zeros((len(rows), layout.size), np.int8)
+    for number, some in kept.items():
+        slot = layout.slots[number]
+        row_L = np.searchsorted(rows["root"].to_numpy(), some["root"].to_numpy())
+        into = slot.start + some["place"].to_numpy()[:, None] * slot.fanout + np.arange(slot.fanout)
+        neighbours_BS[row_L[:, None], into] = unpack(some["ids"], np.int32)
+        relevance_BS[row_L[:, None], into] = unpack(some["relevance"], np.int8)
+    return with_trees(rows, neighbours_BS, relevance_BS)

@@ -1,0 +1,180 @@
+"""What each model did with the requests of past windows: scores of positives and negatives, and full ranks.
+
+Legend: R requests, P positives (flat), N negatives per request, D dimension, K shown items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from roilake.hashing import keyed_hash, uniform
+from roilake.metrics.draws import draw_negatives
+from roilake.pipelines.retrieval.feed.rows import RequestRows
+from roilake.pipelines.retrieval.scoring.recommend import seen_items
+from roilake.pipelines.retrieval.scoring.topk import NOTHING, Scorer, Seen, ranks, top_k
+from roilake.pipelines.retrieval.scoring.towers import Shard, Tower, Worker, select
+
+SCHEMA = pa.schema(
+    [
+        ("model", pa.string()),
+        ("split", pa.string()),
+        ("as_of", pa.date32()),
+        ("request", pa.int64()),
+        ("user", pa.int32()),
+        ("query", pa.int32()),
+        ("cold", pa.bool_()),
+        ("top", pa.list_(pa.int32())),
+        ("items", pa.list_(pa.int32())),
+        ("head", pa.list_(pa.bool_())),
+        ("positives", pa.list_(pa.float32())),
+        ("ranks", pa.list_(pa.int64())),
+        ("uniform", pa.list_(pa.float32())),
+        ("popular", pa.list_(pa.float32())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The requests that are judged and what is drawn for them: the same for every model."""
+
+    rows: RequestRows
+    cold_R: NDArray[np.bool_]
+    row_P: Tensor
+    item_P: Tensor
+    head_P: NDArray[np.bool_]
+    uniform_RN: NDArray[np.int64]
+    popular_RN: NDArray[np.int64]
+    seen: Seen
+
+
+def judge(
+    negatives: int, seed: int, share: float, *, depth: int = 0, drop_seen: bool
+) -> Callable[[Worker, Shard], Iterator[pa.Table]]:
+    """Work for ``map_shards``: one row per request and tower. ``share`` of the requests is judged, chosen by
+    keyed hash of the request. Negatives are drawn with replacement from all items, the request's positives
+    excluded: ``uniform`` equally, ``popular`` in proportion to the item's events before the window. ``ranks``
+    are places among all items (already-seen ones left out, if asked for) and ``top`` holds the first ``depth``
+    of that list (fewer where fewer are left), as item ids; ``items`` are the positives, ``head`` marks those
+    among the 20 % of known items with most events; ``cold`` marks users without an event before the window;
+    ``query`` is -1 where there is none."""
+
+    def work(worker: Worker, shard: Shard) -> Iterator[pa.Table]:
+        judged = _judged(worker, shard, negatives, seed, share, drop_seen)
+        if len(judged.rows):
+            for tower in worker.night.towers:
+                yield _outcomes(worker, shard, tower, judged, depth)
+
+    return work
+
+
+def _judged(worker: Worker, shard: Shard, negatives: int, seed: int, share: float, drop_seen: bool) -> Judged:
+    rows = worker.requests(shard, positives=True)
+    rows = select(rows, np.flatnonzero(uniform(seed, rows.root_R[: len(rows)]) < share))
+    count = len(rows)
+    user_R, root_R, positives_RP = rows.user_R[:count], rows.root_R[:count], rows.positives_RP[:count]
+    degree_I = worker.store().degrees("item", shard.as_of)
+    row_P, place_P = np.nonzero(positives_RP >= 0)
+    item_P = positives_RP[row_P, place_P].astype(np.int64)
+    kinds = {"uniform": np.ones(len(degree_I)), "popular": degree_I.astype(np.float64)}
+    drawn = [
+        draw_negatives(
+            int(keyed_hash(seed, number).view(np.int64)), root_R, positives_RP, weight_I, negatives
+        )
+        for number, weight_I in enumerate(kinds.values())
+    ]
+    return Judged(
+        rows=rows,
+        cold_R=worker.store().degrees("user", shard.as_of)[user_R] == 0,
+        row_P=torch.from_numpy(row_P),
+        item_P=torch.from_numpy(item_P),
+        head_P=head_items(degree_I)[item_P],
+        uniform_RN=drawn[0],
+        popular_RN=drawn[1],
+        seen=seen_items(worker.night, shard.as_of, user_R) if drop_seen else NOTHING,
+    )
+
+
+def with_days(outcomes: pa.Table, requests: pa.Table) -> pa.Table:
+    """Outcomes and the day of each positive: list column ``days`` beside ``items``. ``requests`` are rows of that
+    table (request_id, item, time) with all requests of the outcomes; of several events of a pair the first counts."""
+    pairs = requests.group_by(["request_id", "item"]).aggregate([("time", "min")])
+    lengths = pc.list_value_length(outcomes["items"]).to_numpy()
+    wanted = pa.table(
+        {
+            "request_id": np.repeat(outcomes["request"].to_numpy(), lengths),
+            "item": pc.list_flatten(outcomes["items"]),
+            "place": np.arange(lengths.sum()),
+        }
+    )
+    found = wanted.join(pairs, ["request_id", "item"]).sort_by("place")
+    return outcomes.append_column("days", _lists(found["time_min"].cast(pa.date32()), lengths))
+
+
+def head_items(degree_I: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Marks the fifth (rounded up) of the items with events that have most of them; ties by lower item."""
+    known = int(np.count_nonzero(degree_I))
+    order = np.argsort(-degree_I, kind="stable")
+    head_I = np.zeros(len(degree_I), np.bool_)
+    head_I[order[: -(-known // 5)]] = True
+    return head_I
+
+
+def _outcomes(worker: Worker, shard: Shard, tower: Tower, judged: Judged, depth: int) -> pa.Table:
+    scorer = worker.scorer(tower, shard.as_of, judged.rows)
+    count = len(judged.rows)
+    lengths = np.bincount(judged.row_P.numpy(), minlength=count)
+    rank_P = ranks(scorer, judged.row_P, judged.item_P, seen=judged.seen).numpy()
+    positives, *negatives = _pair_scores(scorer, judged)
+    columns = [
+        pa.array([tower.name] * count),
+        pa.array([shard.split] * count),
+        pa.array([shard.as_of] * count),
+        pa.array(judged.rows.root_R[:count]),
+        pa.array(judged.rows.user_R[:count]),
+        pa.array(judged.rows.query_R[:count]),
+        pa.array(judged.cold_R),
+        _top(scorer, judged.seen, depth),
+        _lists(judged.item_P.numpy().astype(np.int32), lengths),
+        _lists(judged.head_P, lengths),
+        positives,
+        _lists(rank_P, lengths),
+        *negatives,
+    ]
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _top(scorer: Scorer, seen: Seen, depth: int) -> pa.ListArray:
+    """The first ``depth`` items of each request's list."""
+    k = min(depth, scorer.num_items)
+    if not k:
+        return _lists(np.empty(0, np.int32), np.zeros(scorer.num_requests, np.int64))
+    item_RK = top_k(scorer, k, seen=seen)[1].numpy().astype(np.int32)
+    return _lists(item_RK[item_RK >= 0], (item_RK >= 0).sum(1))
+
+
+def _pair_scores(scorer: Scorer, judged: Judged) -> list[pa.ListArray]:
+    """Scores by request of positives, uniform and popular negatives; all computed in one way, so that ties stay
+    ties."""
+    rows, items = [judged.row_P], [judged.item_P]
+    for drawn_RN in (judged.uniform_RN, judged.popular_RN):
+        row, place = np.nonzero(drawn_RN >= 0)
+        rows.append(torch.from_numpy(row))
+        items.append(torch.from_numpy(drawn_RN[row, place]))
+    scores = scorer.pairs(torch.cat(rows), torch.cat(items)).split([len(row) for row in rows])
+    lengths = (np.bincount(row.numpy(), minlength=len(judged.rows)) for row in rows)
+    return [_lists(part.numpy(), length) for part, length in zip(scores, lengths, strict=True)]
+
+
+def _lists(values: NDArray | pa.ChunkedArray, lengths_R: NDArray) -> pa.ListArray:
+    offsets = np.r_[0, np.cumsum(lengths_R)].astype(np.int32)
+    flat = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else pa.array(values)
+    return pa.ListArray.from_arrays(pa.array(offsets), flat)

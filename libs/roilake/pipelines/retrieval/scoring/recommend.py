@@ -1,0 +1,89 @@
+"""Top-K over all items for every request of the serve window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from roilake.pipelines.retrieval.scoring.approximate import near_top_k
+from roilake.pipelines.retrieval.scoring.topk import NOTHING, Seen, top_k
+from roilake.pipelines.retrieval.scoring.towers import Night, Shard, Worker, cells_path, user_items
+
+SCHEMA = pa.schema(
+    [
+        ("user", pa.int32()),
+        ("query", pa.int32()),
+        ("rank", pa.int32()),
+        ("item", pa.int32()),
+        ("score", pa.float64()),
+    ]
+)
+
+
+def recommend(
+    k: int, *, drop_seen: bool, index: str = "exact"
+) -> Callable[[Worker, Shard], Iterator[pa.Table]]:
+    """Work for ``map_shards``: the min(k, items) best items of each request by the night's only tower, as ids; by
+    ``index`` ``ivf`` those that ``near_top_k`` finds."""
+
+    def work(worker: Worker, shard: Shard) -> Iterator[pa.Table]:
+        (tower,) = worker.night.towers
+        rows = worker.requests(shard, positives=False)
+        users_R, queries_R = rows.user_R[: len(rows)], rows.query_R[: len(rows)]
+        if index == "ivf":
+            product = worker.product(tower, shard.as_of, rows)
+            path = cells_path(worker.night, tower, shard.as_of)
+            score_RK, item_RK = near_top_k(product, min(k, product.num_items), path)
+        else:
+            seen = seen_items(worker.night, shard.as_of, users_R) if drop_seen else NOTHING
+            scorer = worker.scorer(tower, shard.as_of, rows)
+            score_RK, item_RK = top_k(scorer, min(k, scorer.num_items), seen=seen)
+        row, place = np.nonzero(item_RK.numpy() >= 0)
+        yield pa.table(
+            [
+                users_R[row],
+                queries_R[row],
+                place + 1,
+                item_RK.numpy()[row, place],
+                score_RK.numpy()[row, place],
+            ],
+            names=SCHEMA.names,
+        )
+
+    return work
+
+
+def seen_items(night: Night, as_of: date, user_R: NDArray[np.int32]) -> Seen:
+    """Items that the user of each row had an event with before ``as_of``, with any query."""
+    pairs = user_items(night, as_of, user_R)
+    return match_rows(user_R, pairs["src"].to_numpy(), pairs["dst"].to_numpy())
+
+
+def match_rows(user_R: NDArray, user_E: NDArray, item_E: NDArray) -> Seen:
+    """Give each row the items of its user, from (user, item) pairs E."""
+    order = np.argsort(user_E, kind="stable")
+    first, last = (np.searchsorted(user_E[order], user_R, side) for side in ("left", "right"))
+    counts = last - first
+    row = np.repeat(np.arange(len(user_R)), counts)
+    within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    item = item_E[order][np.repeat(first, counts) + within]
+    return Seen.of(torch.from_numpy(row), torch.from_numpy(item.astype(np.int64)))
+
+
+def with_keys(rows: DataFrame, node_ids: DataFrame, model: str, ds: date) -> DataFrame:
+    """Rows of ``recommendations``: ids become keys (query -1 becomes null)."""
+    for name in ("user", "query", "item"):
+        keys = node_ids.where(F.col("node_type") == name).select(
+            F.col("id").alias(name), F.col("key").alias("key")
+        )
+        rows = rows.join(F.broadcast(keys), on=name, how="left").drop(name).withColumnRenamed("key", name)
+    return rows.select(
+        F.lit(ds).alias("ds"), "user", "query", "rank", "item", "score", F.lit(f"{model}@{ds}").alias("model")
+    )

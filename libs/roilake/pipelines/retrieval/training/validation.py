@@ -1,0 +1,77 @@
+"""Which epoch to keep: how well a model ranks the validation windows' positives among all items."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import torch
+from torch import Tensor
+
+from roilake.pipelines.retrieval.models import TwinTower
+from roilake.pipelines.retrieval.models.batch import ItemBatch, RequestBatch
+from roilake.pipelines.retrieval.training.inputs import Inputs, to_device
+
+ITEM_CHUNK = 8192
+SCORE_CELLS = 1 << 23
+HITS_AT = 50
+
+
+@torch.no_grad()
+def validate(model: TwinTower, inputs: Inputs) -> dict[str, float]:
+    """AUC of each positive against all items that are not positives of its request (ties a half), and HitRate@50 in the
+    same ranking, both averaged over the positives of all ranks. Empty when there is nothing to validate on.
+
+    This only selects; the night's metrics are those of ``roilake.metrics``.
+    """
+    model.eval()
+    sums = torch.zeros(3)
+    vectors: dict[date, Tensor] = {}
+    for as_of, batch in inputs.validation.batches(0):
+        if as_of not in vectors:
+            vectors = {as_of: embed_all_items(model, inputs, as_of)}
+        for part in _parts(batch, len(vectors[as_of])):
+            sums += _ranking(model, inputs, as_of, part, vectors[as_of])
+    inputs.context.allreduce(sums)
+    model.train()
+    auc, hits, count = sums.tolist()
+    return {"auc": auc / count, f"hit_rate@{HITS_AT}": hits / count} if count else {}
+
+
+@torch.no_grad()
+def embed_all_items(model: TwinTower, inputs: Inputs, as_of: date) -> Tensor:
+    """[I, d] vectors of all items as of a window, in the order of ``inputs.items``."""
+    items, features = inputs.items(as_of), inputs.store.features(as_of)
+    chunks = zip(
+        *(x.split(ITEM_CHUNK) for x in (items.item_I, items.neighbours_IS, items.relevance_IS)), strict=True
+    )
+    return torch.cat(
+        [model.embed_items(to_device(ItemBatch(*chunk), inputs.context.device), features) for chunk in chunks]
+    )
+
+
+def _parts(batch: RequestBatch, items: int) -> list[RequestBatch]:
+    """The batch cut so that a part's scores fit in a few MB."""
+    rows = max(1, SCORE_CELLS // max(items, 1))
+    columns = {name: getattr(batch, name).split(rows) for name in RequestBatch.__dataclass_fields__}
+    count = len(columns["weight_B"])
+    return [RequestBatch(**{name: column[part] for name, column in columns.items()}) for part in range(count)]
+
+
+def _ranking(model: TwinTower, inputs: Inputs, as_of: date, batch: RequestBatch, items_ID: Tensor) -> Tensor:
+    """Sums of AUC and of hits, and their number, over the positives of a batch."""
+    positive_BP = inputs.rows_of(as_of, batch.positives_BP).to(items_ID.device)
+    moved = to_device(batch, inputs.context.device)
+    score_BI = model.embed_requests(moved, inputs.store.features(as_of)) @ items_ID.T
+    mask_BP = positive_BP >= 0
+    score_BP = score_BI.gather(1, positive_BP.clamp(min=0))
+    spare_BI = torch.cat([score_BI, score_BI[:, :1]], dim=1)
+    spare_BI.scatter_(
+        1, positive_BP.where(mask_BP, score_BI.shape[1]), torch.nan
+    )  # NaN is neither above nor equal
+    negative_BI = spare_BI[:, :-1]
+    above_BP = torch.stack([(negative_BI > score_B1).sum(1) for score_B1 in score_BP.split(1, dim=1)], dim=1)
+    equal_BP = torch.stack([(negative_BI == score_B1).sum(1) for score_B1 in score_BP.split(1, dim=1)], dim=1)
+    rank_BP = above_BP + 0.5 * equal_BP
+    count_B1 = (~negative_BI.isnan()).sum(1, keepdim=True).clamp(min=1)
+    auc_BP, hit_BP = 1.0 - rank_BP / count_B1, (rank_BP < HITS_AT).float()
+    return torch.stack([(auc_BP * mask_BP).sum(), (hit_BP * mask_BP).sum(), mask_BP.sum().float()]).cpu()

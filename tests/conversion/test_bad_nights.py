@@ -1,0 +1,314 @@
+"""What stops a night of conversions, or is told: leaks, nothing to learn from, teachers and vectors that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from jobs.conversion import build_impressions, train_cvr, train_cvr_teacher, write_pseudo_labels
+from jobs.retrieval import ingest_events
+from roilake.errors import AuditError, ConfigError, LakeError
+from roilake.lake import TABLES, Lake, Run
+from roilake.metrics.bounds import Measured
+from roilake.pipelines.conversion.config import ConversionConfig, GraphVectors
+from roilake.pipelines.conversion.evaluation.leaks import (
+    check_metrics,
+    impossible_labels,
+    readers_of_truth,
+    shared_impressions,
+)
+from roilake.pipelines.conversion.impressions.ingest import categories_of
+from roilake.pipelines.conversion.training.graph_vectors import write_graph_vectors
+from roilake.pipelines.conversion.training.night import learnt_from
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.runtime import night as run_night
+from roilake.runtime.kinds import check_lake
+from roilake.runtime.step import Recorder, make_run
+from tests.conversion.small import DS, generated_night, log_of, night_of, table
+
+
+def test_a_label_among_the_features_stops_the_night(lake: Lake, tmp_path: Path) -> None:
+    """Both: whether a click converts, and whether an impression is clicked."""
+    context = {"answer": "bought", "clicked": "click"}
+    config = night_of(tmp_path, log_of(), impressions={"fields": {"context": context}})
+    with pytest.raises(AuditError, match="leak: test auc of base on clicked is") as stopped:
+        run_night.run(lake, config, DS)
+    assert "leak: test ctr_auc of base is" in str(stopped.value) and "likely a leak" in str(stopped.value)
+    assert lake.publication() is None
+    failed = {row["gate"] for row in table(lake, "gates").to_pylist() if not row["passed"]}
+    assert failed == {"leak"}
+
+
+def test_days_without_a_conversion_are_told_and_published(lake: Lake, tmp_path: Path) -> None:
+    """Validation and test have clicks only: no AUC to choose the best step by, and none to tell."""
+    log = log_of()
+    early = pc.less(log["time"], str(DS - timedelta(days=3)))
+    none = pc.if_else(early, log["bought"], 0)
+    config = night_of(tmp_path, log.set_column(log.column_names.index("bought"), "bought", none))
+    run_night.run(lake, config, DS)
+    metrics = {(r["split"], r["slice"], r["metric"]): r["value"] for r in table(lake, "metrics").to_pylist()}
+    assert metrics["test", "clicked", "auc"] is None and metrics["test", "clicked", "log_loss"] > 0
+    assert metrics["test", "all", "ctr_auc"] is not None and lake.publication() is not None
+    gates = [row for row in table(lake, "gates").to_pylist() if row["gate"] == "shuffled_labels"]
+    assert all(row["passed"] and "no shuffled" in row["detail"] for row in gates)
+    assert "Published" in (lake.folder / "reports" / f"{DS}.html").read_text()
+
+
+def test_nothing_to_learn_from_is_named(lake: Lake, tmp_path: Path) -> None:
+    log = log_of(rows=300)
+    nobody = log.set_column(log.column_names.index("bought"), "bought", pa.array(np.zeros(300, int)))
+    config = night_of(tmp_path, nobody)
+    build_impressions.run(lake, config, DS)
+    with pytest.raises(
+        LakeError, match=f"no conversion in split train of {DS}, so there is nothing to learn"
+    ):
+        train_cvr_teacher.run(lake, config.model_copy(update={"teachers": config.models}), DS)
+    with pytest.raises(LakeError, match="models' yet; run the job that writes it first"):
+        train_cvr.run(lake, config, DS)
+    late = night_of(tmp_path, log_of(days=3, rows=300))
+    build_impressions.run(lake, late, DS)
+    train_cvr_teacher.run(lake, late, DS)  # no teachers: nothing to do
+    with pytest.raises(LakeError, match=f"no row in split train of {DS}; give the night more days"):
+        train_cvr.run(lake, late, DS)
+
+
+def test_a_student_whose_teacher_has_not_spoken_is_told_which_job_to_run(lake: Lake, tmp_path: Path) -> None:
+    models = {"ukd": {"kind": "ukd", "teacher": "t"}}
+    config = night_of(
+        tmp_path, log_of(rows=300), models=models, teachers={"t": {"kind": "base"}}, default_model="ukd"
+    )
+    build_impressions.run(lake, config, DS)
+    with pytest.raises(LakeError, match="models' yet; run the job"):
+        write_pseudo_labels.run(lake, config, DS)
+    train_cvr_teacher.run(lake, config.model_copy(update={"teachers": {}}), DS)
+    with pytest.raises(
+        LakeError, match="no model 't' for 1998-03-28; run train_cvr_teacher for this night first"
+    ):
+        write_pseudo_labels.run(lake, config, DS)
+    write_pseudo_labels.run(lake, config.model_copy(update={"models": {}}), DS)  # nobody listens to anybody
+    with pytest.raises(LakeError, match="none of teacher 't' for 1998-03-28; run write_pseudo_labels"):
+        train_cvr.run(lake, config, DS)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"models": {"ukd": {"kind": "ukd"}}},
+            "models.ukd: kind 'ukd' learns from pseudo-labels; name its teacher",
+        ),
+        (
+            {"models": {"ukd": {"kind": "base", "teacher": "teacher"}}},
+            "models.ukd: kind 'base' listens to no teacher; remove teacher: teacher",
+        ),
+        (
+            {"teachers": {"teacher": {"kind": "ukd", "teacher": "teacher"}}},
+            "teachers.teacher: a teacher has no teacher",
+        ),
+        (
+            {"teachers": {"teacher": {"kind": "base"}, "ukd": {"kind": "base"}}},
+            "teachers: 'ukd' is the name of a model, too",
+        ),
+        ({"models": {"ukd": {"kind": "best"}}}, "unknown kind 'best': one of base, dcmt"),
+        (
+            {"models": {"ukd": {"kind": "ukd", "teacher": "teacher", "options": {"lambda_": 1}}}},
+            "models: ukd: option 'lambda_'",
+        ),
+    ],
+)
+def test_models_and_teachers_that_do_not_fit_are_refused_first(
+    sections: dict[str, Any], message: str
+) -> None:
+    taught = {"ukd": {"kind": "ukd", "teacher": "teacher"}}
+    whole = {"ensembles": {}, "teachers": {"teacher": {"kind": "base"}}, "models": taught, **sections}
+    with pytest.raises(ConfigError, match=message):
+        run_night.check(generated_night(**whole))
+
+
+def test_a_ensemble_is_of_teachers() -> None:
+    with pytest.raises(ValueError, match=r"ensembles\.both: 'naive' is no teacher; teachers are adversarial"):
+        generated_night(ensembles={"both": ["adversarial", "naive"]})
+    with pytest.raises(ValueError, match=r"ensembles\.product: is the name of a teacher, too"):
+        generated_night(ensembles={"both": ["adversarial", "product"], "product": ["adversarial", "product"]})
+
+
+@pytest.mark.parametrize(
+    ("bound", "message"),
+    [
+        (
+            {"metric": "auc", "minimum": 0.5},
+            r"slice: the night has no slice 'all' of auc on split test; .*clicked",
+        ),
+        ({"metric": "hit_rate@5", "minimum": 0.5}, "metric: the night has no metric 'hit_rate@5'"),
+        ({"metric": "ctr_auc", "model": "x", "minimum": 0.5}, "model: the night has no model 'x'"),
+        (
+            {"metric": "calibration_ratio", "slice": "clicked", "not_worse_than": "last"},
+            "calibration_ratio has no better side",
+        ),
+    ],
+)
+def test_bounds_name_what_the_night_measures(bound: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        generated_night(gates={"bounds": [bound]})
+    fits = {"metric": "auc", "split": "unbiased", "minimum": 0.5}
+    assert generated_night(gates={"bounds": [fits]}).gates.bounds
+
+
+def test_a_night_without_random_pairs_has_no_bound_on_them(tmp_path: Path) -> None:
+    gates = {"bounds": [{"metric": "auc", "split": "unbiased", "minimum": 0.5}]}
+    with pytest.raises(ValueError, match="split: the night has no split 'random' of auc"):
+        night_of(tmp_path, log_of(rows=20), gates=gates)
+
+
+def test_a_lake_holds_one_kind_of_night(
+    lake: Lake, tmp_path: Path, make_night: Callable[..., RetrievalConfig]
+) -> None:
+    graph, clicks = (
+        make_night("user,item,query,time\nu,i,q,2020-01-01\n"),
+        night_of(tmp_path, log_of(rows=20)),
+    )
+    check_lake(lake, graph)
+    check_lake(lake, clicks)
+    ingest_events.run(lake, graph, DS)
+    check_lake(lake, graph)
+    message = (
+        r"holds nights of kind 'graph' \(table events\), and 'small' is of kind 'conversions': name another"
+    )
+    with pytest.raises(LakeError, match=message):
+        build_impressions.run(lake, clicks, DS)
+    assert not lake.exists("impressions")
+
+
+def impressions(rows: list[dict[str, Any]], spark: Any) -> Any:
+    usual = {
+        "split": "test",
+        "click": 1,
+        "conversion": 0,
+        "delay_seconds": None,
+        "time": "1998-03-28 12:00:00",
+    }
+    schema = (
+        "impression_id string, split string, click int, conversion int, delay_seconds double, time string"
+    )
+    full = [{"impression_id": f"i{n}", **usual, **row} for n, row in enumerate(rows)]
+    frame = spark.createDataFrame(full, schema)
+    return frame.withColumn("time", frame["time"].cast("timestamp"))
+
+
+def test_impossible_labels_are_found(lake: Lake) -> None:
+    midnight = datetime.combine(DS + timedelta(days=1), time(), UTC)
+    sound = [{}, {"conversion": 1, "delay_seconds": 10.0}, {"click": 0, "conversion": None}]
+    drawn = {"split": "unbiased", "click": None, "conversion": 1}
+    assert list(impossible_labels(impressions([*sound, drawn], lake.spark), midnight)) == []
+    bad = [
+        {"click": 0, "conversion": 1}, {"conversion": None}, {"click": 2},
+        {"conversion": 1, "delay_seconds": 43200.0},
+    ]  # fmt: skip
+    assert list(impossible_labels(impressions([*sound, *bad], lake.spark), midnight)) == [
+        "impressions: 1 conversions without a click, must be 0",
+        "impressions: 1 clicks whose conversion is not told, must be 0",
+        "impressions: 1 labels that are neither 0 nor 1, must be 0",
+        "impressions: 1 conversions from 1998-03-29 on, must be 0",
+    ]
+
+
+def test_impressions_of_two_splits_and_doubles_are_found(lake: Lake) -> None:
+    rows = [
+        {"impression_id": "a", "split": "train"}, {"impression_id": "a"}, {"impression_id": "b"},
+        {"impression_id": "b"}, {"impression_id": "c"},
+    ]  # fmt: skip
+    assert list(shared_impressions(impressions(rows, lake.spark))) == [
+        "impressions: 1 twice in test, must be 0",
+        "impressions: 1 both in test and in train, must be 0",
+    ]
+
+
+def test_whoever_reads_the_truth_is_named() -> None:
+    inputs = {
+        "train_cvr": {"impressions": 1, "conversion_truth": 1},
+        "evaluate_conversions": {"conversion_truth": 1},
+    }
+    assert list(readers_of_truth(inputs)) == [
+        "train_cvr: read conversion_truth, which only evaluate_conversions may"
+    ]
+
+
+def test_an_auc_of_few_conversions_is_no_leak() -> None:
+    def row(n: int, metric: str = "auc", name: str = "clicked") -> dict[str, Any]:
+        place = {"model": "a", "split": "test", "slice": name, "metric": metric, "n": n}
+        return {**place, "value": 1.0, "low": 1.0, "high": 1.0}
+
+    def leaks(*rows: dict[str, Any]) -> list[bool]:
+        return [r.passed for r in check_metrics(Measured.of(DS, rows)) if r.gate == "leak"]
+
+    assert leaks(row(9)) == [] and leaks(row(10)) == [False]
+    assert leaks(row(500, "ctr_auc", "all"), row(500, "ctcvr_auc", "all")) == [False, False]
+
+
+@pytest.fixture
+def graph_lake(tmp_path: Path, make_run: Callable[..., Run]) -> Lake:
+    """A lake whose night of 1998-03-01 published vectors of two users and one item."""
+    lake, run = Lake(None, tmp_path / "graph"), make_run(date(1998, 3, 1), "publish_night")
+    path = lake.folder / "models" / "zoomer"
+    path.mkdir(parents=True)
+    save_file(
+        {"user": np.arange(6, dtype=np.float32).reshape(2, 3), "item": np.ones((1, 3), np.float32)},
+        path / "interest.safetensors",
+    )
+    nodes = [
+        {"node_type": kind, "id": number, "key": key, "fields": [], "terms": []}
+        for kind, number, key in (("user", 0, "u7"), ("user", 1, "u1"), ("user", 2, "new"), ("item", 0, "m3"))
+    ]
+    model = {"name": "zoomer", "run_id": run.run_id, "path": "models/zoomer", "config": "{}", "parents": "{}"}
+    models = [{**model, "metrics": "{}", "train_end": run.ds}, {**model, "name": "pop", "path": "none"}]
+    models[1] |= {"metrics": "{}", "train_end": run.ds}
+    for name, rows in (("nodes", nodes), ("models", models)):
+        held = pa.Table.from_pylist([{"ds": run.ds, **row} for row in rows], schema=TABLES[name].arrow_schema)
+        lake.write(name, held, where={"ds": run.ds}, run=run)
+    lake.publish(
+        run.ds, {name: lake.version(name) for name in ("nodes", "models")}, run, '{"night": "graph"}'
+    )
+    return lake
+
+
+def test_graph_vectors_are_joined_by_key_and_are_older_than_what_is_learnt(
+    lake: Lake, graph_lake: Lake, tmp_path: Path
+) -> None:
+    record = Recorder(lake, make_run(generated_night(), DS, "train_cvr"), 0.0)
+    told = GraphVectors(lake=str(graph_lake.folder))
+    found = load_file(write_graph_vectors(told, date(1998, 3, 2), tmp_path, record))
+    assert found["user.categories"].tolist() == categories_of("user", ["u7", "u1"]).tolist()
+    assert found["user.vectors"].tolist() == [[0, 1, 2], [3, 4, 5]] and found["item.vectors"].shape == (1, 3)
+    assert record.details["graph"] == "zoomer@1998-03-01/test-run"
+    with pytest.raises(LakeError, match=r"no night before 1998-03-01, .* \(its first is of 1998-03-01\)"):
+        write_graph_vectors(told, date(1998, 3, 1), tmp_path, record)
+    with pytest.raises(LakeError, match="no vectors of a model 'pop'; there are those of zoomer"):
+        write_graph_vectors(told.model_copy(update={"model": "pop"}), DS, tmp_path, record)
+    with pytest.raises(LakeError, match="no lake here"):
+        write_graph_vectors(GraphVectors(lake=str(tmp_path / "none")), DS, tmp_path, record)
+
+
+def test_a_model_may_know_graph_vectors(lake: Lake, graph_lake: Lake, tmp_path: Path) -> None:
+    graph = {
+        "workers": 1,
+        "steps": 4,
+        "clicks": 8,
+        "impressions": 8,
+        "graph": {"lake": str(graph_lake.folder)},
+    }
+    config: ConversionConfig = night_of(tmp_path, log_of(), training=graph)
+    build_impressions.run(lake, config, DS)
+    train_cvr_teacher.run(lake, config, DS)
+    result = train_cvr.run(lake, config, DS)
+    assert result.details["graph"] == "zoomer@1998-03-01/test-run"
+    assert learnt_from(Recorder(lake, make_run(config, DS, "x"), 0.0)).first == date(1998, 3, 17)
+    parents = table(lake, "models")["parents"].to_pylist()
+    assert all('"graph": "zoomer@1998-03-01/test-run"' in text for text in parents)

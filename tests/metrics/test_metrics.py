@@ -1,0 +1,133 @@
+"""Classification metrics against scikit-learn, scipy and torchmetrics; bad input is refused, never
+averaged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
+from torchmetrics.functional.classification import binary_calibration_error
+
+from roilake.errors import MetricError
+from roilake.metrics import classification as m
+
+
+def sample(seed: int, n: int = 300, levels: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, tied probabilities and weights (some zero)."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n)
+    scores = np.clip((rng.integers(0, levels, n) + labels) / (levels + 1) + 0.01, 0, 1)
+    return labels, scores, rng.integers(0, 4, n) * rng.random(n)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("weighted", [False, True])
+def test_equal_scikit_learn_with_ties_and_weights(seed: int, weighted: bool) -> None:
+    y, p, w = sample(seed)
+    w = w if weighted else None
+    rate = np.average(y, weights=w)
+    entropy = sk.log_loss(y, np.full(len(y), rate), sample_weight=w)
+    pairs = [
+        (m.auc(y, p, w), sk.roc_auc_score(y, p, sample_weight=w)),
+        (m.average_precision(y, p, w), sk.average_precision_score(y, p, sample_weight=w)),
+        (m.log_loss(y, p, w), sk.log_loss(y, p, sample_weight=w)),
+        (m.brier(y, p, w), sk.brier_score_loss(y, p, sample_weight=w)),
+        (m.normalised_entropy(y, p, w), sk.log_loss(y, p, sample_weight=w) / entropy),
+        (m.calibration_ratio(y, p, w), np.average(p, weights=w) / rate),
+    ]
+    for ours, theirs in pairs:
+        assert ours == pytest.approx(theirs, abs=1e-9)
+
+
+def test_unweighted_ks_and_calibration_error_equal_the_libraries() -> None:
+    y, p, _ = sample(7)
+    assert m.kolmogorov_smirnov(y, p) == pytest.approx(
+        stats.ks_2samp(p[y == 1], p[y == 0]).statistic, abs=1e-9
+    )
+    theirs = binary_calibration_error(torch.tensor(p), torch.tensor(y), n_bins=15)
+    assert m.calibration_error(y, p, bins=15) == pytest.approx(float(theirs), abs=1e-9)
+
+
+def test_weight_two_is_the_row_twice() -> None:
+    y, p, _ = sample(3)
+    twice = np.arange(len(y)) % 3 == 0
+    rows = np.r_[np.arange(len(y)), np.flatnonzero(twice)]
+    for metric in (
+        m.auc,
+        m.average_precision,
+        m.log_loss,
+        m.brier,
+        m.kolmogorov_smirnov,
+        m.calibration_error,
+    ):
+        assert metric(y, p, 1.0 + twice) == pytest.approx(metric(y[rows], p[rows]), abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3)), min_size=1, max_size=30))
+def test_auc_is_the_share_of_pairs_won(rows: list[tuple[int, int]]) -> None:
+    y, s = np.array(rows).T
+    wins = [(a > b) + 0.5 * (a == b) for a in s[y == 1] for b in s[y == 0]]
+    assert m.auc(y, s) == pytest.approx(np.mean(wins) if wins else np.nan, abs=1e-12, nan_ok=True)
+
+
+def test_gauc_skips_groups_of_one_class_and_weighs_by_size() -> None:
+    y = [1, 0, 1, 0, 0, 1, 1]
+    s = [2.0, 1.0, 0.0, 5.0, 1.0, 3.0, 4.0]
+    groups = ["a", "a", "b", "b", "b", "c", "c"]
+    assert m.grouped_auc(y, s, groups) == pytest.approx((2 * 1.0 + 3 * 0.0) / 5)
+    assert np.isnan(m.grouped_auc([1, 1], [0.1, 0.2], [0, 1]))
+
+
+def test_torch_tensors_give_the_same() -> None:
+    y, p, w = sample(1)
+    ours = m.auc(torch.tensor(y), torch.tensor(p), torch.tensor(w))
+    assert ours == pytest.approx(m.auc(y, p, w), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "weights", "says"),
+    [
+        ([0, 1], [0.1, np.nan], None, "finite: row 1"),
+        ([0, 1], [np.inf, 0.1], None, "finite: row 0"),
+        ([0, 2], [0.1, 0.2], None, "labels must be 0 or 1: row 1 holds 2"),
+        ([0, 1], [0.1, 0.2], [1, -1], "weights must be finite and not negative"),
+        ([0, 1, 1], [0.1, 0.2], None, "equally long"),
+    ],
+)
+def test_bad_input_is_refused(labels: list, scores: list, weights: list | None, says: str) -> None:
+    for metric in (m.auc, m.average_precision, m.kolmogorov_smirnov, m.log_loss):
+        with pytest.raises(MetricError, match=says):
+            metric(labels, scores, weights)
+
+
+def test_probabilities_outside_the_unit_interval_are_refused() -> None:
+    with pytest.raises(MetricError, match=r"\[0, 1\]: row 1 holds 1.5"):
+        m.log_loss([0, 1], [0.5, 1.5])
+
+
+def test_one_class_or_nothing_is_nan() -> None:
+    for rows in ([], [1, 1]):
+        for metric in (m.auc, m.kolmogorov_smirnov, m.normalised_entropy):
+            assert np.isnan(metric(rows, [0.5] * len(rows)))
+    assert np.isnan(m.average_precision([0, 0], [0.1, 0.2]))
+    assert np.isnan(m.calibration_ratio([0], [0.3]))
+    assert np.isnan(m.log_loss([], []))
+    assert np.isnan(m.auc([0, 1], [0.1, 0.2], [1.0, 0.0]))
+
+
+def test_the_calibration_curve_is_scikit_learns() -> None:
+    draw = np.random.default_rng(3)
+    probabilities = draw.random(2000)
+    labels = (draw.random(2000) < probabilities**2).astype(float)
+    curve = m.calibration_curve(labels, probabilities, bins=10)
+    observed, predicted = calibration_curve(labels, probabilities, n_bins=10)
+    assert sum(each.n for each in curve) == 2000
+    assert np.allclose(
+        [(each.predicted, each.observed) for each in curve], np.c_[predicted, observed], atol=1e-12
+    )

@@ -1,0 +1,135 @@
+"""What a published model attended to, held against the model itself opened another way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from roilake.errors import LakeError
+from roilake.feed import files_of
+from roilake.pipelines.retrieval.explain import (
+    Explanation,
+    draw_request,
+    explain_request,
+    recommended,
+    shared_nodes,
+)
+from roilake.pipelines.retrieval.explain.request import _night as pinned
+from roilake.pipelines.retrieval.feed.rows import read_requests
+from roilake.pipelines.retrieval.models.graphsage import map_name
+from roilake.pipelines.retrieval.scoring.towers import Tower, Worker
+from roilake.reading import read
+from tests.retrieval.two_nights import SECOND, Nights
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def told(nights: Nights) -> Explanation:
+    """The first request of the second night."""
+    first = read("recommendations", lake=nights.lake.folder).sort_values(["user", "query"]).iloc[0]
+    return explain_request(first["user"], first["query"], lake=nights.lake.folder)
+
+
+def test_attention_sums_to_one_per_group(told: Explanation) -> None:
+    groups = told.neighbours.groupby(["path", "above", "parent"])
+    assert len(told.neighbours) > 10 and told.ds == SECOND and told.model == "zoomer"
+    np.testing.assert_allclose(groups["attention"].sum(), 1, atol=1e-6)
+    np.testing.assert_allclose(told.relations.groupby(["path", "parent"])["weight"].sum(), 1, atol=1e-6)
+    own = told.relations[told.relations["relation"] == "own"].set_index("path")["weight"]
+    root = told.neighbours["path"].str.split("/").str[0]
+    np.testing.assert_allclose(told.neighbours.groupby(root)["share"].sum() + own, 1, atol=1e-6)
+
+
+def test_the_table_gives_the_request_vector_again(nights: Nights, told: Explanation) -> None:
+    """One hop: root' = R (b_own root + sum_e b_e W_e sum_j a_j N_j), from keys and weights of the tables alone."""
+    worker, tower = opened(nights)
+    model, features = worker.open(tower), worker.store(tower).features(told.as_of)
+    layout = model.request_layout
+    ids = {kind: told.names.id_of(kind, key) for kind, key in (("user", told.user), ("query", told.query))}
+    with torch.inference_mode():
+        roots = [model.encoders[kind].sum(features[kind], torch.tensor([node])) for kind, node in ids.items()]
+        seen = []
+        for kind, root_BD in zip(ids, roots, strict=True):
+            weights = told.relations[told.relations["path"] == kind].set_index("relation")["weight"]
+            total_BD = weights["own"] * root_BD
+            for slot in (s for s in layout.slots if layout.roots[s.root] == kind):
+                rows = told.neighbours[told.neighbours["path"] == slot.name]
+                nodes = torch.tensor([told.names.id_of(slot.dst_type, key) for key in rows["neighbour"]])
+                vectors_kD = model.encoders[slot.dst_type].sum(features[slot.dst_type], nodes)
+                a_1k = torch.tensor(rows["attention"].to_numpy(np.float32))[None]
+                total_BD = total_BD + weights[slot.edge_type] * model.maps[map_name(slot)](a_1k @ vectors_kD)
+            seen.append(len(weights) * total_BD)
+        again_BD = model.towers.requests(*seen)
+    expected_BD = asked(nights, worker, tower, told, ids)
+    torch.testing.assert_close(again_BD, expected_BD, rtol=1e-5, atol=1e-5)
+
+
+def test_it_is_the_score_that_was_published(nights: Nights, told: Explanation) -> None:
+    worker, tower = opened(nights)
+    ids = {kind: told.names.id_of(kind, key) for kind, key in (("user", told.user), ("query", told.query))}
+    items, best = worker.embed_items(tower, told.as_of), recommended(told, top=5)
+    chosen = items[[told.names.id_of("item", key) for key in best["item"]]]
+    score_K = (asked(nights, worker, tower, told, ids) @ chosen.T)[0]
+    np.testing.assert_allclose(score_K, best["score"], rtol=1e-4)
+    assert list(best["rank"]) == [1, 2, 3, 4, 5] and best["label"].str.len().min() > 3
+
+
+def test_shared_nodes_lie_in_both_regions(told: Explanation) -> None:
+    items = recommended(told)
+    shared = shared_nodes(told, items)
+    own = {(row.node_type, row.neighbour) for row in told.neighbours.itertuples()}
+    own |= {("user", told.user), ("query", told.query)}
+    assert len(shared) > 0 and {(row.node_type, row.node) for row in shared.itertuples()} <= own
+    assert (
+        set(shared["item"]) <= set(items["item"])
+        and not shared.duplicated(["item", "node_type", "node"]).any()
+    )
+    same = shared[shared["path_of_item"] == "item"]
+    assert set(same["item"]) == set(items["item"]) & {key for kind, key in own if kind == "item"}
+
+
+def test_the_picture_names_every_neighbour(told: Explanation) -> None:
+    items = recommended(told)
+    svg = draw_request(told, items, shared_nodes(told, items))
+    assert svg.startswith("<svg") and f"user {told.user}" in svg and "recommended" in svg
+    assert all(str(key) in svg for key in told.neighbours["neighbour"] if "&" not in key and "'" not in key)
+
+
+def test_what_cannot_be_explained_is_told_in_a_line(nights: Nights, told: Explanation) -> None:
+    folder = nights.lake.folder
+    with pytest.raises(LakeError, match="no user 'nobody' is known"):
+        explain_request("nobody", told.query, lake=folder)
+    with pytest.raises(LakeError, match="with query None; those that it did answer"):
+        explain_request(told.user, None, lake=folder)
+    with pytest.raises(LakeError, match="'popularity' is a popularity, which has no attention"):
+        explain_request(told.user, told.query, lake=folder, model="popularity")
+    with pytest.raises(LakeError, match="has no model 'zoomr'; it has "):
+        explain_request(told.user, told.query, lake=folder, model="zoomr")
+
+
+def opened(nights: Nights) -> tuple[Worker, Tower]:
+    """The night's zoomer, and its items."""
+    lake, published, config = nights.lake, nights.published[-1], nights.config
+    files = files_of(lake, "rois", published.versions["rois"], ds=SECOND, side="item")
+    night = replace(pinned(lake, published, config.roi, config.model_dump()), items=files)
+    options = dict(config.models["zoomer"].options)
+    return Worker(night), Tower("zoomer", "zoomer", options, str(nights.model_folder("zoomer", -1)))
+
+
+def asked(
+    nights: Nights, worker: Worker, tower: Tower, told: Explanation, ids: dict[str, int]
+) -> torch.Tensor:
+    """The request's vector, its ROI read as training and scoring read it."""
+    files = files_of(nights.lake, "rois", nights.published[-1].versions["rois"], ds=SECOND, side="request")
+    paths = [file.path for file in files if file.partition["as_of"] == str(told.as_of)]
+    rows = read_requests(paths, worker.night.request_layout.size, 1)
+    pairs = pd.Series(list(zip(rows.user_R.tolist(), rows.query_R.tolist(), strict=True)))
+    number = int(pairs[pairs == (ids["user"], ids["query"])].index[0])
+    model = worker.open(tower)
+    with torch.inference_mode():
+        return model.embed_requests(rows.batch(np.array([number])), worker.store(tower).features(told.as_of))

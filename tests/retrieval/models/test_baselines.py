@@ -1,0 +1,221 @@
+"""Each baseline against its equation in dense float64, or against a library's; repeats; odd matrices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from implicit.cpu.bpr import BayesianPersonalizedRanking
+from implicit.nearest_neighbours import CosineRecommender
+from sklearn.metrics import roc_auc_score
+from torch_geometric.nn.models import LightGCN
+
+from roilake.errors import ConfigError
+from roilake.pipelines.retrieval.models import (
+    Fitted,
+    check,
+    fit,
+    interactions,
+    is_matrix_kind,
+    kinds,
+    load_fitted,
+)
+from roilake.pipelines.retrieval.models.lightgcn import Model as LightGcn
+from roilake.pipelines.retrieval.models.lightgcn import Options as LightGcnOptions
+from roilake.pipelines.retrieval.models.lightgcn import Pairs, _adjacency
+from roilake.pipelines.retrieval.models.sparse import best_of_rows
+
+USERS, ITEMS = 23, 17
+KINDS = tuple(kind for kind in kinds() if is_matrix_kind(kind))
+SHORT: dict[str, dict[str, Any]] = {"lightgcn": {"epochs": 2, "dim": 4}, "bpr_mf": {"epochs": 3, "dim": 4}}
+
+
+def matrix(users: int = USERS, items: int = ITEMS) -> sp.csr_matrix:
+    """Random, with a user who has nothing (0) and an item that nobody has (0)."""
+    pairs = np.random.default_rng(7).random((users, items)) < 0.3
+    pairs[0], pairs[:, 0] = False, False
+    return interactions(*np.nonzero(pairs), users, items)
+
+
+def fitted(kind: str, seen_UI: sp.csr_matrix, **options: Any) -> Fitted:
+    return fit(kind, {**SHORT.get(kind, {}), **options}, seen_UI, 5, lambda _: None)
+
+
+def scores(model: Fitted) -> np.ndarray:
+    return model.scores(np.arange(model.num_users), 0, model.num_items).numpy()
+
+
+def inverse(degree: np.ndarray, exponent: float) -> np.ndarray:
+    return np.diag([d**exponent if d else 0.0 for d in degree])
+
+
+def dense() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """R, user degrees, item degrees."""
+    r = matrix().toarray().astype(np.float64)
+    return r, r.sum(1), r.sum(0)
+
+
+def test_pairs_that_occur_often_are_ones() -> None:
+    seen = interactions(np.array([1, 1, 0]), np.array([2, 2, 1]), 2, 3)
+    np.testing.assert_array_equal(seen.toarray(), [[0, 1, 0], [0, 0, 1]])
+
+
+def test_popularity_counts_users() -> None:
+    _, _, item = dense()
+    np.testing.assert_array_equal(scores(fitted("popularity", matrix())), np.tile(item, (USERS, 1)))
+
+
+def test_gf_cf_is_its_equation() -> None:
+    r, user, item = dense()
+    normed = inverse(user, -0.5) @ r @ inverse(item, -0.5)
+    v = np.linalg.svd(normed)[2][:5].T
+    low_pass = inverse(item, -0.5) @ v @ v.T @ inverse(item, 0.5)
+    found = scores(fitted("gf_cf", matrix(), dim=5, alpha=0.3))
+    np.testing.assert_allclose(found, r @ (normed.T @ normed + 0.3 * low_pass), atol=1e-5)
+
+
+@pytest.mark.parametrize(("similarity", "shrink"), [("cosine", 0.0), ("symmetric", 3.0), ("jaccard", 1.5)])
+def test_item_knn_is_its_equation(similarity: str, shrink: float) -> None:
+    r, user, n = dense()
+    c = r.T @ (inverse(user, -1.0) if similarity == "symmetric" else np.eye(USERS)) @ r
+    below = n[:, None] + n - c if similarity == "jaccard" else np.sqrt(n[:, None] * n)
+    s = np.divide(c, below + shrink, out=np.zeros_like(c), where=c > 0).astype(np.float32)
+    np.fill_diagonal(s, 0)
+    for row in s:
+        row[np.argsort(-row, kind="stable")[4:]] = 0
+    found = scores(fitted("item_knn", matrix(), k=4, similarity=similarity, shrink=shrink))
+    np.testing.assert_allclose(found, r @ s, atol=1e-5)
+
+
+def test_cosines_are_those_of_implicit() -> None:
+    library = CosineRecommender(K=ITEMS, num_threads=1)
+    library.fit(matrix(), show_progress=False)
+    similarity = library.similarity.toarray()
+    np.fill_diagonal(similarity, 0)
+    found = fitted("item_knn", matrix(), k=ITEMS).map_II.toarray()  # type: ignore[attr-defined]
+    np.testing.assert_allclose(found, similarity, atol=1e-6)
+
+
+def test_ease_is_its_equation() -> None:
+    r, _, _ = dense()
+    p = np.linalg.inv(r.T @ r + 10 * np.eye(ITEMS))
+    b = -p / np.diag(p)
+    np.fill_diagonal(b, 0)
+    np.testing.assert_allclose(scores(fitted("ease", matrix(), penalty=10)), r @ b, atol=1e-5)
+
+
+def test_ease_in_more_than_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = scores(fitted("ease", matrix()))
+    monkeypatch.setattr("roilake.pipelines.retrieval.models.ease.BLOCK", 5)
+    np.testing.assert_allclose(scores(fitted("ease", matrix())), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_random_walk_is_its_probabilities(steps: int) -> None:
+    r, user, n = dense()
+    m = inverse(n, -1) @ r.T @ inverse(user, -1) @ r
+    np.testing.assert_allclose(m.sum(1), n > 0)
+    v = sum(0.6**t * np.linalg.matrix_power(m, t + 1) for t in range(steps))
+    found = scores(fitted("random_walk", matrix(), steps=steps, restart=0.4, discount=0.5))
+    np.testing.assert_allclose(found, r @ v @ inverse(n, -0.5), atol=1e-5)
+
+
+def test_lightgcn_propagates_as_torch_geometric_does() -> None:
+    seen, nodes = matrix(), USERS + ITEMS
+    user, item = (torch.from_numpy(side.astype(np.int64)) for side in seen.nonzero())
+    edges = torch.stack([torch.cat([user, item + USERS]), torch.cat([item + USERS, user])])
+    library = LightGCN(nodes, 6, 3)
+    model = LightGcn(LightGcnOptions())
+    found = model.propagate(_adjacency(seen), library.embedding.weight.detach())
+    torch.testing.assert_close(found, library.get_embedding(edges).detach())
+
+
+def test_lightgcn_learns() -> None:
+    r, _, _ = dense()
+    found = scores(fitted("lightgcn", matrix(), epochs=60, dim=8))[1:, 1:]
+    assert np.mean([roc_auc_score(had, row) for had, row in zip(r[1:, 1:], found, strict=True)]) > 0.9
+
+
+def test_the_loss_of_lightgcn_and_its_gradient_are_those_of_its_equation() -> None:
+    r = torch.from_numpy(matrix().toarray())
+    model, drawn = LightGcn(LightGcnOptions(temperature=0.3)), torch.tensor([3, 4, 4, 16])
+    final = torch.randn(USERS + ITEMS, 4, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    found = model.loss(final, Pairs(matrix()), drawn)
+    unit = final / final.norm(dim=1, keepdim=True)
+    power = (unit[:USERS] @ unit[USERS:].T / 0.3).exp()
+    share = power / (power + power[:, drawn].sum(1, keepdim=True))
+    expected = -(share.log() * r).sum() / r.sum()
+    torch.testing.assert_close(found, expected)
+    slopes = (torch.autograd.grad(loss, final)[0] for loss in (found, expected))
+    torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-6)
+
+
+def test_bpr_adds_the_log_of_the_popularity_that_implicit_draws_by() -> None:
+    library = BayesianPersonalizedRanking(
+        4, 0.05, 0.02, iterations=3, num_threads=1, random_state=5, verify_negative_samples=True
+    )
+    library.fit(matrix(), show_progress=False)
+    plain = library.user_factors @ library.item_factors.T
+    counts = np.where(dense()[2] > 0, dense()[2], 0.5)
+    np.testing.assert_allclose(scores(fitted("bpr_mf", matrix())), plain + 0.5 * np.log(counts), atol=1e-5)
+
+
+def test_bpr_ranks_what_a_user_has_first() -> None:
+    r, _, _ = dense()
+    found = scores(fitted("bpr_mf", matrix(), epochs=300))[1:, 1:]
+    assert found[r[1:, 1:] > 0].mean() > found[r[1:, 1:] == 0].mean() + 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fits_repeat_and_are_saved(kind: str, tmp_path: Path) -> None:
+    one, other = fitted(kind, matrix()), fitted(kind, matrix())
+    np.testing.assert_array_equal(scores(one), scores(other))
+    one.save(tmp_path / "model")
+    loaded = load_fitted(tmp_path / "model")
+    assert (loaded.num_users, loaded.num_items) == (USERS, ITEMS)
+    np.testing.assert_array_equal(scores(loaded), scores(one))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_block_is_a_part_of_the_whole(kind: str) -> None:
+    model, asked = fitted(kind, matrix()), np.array([4, 0, 4])
+    part = model.scores(asked, 3, 11)
+    assert part.dtype == torch.float32 and torch.isfinite(part).all()
+    np.testing.assert_allclose(part, scores(model)[asked, 3:11], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(3, 1), (1, 3), (2, 2)])
+def test_smaller_than_any_option(kind: str, shape: tuple[int, int]) -> None:
+    """Fewer items than neighbours, factors or singular vectors; users and items without a pair."""
+    found = scores(fitted(kind, interactions(np.array([0]), np.array([0]), *shape)))
+    assert found.shape == shape and np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_to_learn_from_scores_nothing(kind: str) -> None:
+    nothing = interactions(np.array([], np.int64), np.array([], np.int64), 3, 2)
+    np.testing.assert_array_equal(scores(fitted(kind, nothing)), np.zeros((3, 2)))
+
+
+def test_equal_entries_stay_in_the_order_of_columns() -> None:
+    rows = sp.csr_matrix(np.array([[2, 1, 3, 1, 1], [0, 0, 5, 0, 0]], np.float32))
+    np.testing.assert_array_equal(best_of_rows(rows, 3).toarray(), [[2, 1, 3, 0, 0], [0, 0, 5, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("item_knn", {"k": 0}),
+        ("item_knn", {"similarity": "x"}),
+        ("ease", {"penalty": 0}),
+        ("lightgcn", {"a": 1}),
+    ],
+)
+def test_bad_options_are_named(kind: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"{kind}: option '{next(iter(options))}'"):
+        check(kind, options)

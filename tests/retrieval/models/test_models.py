@@ -1,0 +1,275 @@
+"""Every model on small random graphs: what must hold whatever the weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from roilake.errors import ConfigError
+from roilake.pipelines.retrieval.models import (
+    FeatureSchema,
+    ItemBatch,
+    RequestBatch,
+    TypeFeatures,
+    build,
+    is_matrix_kind,
+    kinds,
+)
+from roilake.pipelines.retrieval.models.encoder import HashedEmbedding, _hash
+from roilake.pipelines.retrieval.roi.layout import RoiLayout
+
+SIZES = {"user": 7, "query": 5, "item": 11}
+DIM, INTEREST = 8, 4
+REQUEST = RoiLayout.of(
+    ({"user_query": 2, "user_item": 3, "query_item": 2}, {"item_user": 2, "query_item": 2}), ("user", "query")
+)
+ITEM = RoiLayout.of(({"item_user": 2, "item_query": 2},), ("item",))
+SCHEMA = FeatureSchema(SIZES, 13, {"user": (3,), "query": (), "item": (4, 2)}, INTEREST)
+GRAPH_KINDS = ("zoomer", "graphsage", "gat")
+TOWERS = tuple(kind for kind in kinds() if not is_matrix_kind(kind))
+
+
+def features() -> dict[str, TypeFeatures]:
+    made = {}
+    for name, size in SIZES.items():
+        events = torch.randint(1, 40, (size,))
+        made[name] = TypeFeatures(
+            interest_ND=torch.nn.functional.normalize(torch.randn(size, INTEREST), dim=1),
+            events_N=events,
+            degree_N=torch.log2(1.0 + events).long(),
+            terms_NT=torch.randint(0, 13, (size, 3)),
+            fields_NF=torch.stack(
+                [torch.randint(0, n + 1, (size,)) for n in SCHEMA.num_categories[name]], dim=1
+            )
+            if SCHEMA.num_categories[name]
+            else torch.empty((size, 0), dtype=torch.long),
+        )
+    return made
+
+
+def neighbours(layout: RoiLayout, rows: int) -> torch.Tensor:
+    """Random ids with about a third missing; below a missing parent everything is missing."""
+    out = torch.full((rows, layout.size), -1)
+    for slot in layout.slots:
+        drawn = torch.randint(0, SIZES[slot.dst_type], (rows, slot.size))
+        drawn[torch.rand(rows, slot.size) < 0.3] = -1
+        if slot.parent is not None:
+            above = layout.slots[slot.parent]
+            parents = out[:, above.start : above.start + above.size].repeat_interleave(slot.fanout, dim=1)
+            drawn[parents < 0] = -1
+        out[:, slot.start : slot.start + slot.size] = drawn
+    return out
+
+
+def requests(rows: int = 6) -> RequestBatch:
+    ids = neighbours(REQUEST, rows)
+    query = torch.randint(0, SIZES["query"], (rows,))
+    return RequestBatch(
+        torch.randint(0, SIZES["user"], (rows,)),
+        query,
+        ids,
+        torch.rand(ids.shape),
+        torch.zeros(rows, 1),
+        torch.ones(rows),
+    )
+
+
+def items() -> ItemBatch:
+    ids = neighbours(ITEM, SIZES["item"])
+    return ItemBatch(torch.arange(SIZES["item"]), ids, torch.rand(ids.shape))
+
+
+def shaken(kind: str, **options: object) -> torch.nn.Module:
+    """A model whose weights are all random, so that nothing is zero by its start."""
+    given = {"dim": DIM, **options} if kind in (*GRAPH_KINDS, "no_graph") else dict(options)
+    model = build(kind, given, SCHEMA, REQUEST, ITEM)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    return model.eval()
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(3)
+
+
+@pytest.mark.parametrize("kind", TOWERS)
+def test_towers_meet_in_one_space(kind: str) -> None:
+    model, given = shaken(kind), features()
+    request_BD, item_ID = model.embed_requests(requests(), given), model.embed_items(items(), given)
+    assert request_BD.shape == (6, item_ID.shape[1]) and item_ID.shape[0] == SIZES["item"]
+    assert torch.isfinite(request_BD @ item_ID.T).all()
+
+
+VARIANTS = [
+    ("graphsage", {}),
+    ("graphsage", {"neighbours": "frozen"}),
+    ("gat", {"heads": 2}),
+    ("gat", {"heads": 2, "neighbours": "frozen"}),
+    ("zoomer", {}),
+    ("zoomer", {"neighbours": "frozen"}),
+    ("zoomer", {"neighbours": "detached"}),
+    ("zoomer", {"towers": "paper"}),
+    ("zoomer", {"feature_attention": False}),
+    ("zoomer", {"edge_attention": False}),
+    ("zoomer", {"semantic_attention": False}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), VARIANTS)
+def test_rows_do_not_look_at_each_other(kind: str, options: dict[str, object]) -> None:
+    model, given, batch = shaken(kind, **options), features(), requests()
+    whole = model.embed_requests(batch, given)
+    names = RequestBatch.__dataclass_fields__
+    single = RequestBatch(**{name: getattr(batch, name)[2:3] for name in names})
+    torch.testing.assert_close(model.embed_requests(single, given), whole[2:3], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "options"), VARIANTS)
+def test_order_of_neighbours_and_padding_do_not_matter(kind: str, options: dict[str, object]) -> None:
+    model, given, batch = shaken(kind, **options), features(), items()
+    flipped = batch.neighbours_IS.clone()
+    for slot in ITEM.slots:
+        span = slice(slot.start, slot.start + slot.size)
+        flipped[:, span] = batch.neighbours_IS[:, span].flip(1)
+    turned = replace(batch, neighbours_IS=flipped)
+    torch.testing.assert_close(
+        model.embed_items(batch, given), model.embed_items(turned, given), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("kind", "options"), VARIANTS)
+def test_neighbours_matter_and_learn(kind: str, options: dict[str, object]) -> None:
+    model, given, batch = shaken(kind, **options).train(), features(), requests()
+    alone = replace(batch, neighbours_BS=torch.full_like(batch.neighbours_BS, -1))
+    vectors = model.embed_requests(batch, given)
+    assert not torch.allclose(vectors, model.embed_requests(alone, given), atol=1e-4)
+    vectors.pow(3).sum().backward()
+    reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert {name for name in reached if name.startswith("maps.")}
+
+
+@pytest.mark.parametrize("neighbours", ["frozen", "detached"])
+def test_such_neighbours_train_no_rows_but_the_roots(neighbours: str) -> None:
+    model, given, batch = shaken("zoomer", neighbours=neighbours).train(), features(), requests()
+    model.embed_requests(batch, given).pow(3).sum().backward()
+    assert model.encoders["item"].id.weight.grad is None
+    assert model.encoders["user"].id.weight.grad is not None
+
+
+@pytest.mark.parametrize("kind", ["gat", "zoomer"])
+def test_without_attention_it_is_graphsage(kind: str) -> None:
+    off = {"feature_attention": False, "edge_attention": False, "semantic_attention": False}
+    given, batch = features(), requests()
+    sage = build("graphsage", {"dim": DIM}, SCHEMA, REQUEST, ITEM)
+    other = build(kind, {"dim": DIM, **(off if kind == "zoomer" else {"heads": 2})}, SCHEMA, REQUEST, ITEM)
+    other.load_state_dict(sage.state_dict(), strict=False)
+    torch.testing.assert_close(
+        other.embed_requests(batch, given), sage.embed_requests(batch, given), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_sage_by_hand() -> None:
+    model, given, batch = shaken("graphsage"), features(), requests(1)
+    sums = {name: encoder.sum(given[name]) for name, encoder in model.encoders.items()}
+
+    def visit(kind: str, node: int, slots: list[int], own_position: int) -> torch.Tensor:
+        vector = sums[kind][node]
+        for index in slots:
+            slot = REQUEST.slots[index]
+            found = []
+            for place in range(own_position * slot.fanout, (own_position + 1) * slot.fanout):
+                child = int(batch.neighbours_BS[0, slot.start + place])
+                if child >= 0:
+                    found.append(visit(slot.dst_type, child, list(REQUEST.children(index)), place))
+            if found:
+                vector = vector + model.maps[f"hop{slot.hop}_{slot.edge_type}"](torch.stack(found).mean(0))
+        return vector
+
+    first = [
+        [i for i, s in enumerate(REQUEST.slots) if s.parent is None and s.root == root] for root in (0, 1)
+    ]
+    user = visit("user", int(batch.user_B[0]), first[0], 0)
+    query = visit("query", int(batch.query_B[0]), first[1], 0)
+    expected = model.towers.requests(user[None], query[None])
+    torch.testing.assert_close(model.embed_requests(batch, given), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", GRAPH_KINDS)
+def test_a_request_without_query_ignores_the_query_tables(kind: str) -> None:
+    model, given = shaken(kind), features()
+    batch = requests()
+    query_slots = [slot for slot in REQUEST.slots if slot.root == 1]
+    ids = batch.neighbours_BS.clone()
+    for slot in query_slots:
+        ids[:, slot.start : slot.start + slot.size] = -1
+    none = replace(batch, query_B=torch.full_like(batch.query_B, -1), neighbours_BS=ids)
+    before = model.embed_requests(none, given)
+    with torch.no_grad():
+        model.encoders["query"].id.weight[0] += 5.0
+    unchanged = model.embed_requests(none, given)
+    first_hop = {
+        int(i)
+        for s in REQUEST.slots
+        if s.dst_type == "query"
+        for i in ids[:, s.start : s.start + s.size].flatten()
+    }
+    assert 0 in first_hop or torch.allclose(before, unchanged)
+
+
+def test_unseen_nodes_have_no_id_and_no_interest() -> None:
+    model, given = shaken("zoomer"), features()
+    given["item"] = replace(given["item"], degree_N=torch.zeros(SIZES["item"], dtype=torch.long))
+    assert (model.interest_vectors(given)["item"] == 0).all()
+    norms = model.interest_vectors(given)["user"].norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms))
+
+
+def test_untrained_zoomer_ranks_by_interest() -> None:
+    """The first night's model starts from the interest vectors, not from nothing."""
+    given = features()
+    model = build("no_graph", {"dim": DIM}, SCHEMA, REQUEST, ITEM)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if any(part in name for part in (".id.", ".degree.", ".terms.", ".categories.")):
+                parameter.zero_()
+    dot = build("interest_dot", {}, SCHEMA, REQUEST, ITEM)
+    batch = requests()
+    scores = [m.embed_requests(batch, given) @ m.embed_items(items(), given).T for m in (model, dot)]
+    assert (scores[0].argsort(1) == scores[1].argsort(1)).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [("zomer", {}, "zoomer"), ("zoomer", {"dimm": 4}, "dimm"), ("gat", {"heads": "x"}, "heads")],
+)
+def test_errors_name_what_is_wrong(kind: str, options: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build(kind, options, SCHEMA, REQUEST, ITEM)
+
+
+@pytest.mark.parametrize("kind", ["no_graph", "zoomer"])
+def test_nodes_beyond_the_buckets_share_rows(kind: str) -> None:
+    model, given = shaken(kind, id_buckets=6).train(), features()
+    sizes = {name: sum(p.shape[0] for p in model.encoders[name].id.parameters()) for name in SIZES}
+    assert sizes == {"user": 6, "query": 5, "item": 6}
+    item_ID = model.embed_items(items(), given)
+    item_ID.pow(3).sum().backward()
+    assert model.encoders["item"].id.table.weight.grad.is_sparse
+    assert model.interest_vectors(given)["item"].shape == (SIZES["item"], INTEREST)
+
+
+def test_hashed_rows_are_two_of_the_table_and_spread_evenly() -> None:
+    table = HashedEmbedding(1000, 2)
+    with torch.no_grad():
+        table.table.weight.copy_(torch.stack([torch.arange(1000.0), torch.ones(1000)], dim=1))
+    sums = table(torch.arange(100_000))
+    assert (sums[:, 1] == 2).all()
+    torch.testing.assert_close(sums[:, 0].mean(), torch.tensor(999.0), rtol=0.01, atol=0)
+    rows = _hash(torch.arange(100_000), 1) % 1000
+    counts = rows.bincount(minlength=1000).float()
+    assert 8.0 < counts.std() < 12.0  # a binomial's is 10
+    assert (rows == _hash(torch.arange(100_000), 2) % 1000).float().mean() < 0.002

@@ -1,0 +1,162 @@
+"""A small random graph, requests and vectors in a real lake, and the ROIs that its definition gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from roilake.lake import TABLES, Lake, Run
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.roi import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout, node_types
+from tests.retrieval.roi import reference
+
+DS = date(2020, 1, 10)
+AS_OFS = (date(2020, 1, 4), date(2020, 1, 7), date(2020, 1, 11))  # the first has no graph yet
+COUNTS = {"user": 11, "query": 7, "item": 13}
+DIM = 5
+HOPS = {
+    "request_hops": [
+        {"user_query": 2, "user_item": 3, "query_item": 2},
+        {"item_user": 2, "item_query": 1, "query_user": 2},
+    ],
+    "item_hops": [{"item_user": 3, "item_item_similar": 2}, {"user_item": 2}, {"item_query": 1}],
+}
+
+
+def night_config(**roi: object) -> RetrievalConfig:
+    columns = {"user": "u", "item": "i", "time": "t"}
+    return RetrievalConfig.model_validate(
+        {
+            "name": "small",
+            "seed": 5,
+            "source": {"events": {"path": "-", "format": "csv", "columns": columns}},
+            "interest": {"dim": DIM},
+            "roi": {"shards": 2, **HOPS, **roi},
+            "models": {},
+        }
+    )
+
+
+@dataclass(frozen=True)
+class SmallNight:
+    """What was written: lists and whole-number vectors by window, and the request rows."""
+
+    graphs: dict[date, reference.Graph]
+    vectors: dict[date, reference.Vectors]
+    requests: list[dict]
+
+    def expected(self, config: RetrievalConfig) -> dict[tuple, tuple]:
+        """(side, as_of, root) -> (split, user, query, positives, neighbours, relevance)."""
+        layouts = {
+            "request": RoiLayout.of(config.roi.request_hops, REQUEST_ROOTS),
+            "item": RoiLayout.of(config.roi.item_hops, ITEM_ROOTS),
+        }
+        rows = {}
+        for as_of in AS_OFS:
+            where = self.graphs[as_of], self.vectors[as_of]
+            for item in range(COUNTS["item"]):
+                tree = reference.sample(*where, layouts["item"], [item], config.roi.sampler, config.seed)
+                rows["item", as_of, item] = ("item", -1, -1, [], *tree)
+            for r in (r for r in self.requests if r["as_of"] == as_of):
+                roots = [r["user"], r["query"]]
+                tree = reference.sample(*where, layouts["request"], roots, config.roi.sampler, config.seed)
+                events = [e for e in self.requests if e["request_id"] == r["request_id"]]
+                chosen = [
+                    e["item"] for e in sorted(events, key=lambda e: (e["time"], e["item"])) if e["item"] >= 0
+                ]
+                rows["request", as_of, r["request_id"]] = (
+                    r["split"],
+                    *roots,
+                    list(dict.fromkeys(chosen)),
+                    *tree,
+                )
+        return rows
+
+
+def write_tables(lake: Lake, seed: int = 0) -> SmallNight:
+    """Write adjacency, interest_vectors, node_ids and requests of one night."""
+    rng = np.random.default_rng(seed)
+    floats = {as_of: _floats(rng) for as_of in AS_OFS[1:]}
+    graphs = {as_of: _graph(rng) for as_of in AS_OFS[1:]}
+    lists = [
+        {"as_of": as_of, "edge_type": kind, "src": src, "neighbours": found, "weights": [1.0] * len(found)}
+        for as_of, graph in graphs.items()
+        for kind, of in graph.items()
+        for src, found in of.items()
+    ]
+    vectors = [
+        {"as_of": as_of, "node_type": kind, "id": n, "vector": vector.tolist(), "norm": 1.0, "degree": 1}
+        for as_of, of in floats.items()
+        for kind, values in of.items()
+        for n, vector in enumerate(values)
+    ]
+    ids = [{"node_type": k, "key": f"{k}{n}", "id": n} for k, count in COUNTS.items() for n in range(count)]
+    requests = _requests(rng)
+    # A row of another night, which must not be read.
+    other = {"as_of": AS_OFS[1], "edge_type": "user_item", "src": 0, "neighbours": [12], "weights": [9.0]}
+    for table, rows in {
+        "adjacency": lists,
+        "interest_vectors": vectors,
+        "node_ids": ids,
+        "requests": requests,
+    }.items():
+        _write(lake, table, rows, DS)
+    _write(lake, "adjacency", [other], DS + timedelta(days=1))
+    empty = {kind: np.zeros((0, DIM), int) for kind in COUNTS}
+    whole = {as_of: _quantised(of) for as_of, of in floats.items()}
+    return SmallNight({AS_OFS[0]: {}, **graphs}, {AS_OFS[0]: empty, **whole}, requests)
+
+
+def _graph(rng: np.random.Generator) -> reference.Graph:
+    kinds = (
+        "user_query",
+        "query_user",
+        "user_item",
+        "item_user",
+        "query_item",
+        "item_query",
+        "item_item_similar",
+    )
+    graph: reference.Graph = {}
+    for kind in kinds:
+        source, destination = (COUNTS[node_type] for node_type in node_types(kind))
+        sizes = rng.integers(0, destination + 1, source)
+        graph[kind] = {
+            n: rng.permutation(destination)[:size].tolist() for n, size in enumerate(sizes) if size
+        }
+    return graph
+
+
+def _floats(rng: np.random.Generator) -> dict[str, NDArray]:
+    """Vectors of all nodes but the last of each type, which the window has not seen."""
+    return {kind: rng.standard_normal((count - 1, DIM)).astype(np.float32) for kind, count in COUNTS.items()}
+
+
+def _quantised(floats: dict[str, NDArray]) -> reference.Vectors:
+    scale = max(float(np.abs(values).max()) for values in floats.values())
+    return {kind: np.rint(values.astype(float) * 127 / scale).astype(int) for kind, values in floats.items()}
+
+
+def _requests(rng: np.random.Generator) -> list[dict]:
+    """Thirty events of ten requests a window; the last window is that to score, without items."""
+    rows = []
+    for number, as_of in enumerate(AS_OFS):
+        split = ("train", "test", "serve")[number]
+        for event in range(30):
+            request = int(rng.integers(0, 10))
+            item = -1 if split == "serve" else int(rng.integers(0, COUNTS["item"]))
+            moment = datetime(2020, 1, 4, tzinfo=UTC) + timedelta(days=number, hours=int(rng.integers(0, 9)))
+            row = {"split": split, "as_of": as_of, "request_id": 1000 * number + request, "item": item}
+            rows.append(row | {"user": request, "query": request % 8 - 1, "label": 1.0, "time": moment})
+            rows[-1]["event_id"] = f"{number}-{event}"
+    return rows
+
+
+def _write(lake: Lake, table: str, rows: list[dict], ds: date) -> None:
+    schema = TABLES[table].arrow_schema
+    filled = pa.Table.from_pylist([{**row, "ds": ds} for row in rows], schema=schema)
+    lake.write(table, filled, where={"ds": ds}, run=Run("fixture", ds, "fixture", "-", "-"))

@@ -1,0 +1,283 @@
+"""Recommendations are the head of a full sort of every item, whatever the partitions; seen items can be left
+out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from jobs.retrieval import evaluate_models, score_requests
+from roilake.errors import LakeError
+from roilake.hashing import keyed_hash
+from roilake.lake import Lake, Run
+from roilake.metrics.draws import draw_negatives
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.graph import last_model
+from roilake.pipelines.retrieval.models import is_matrix_kind
+from roilake.pipelines.retrieval.scoring import judge, open_night, with_days, write_index
+from roilake.pipelines.retrieval.scoring.outcomes import head_items
+from roilake.pipelines.retrieval.scoring.recommend import match_rows
+from roilake.pipelines.retrieval.scoring.topk import top_k
+from roilake.pipelines.retrieval.scoring.towers import Night, Tower, Worker
+from roilake.runtime.step import recorded
+from tests.retrieval.scoring.small_night import DS, ITEMS, USERS, WINDOWS, small_config, write_small_night
+
+SERVE = DS + timedelta(days=1)
+
+
+def night_of(lake: Lake, config: RetrievalConfig) -> Night:
+    with recorded(lake, config, DS, "test") as record:
+        return open_night(record, config, tuple(config.models), WINDOWS)
+
+
+def full_scores(night: Night, tower: Tower, as_of: object) -> dict[int, np.ndarray]:
+    """Scores of every item by request id, from the model itself."""
+    worker, found = Worker(night), {}
+    for shard in night.shards:
+        if shard.as_of == as_of:
+            rows = worker.requests(shard, positives=True)
+            if is_matrix_kind(tower.kind):
+                users = rows.user_R[: len(rows)].astype(np.int64)
+                scores = worker.fit(tower, as_of, print).scores(users, 0, ITEMS).numpy()
+            else:
+                scores = (worker.embed(tower, as_of, rows) @ worker.embed_items(tower, as_of).T).numpy()
+            found |= dict(zip(rows.root_R[: len(rows)].tolist(), scores, strict=True))
+    return found
+
+
+def recommendations(lake: Lake) -> dict[int, list[dict]]:
+    rows = lake.to_arrow("recommendations", lake.version("recommendations"), filters={"ds": DS}).to_pylist()
+    lists: dict[int, list[dict]] = {user: [] for user in range(USERS)}
+    for row in sorted(rows, key=lambda row: row["rank"]):
+        lists[int(row["user"][1:])].append(row)
+    return lists
+
+
+@pytest.fixture
+def filled(lake: Lake, make_run: Callable[..., Run]) -> Lake:
+    write_small_night(lake, make_run, small_config())
+    return lake
+
+
+def test_recommendations_are_the_head_of_the_full_order(filled: Lake) -> None:
+    config = small_config()
+    result = score_requests.run(filled, config, DS)
+    assert (result.rows_in, result.rows_out) == (USERS, USERS * 5)
+    night = night_of(filled, config)
+    scores = full_scores(night, night.towers[0], SERVE)
+    for user, rows in recommendations(filled).items():
+        expected = scores[SERVE.toordinal() * 100 + user]
+        order = np.argsort(-expected, kind="stable")[:5]
+        assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
+        assert [row["item"] for row in rows] == [f"i{item}" for item in order]
+        assert np.allclose([row["score"] for row in rows], expected[order], atol=1e-6)
+        assert rows[0]["query"] == (None if user == USERS - 1 else f"q{user % 3}")
+        assert rows[0]["model"] == f"interest_dot@{DS}"
+
+
+def test_a_matrix_model_scores_by_who_had_what(lake: Lake, make_run: Callable[..., Run]) -> None:
+    models = {"item_knn": {"kind": "item_knn"}}
+    scoring = {"drop_seen": True, "top_k": 4}
+    config = small_config(models=models, default_model="popularity", scoring=scoring)
+    write_small_night(lake, make_run, config)
+    score_requests.run(lake, config, DS)
+    had = [(user, (3 * user + k) % ITEMS) for user in range(USERS - 1) for k in range(4)]
+    users_of = np.bincount([item for _, item in had], minlength=ITEMS)
+    for user, rows in recommendations(lake).items():
+        order = [int(i) for i in np.argsort(-users_of, kind="stable") if (user, i) not in had][:4]
+        assert [row["item"] for row in rows] == [f"i{item}" for item in order]
+    night = night_of(lake, config)
+    tower = next(tower for tower in night.towers if tower.name == "item_knn")
+    scores = full_scores(night, tower, SERVE)
+    assert not scores[SERVE.toordinal() * 100 + USERS - 1].any()  # a user without an edge
+    write_index(night, print)
+    shard = next(shard for shard in night.shards if shard.as_of == SERVE)
+    rows = Worker(night).requests(shard, positives=False)
+    best, _ = top_k(Worker(night).scorer(tower, SERVE, rows), ITEMS)
+    expected = [np.sort(scores[root])[::-1] for root in rows.root_R[:-1].tolist()]
+    assert np.allclose(best.numpy(), expected)
+
+
+def test_a_night_builds_on_a_model_that_makes_vectors(lake: Lake, make_run: Callable[..., Run]) -> None:
+    config = small_config(models={"gat": {"kind": "gat"}}, default_model="popularity")
+    write_small_night(lake, make_run, config)
+    lake.publish(
+        DS, {"models": lake.version("models")}, replace(make_run(), run_id="r"), config.model_dump_json()
+    )
+    found = last_model(lake, config, DS + timedelta(days=1))
+    assert found is not None and found.name == "gat"
+    none = config.model_copy(update={"models": {"popularity": config.models["popularity"]}})
+    write_small_night(lake, make_run, none)
+    lake.publish(
+        DS, {"models": lake.version("models")}, replace(make_run(), run_id="r"), none.model_dump_json()
+    )
+    found = last_model(lake, none, DS + timedelta(days=1))
+    assert found is not None and found.name == "popularity"
+
+
+def test_partitions_and_reruns_change_nothing(filled: Lake) -> None:
+    config = small_config()
+    score_requests.run(filled, config, DS)
+    once = recommendations(filled)
+    before = filled.spark.conf.get("spark.sql.shuffle.partitions")
+    filled.spark.conf.set("spark.sql.shuffle.partitions", "7")
+    try:
+        score_requests.run(filled, config, DS)
+    finally:
+        filled.spark.conf.set("spark.sql.shuffle.partitions", before)
+    assert recommendations(filled) == once
+
+
+def test_seen_items_are_left_out_and_a_list_may_be_shorter(filled: Lake) -> None:
+    score_requests.run(filled, small_config(scoring={"top_k": 50, "drop_seen": True}), DS)
+    for user, rows in recommendations(filled).items():
+        seen = {(3 * user + k) % ITEMS for k in range(4)} if user < USERS - 1 else set()
+        assert {int(row["item"][1:]) for row in rows} == set(range(ITEMS)) - seen
+        assert [row["rank"] for row in rows] == list(range(1, ITEMS - len(seen) + 1))
+
+
+def test_a_model_that_was_not_trained_is_named(filled: Lake) -> None:
+    config = small_config(models={"zoomer": {"kind": "interest_dot"}}, default_model="zoomer")
+    with pytest.raises(LakeError, match="no model 'zoomer' for 2020-01-10; run train_models"):
+        score_requests.run(filled, config, DS)
+
+
+def test_weights_that_are_missing_or_do_not_fit_are_named(lake: Lake, make_run: Callable[..., Run]) -> None:
+    config = small_config(models={"no_graph": {"kind": "no_graph"}}, default_model="no_graph")
+    write_small_night(lake, make_run, config)
+    night = night_of(lake, config)
+    tower = next(tower for tower in night.towers if tower.name == "no_graph")
+    with pytest.raises(LakeError, match=r"weights.safetensors: missing; run train_models"):
+        Worker(night).open(tower)
+    Path(tower.folder).mkdir(parents=True)
+    save_file({"other": torch.zeros(2)}, Path(tower.folder) / "weights.safetensors")
+    with pytest.raises(LakeError, match="does not fit the night's config, run train_models again"):
+        Worker(night).open(tower)
+
+
+def test_metrics_are_those_of_the_full_order(filled: Lake) -> None:
+    config = small_config()
+    result = evaluate_models.run(filled, config, DS)
+    rows = filled.to_arrow("metrics", filled.version("metrics")).to_pylist()
+    assert result.rows_in == 2 * USERS
+    found = {(r["model"], r["split"], r["slice"], r["metric"]): r for r in rows}
+    night = night_of(filled, config)
+    positives = {
+        root: row[row >= 0]
+        for shard in night.shards
+        for rows_ in [Worker(night).requests(shard, positives=True)]
+        for root, row in zip(rows_.root_R[:-1].tolist(), rows_.positives_RP[:-1], strict=True)
+    }
+    for tower in night.towers:
+        for as_of, split in WINDOWS.items():
+            if split == "serve":
+                continue
+            scores = full_scores(night, tower, as_of)
+            expected = naive_metrics(scores, positives, config)
+            for name, (value, n) in expected.items():
+                row = found[tower.name, split, "all", name]
+                assert row["value"] == pytest.approx(value, abs=1e-6), (tower.name, split, name)
+                assert row["n"] == n
+                assert row["low"] <= row["value"] <= row["high"]
+    for metric in ("auc", "ndcg@5", "hit_rate@5"):
+        ours, theirs = (
+            found[name, "test", "all", metric]["value"] for name in ("interest_dot", "popularity")
+        )
+        paired = found["popularity", "test", "delta_vs_interest_dot", metric]
+        assert paired["value"] == pytest.approx(theirs - ours, abs=1e-9)
+        assert paired["low"] <= paired["value"] <= paired["high"]
+    cold = found["interest_dot", "test", "cold_users", "hit_rate@5"]
+    warm = found["interest_dot", "test", "warm_users", "hit_rate@5"]
+    assert (cold["n"], warm["n"]) == (3, 9)  # the last user has three positives and no history
+    assert cold["low"] is None  # one user alone gives no interval
+
+
+def naive_metrics(scores: dict, positives: dict, config: RetrievalConfig) -> dict[str, tuple[float, int]]:
+    """AUC, hit rate and NDCG by loops over pairs and full sorts."""
+    total = sum(len(positives[root]) for root in scores)
+    hits, gains = {1: 0, 5: 0}, []
+    for root, row in scores.items():
+        order = np.argsort(-row, kind="stable").tolist()
+        own = positives[root].tolist()
+        for item in own:
+            place = [other for other in order if other == item or other not in own].index(item) + 1
+            hits = {k: hit + (place <= k) for k, hit in hits.items()}
+        places = [order.index(item) + 1 for item in own]
+        best = sum(1 / np.log2(1 + k) for k in range(1, min(5, len(own)) + 1))
+        gains.append(sum(1 / np.log2(1 + place) for place in places if place <= 5) / best)
+    found = {f"hit_rate@{k}": (hit / total, total) for k, hit in hits.items()}
+    found["ndcg@5"] = (float(np.mean(gains)), len(scores))
+    found["auc"] = (naive_auc(scores, positives, config, np.ones(ITEMS), 0), total)
+    degrees = np.array([2.0 * (ITEMS - 1 - item) for item in range(ITEMS - 1)] + [0.0])
+    found["auc_popularity_negatives"] = (naive_auc(scores, positives, config, degrees, 1), total)
+    return found
+
+
+def naive_auc(
+    scores: dict, positives: dict, config: RetrievalConfig, weights: np.ndarray, kind: int
+) -> float:
+    seed = int(keyed_hash(config.seed, kind).view(np.int64))
+    good, bad = [], []
+    for root, row in scores.items():
+        drawn = draw_negatives(
+            seed, np.array([root]), positives[root][None, :], weights, config.evaluation.negatives
+        )
+        assert not set(drawn[0]) & set(positives[root])
+        bad += row[drawn[0]].tolist()
+        good += row[positives[root]].tolist()
+    return float(np.mean([(g > b + 1e-7) + 0.5 * (abs(g - b) <= 1e-7) for g in good for b in bad]))
+
+
+def test_outcomes_hold_the_list_shown_and_the_positives_with_their_days(filled: Lake) -> None:
+    night = night_of(filled, small_config())
+    shard = next(shard for shard in night.shards if shard.split == "test")
+    write_index(night, print)
+    work = judge(2, 0, 1.0, depth=3, drop_seen=False)
+    outcomes = pa.concat_tables(work(Worker(night), shard))
+    tower = night.towers[0]
+    scores = full_scores(night, tower, shard.as_of)
+    requests = filled.to_arrow("requests", filled.version("requests"), filters={"split": "test"})
+    found = with_days(outcomes, requests).filter(pc.field("model") == tower.name).to_pylist()
+    assert found
+    for row in found:
+        assert row["top"] == np.argsort(-scores[row["request"]], kind="stable")[:3].tolist()
+        asked = [r for r in requests.to_pylist() if r["request_id"] == row["request"]]
+        assert row["items"] == [r["item"] for r in asked]
+        assert row["days"] == [r["time"].date() for r in asked]
+        assert row["query"] == asked[0]["query"]
+
+
+def test_fewer_requests_are_judged_when_asked(filled: Lake) -> None:
+    evaluate_models.run(filled, small_config(evaluation={"max_requests": 3}), DS)
+    rows = filled.to_arrow("metrics", filled.version("metrics")).to_pylist()
+    judged = {row["n"] for row in rows if row["metric"] == "ndcg@5" and row["slice"] == "all"}
+    assert all(0 < n < USERS for n in judged)
+
+
+def test_a_night_without_requests_gives_no_rows(filled: Lake, make_run: Callable[..., Run]) -> None:
+    rois = filled.to_arrow("rois", filled.version("rois"), filters={"side": "item"})
+    filled.write("rois", rois, where={"ds": DS}, run=make_run())
+    assert score_requests.run(filled, small_config(), DS).rows_out == 0
+    assert evaluate_models.run(filled, small_config(), DS).rows_out == 0
+
+
+def test_head_items_and_seen_pairs() -> None:
+    assert head_items(np.array([5, 0, 9, 9, 1, 1])).tolist() == [False, False, True, False, False, False]
+    assert not head_items(np.zeros(3, np.int64)).any()
+    seen = match_rows(np.array([7, 2, 7, 5]), np.array([7, 5, 7, 9]), np.array([3, 1, 0, 4]))
+    assert sorted(zip(seen.row.tolist(), seen.item.tolist(), strict=True)) == [
+        (0, 0),
+        (0, 3),
+        (2, 0),
+        (2, 3),
+        (3, 1),
+    ]

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from roilake.pipelines.retrieval.training.inputs import TrainingData
+from roilake.pipelines.retrieval.training.loop import Recipe, fit
+from roilake.pipelines.retrieval.training.validation import embed_all_items, validate
+from roilake.training import Checkpoints, LocalContext, Progress, launch
+from tests.retrieval.feed.data import ITEMS
+from tests.retrieval.training.data import DAYS, tiny, training_data
+
+RECIPE = Recipe(name="tiny", loss="softmax", epochs=3, learning_rate=0.02, checkpoint_every=3)
+
+
+@pytest.fixture()
+def data(tmp_path: Path) -> TrainingData:
+    return training_data(tmp_path)
+
+
+def train(
+    data: TrainingData, folder: Path, recipe: Recipe = RECIPE, dropout: float = 0.2
+) -> tuple[Progress, dict[str, Tensor]]:
+    model, inputs = tiny(data, LocalContext(), dropout)
+    progress = launch(lambda context: fit(model, inputs, recipe, Checkpoints(folder, "k")), 1)
+    return progress, model.state_dict()
+
+
+def test_loss_falls_and_a_rerun_gives_the_same_weights(data: TrainingData, tmp_path: Path) -> None:
+    progress, weights = train(data, tmp_path / "a")
+    _, again = train(data, tmp_path / "b")
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    losses = [point["loss"] for point in progress.curve]
+    assert len(losses) == progress.steps == 3 * (5 + 6)  # the largest shards hold 33 and 47 rows, 8 a step
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    assert len(progress.epochs) == 3 and 0 < progress.wait_fraction < 1
+
+
+def test_focal_loss_trains(data: TrainingData, tmp_path: Path) -> None:
+    recipe = Recipe("tiny", "focal", 2, 0.02, 100)
+    losses = [point["loss"] for point in train(data, tmp_path / "a", recipe)[0].curve]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+
+
+def test_the_best_epoch_is_kept(data: TrainingData, tmp_path: Path) -> None:
+    progress, weights = train(data, tmp_path / "a", dropout=0.0)
+    scores = [epoch["auc"] + epoch["hit_rate@50"] for epoch in progress.epochs]
+    assert progress.best_epoch == int(np.argmax(scores)) and progress.best_score == max(scores)
+    model, inputs = tiny(data, LocalContext())
+    model.load_state_dict(weights)
+    assert validate(model, inputs)["auc"] == progress.epochs[progress.best_epoch]["auc"]
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from roilake.training import Checkpoints
+from tests.retrieval.training.data import training_data
+from tests.retrieval.training.test_loop import train
+
+folder, save = Path(sys.argv[1]), Checkpoints.save
+
+def save_and_die(self, step, *rest):
+    save(self, step, *rest)
+    if step == 12:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Checkpoints.save = save_and_die
+train(training_data(folder / "data"), folder / "checkpoints")
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, str(tmp_path)], env={**os.environ, "PYTHONPATH": "."}, check=False
+    )
+    assert child.returncode == -signal.SIGKILL
+    data = training_data(tmp_path / "data")
+    resumed, weights = train(data, tmp_path / "checkpoints")
+    whole, expected = train(data, tmp_path / "elsewhere")
+    assert [point["loss"] for point in resumed.curve] == [point["loss"] for point in whole.curve]
+    assert resumed.epochs == whole.epochs
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_a_broken_or_foreign_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    Checkpoints(folder, "mine").save(4, {"x": torch.ones(2)}, {"a": 0.1})
+    (folder / "9.safetensors").write_bytes(b"half")  # killed before its manifest was written
+    found = Checkpoints(folder, "mine").latest()
+    assert found is not None and found[0] == 4 and found[2] == {"a": 0.1}
+    assert Checkpoints(folder, "other inputs").latest() is None
+    Checkpoints(folder, "mine").save(8, {"x": torch.zeros(2)}, {})
+    assert not (folder / "4.json").exists()
+
+
+def test_validation_counts_as_defined(data: TrainingData) -> None:
+    model, inputs = tiny(data, LocalContext())
+    found = validate(model, inputs)
+    items = embed_all_items(model, inputs, DAYS[2]).detach()
+    aucs = []
+    for as_of, batch in inputs.validation.batches(0):
+        scores = (model.embed_requests(batch, inputs.store.features(as_of)) @ items.T).detach()
+        for row in torch.nonzero(batch.weight_B).flatten().tolist():
+            positives = [item for item in batch.positives_BP[row].tolist() if item >= 0]
+            rest = [item for item in range(ITEMS) if item not in positives]
+            for item in positives:
+                better = [(scores[row, item] > scores[row, other]).item() for other in rest]
+                aucs.append(np.mean(better))
+    assert found["auc"] == pytest.approx(np.mean(aucs), abs=1e-6)
+    assert found["hit_rate@50"] == 1.0  # there are only 20 items

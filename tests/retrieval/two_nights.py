@@ -1,0 +1,75 @@
+"""Two real nights in a row on MovieLens-100K, and the second one again: made once for all tests that ask for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import yaml
+from pyspark.sql import SparkSession
+
+from roilake.config.loading import load_config
+from roilake.lake import TABLES, Lake, Publication
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.runtime import night as run_night
+from roilake.runtime.step import JobResult
+
+FIRST, SECOND = date(1998, 4, 10), date(1998, 4, 11)
+MODELS = ("zoomer", "no_graph", "popularity", "interest_dot")
+CONF = Path(__file__).parents[1] / "conf" / "nights" / "movielens.yaml"
+
+
+@dataclass(frozen=True)
+class Nights:
+    """The lake after night FIRST, night SECOND and SECOND again, with what each run left: the jobs' results, the
+    publication, and the bytes of the models' files."""
+
+    lake: Lake
+    config: RetrievalConfig
+    results: list[dict[str, JobResult]]
+    published: list[Publication]
+    models: list[dict[str, bytes]]
+
+    def table(self, name: str, run: int, /, **filters: object) -> pa.Table:
+        """A table as run number ``run`` published it, by key."""
+        version = self.published[run].versions[name]
+        rows = self.lake.to_arrow(name, version, filters=filters)
+        return rows.sort_by([(key, "ascending") for key in TABLES[name].key])
+
+    def keys(self, run: int) -> dict[tuple[str, int], str]:
+        """(node type, id) -> key."""
+        ids = self.table("node_ids", run).to_pylist()
+        return {(row["node_type"], row["id"]): row["key"] for row in ids}
+
+    def model_folder(self, name: str, run: int) -> Path:
+        published = self.published[run]
+        return self.lake.folder / "models" / name / str(published.ds) / published.run_id
+
+    def train_end(self, run: int) -> date | None:
+        """What run number ``run`` builds on: the end of what the night before was trained on."""
+        if run == 0:
+            return None
+        models = self.table("models", run - 1, ds=self.published[run - 1].ds, name="zoomer").to_pylist()
+        return models[0]["train_end"]
+
+
+def run_nights(spark: SparkSession, folder: Path) -> Nights:
+    """Run them in ``folder / "lake"``: about a minute each."""
+    tree = yaml.safe_load(CONF.read_text())
+    tree["windows"]["train"], tree["gates"] = 2, str(CONF.parent / tree["gates"])
+    tree["models"] = {name: tree["models"][name] for name in MODELS}
+    tree |= {"training": {"epochs": 1}, "scoring": {"top_k": 20}}
+    (folder / "night.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    config = load_config(folder / "night.yaml", RetrievalConfig)
+    lake = Lake.open(spark, folder / "lake", create=True)
+    found = Nights(lake, config, [], [], [])
+    for ds in (FIRST, SECOND, SECOND):
+        found.results.append({result.job: result for result in run_night.run(lake, config, ds)})
+        published = lake.publication()
+        assert published is not None and published.ds == ds
+        found.published.append(published)
+        files = (lake.folder / "models").glob(f"*/{ds}/*/*")
+        found.models.append({str(f.relative_to(lake.folder)): f.read_bytes() for f in files})
+    return found
