@@ -1,5 +1,5 @@
 # Every target builds the environment first, which takes a fraction of a second when it is there.
-DS   ?= 1998-04-10
+# DS: the night, YYYY-MM-DD; without it the config's own default_ds.
 CONF ?= conf/nights/retrieval/movielens.yaml
 LAKE ?= ./lake
 
@@ -11,12 +11,12 @@ SYSTEM_PYTHON := $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null &
 .PHONY: help env night test lint format dictionary bench-scale bench-scale-rois bench-night bench-sampling bench-roi bench-published bench-topk bench-zoom bench-cvr bench-cvr-speed lock bundle doctor clean
 
 help:
-	@echo "make night       run one night: DS=$(DS) CONF=$(CONF) LAKE=$(LAKE)"
+	@echo "make night       run one night: CONF=$(CONF) LAKE=$(LAKE) [DS=YYYY-MM-DD]"
 	@echo "make test        run the tests"
 	@echo "make doctor      print what was found of each part"
 	@echo "make lint        check style and types            make format     set the style"
 	@echo "make bench-roi   speed of building ROIs           make bench-zoom quality against training time"
-	@echo "make dictionary  the data dictionary, libs/roilake/lake/DICTIONARY.md"
+	@echo "make dictionary  the data dictionary, libs/roilake/DICTIONARY.md"
 	@echo "make bench-published  known baselines on their published splits"
 	@echo "make bench-topk  exact top-K of all items against the plain matrix product"
 	@echo "make bench-cvr   UKD against seven methods, on Coat and seven regimes of a generated truth"
@@ -34,7 +34,7 @@ env:
 	@$(SYSTEM_PYTHON) conf/environment/build.py
 
 night: env
-	@$(BIN)/roilake night --ds $(DS) --conf $(CONF) --lake $(LAKE)
+	@$(BIN)/roilake night $(if $(DS),--ds $(DS)) --conf $(CONF) --lake $(LAKE)
 
 # The tests without the Spark session run beside those with it, and are told last.
 test: env
@@ -59,7 +59,7 @@ bench-roi bench-published bench-topk bench-zoom bench-cvr bench-cvr-speed: env
 	@$(BIN)/python -m tests.benchmarks.$(subst -,_,$@)
 
 dictionary: env
-	@$(BIN)/python -m roilake.lake.dictionary > libs/roilake/lake/DICTIONARY.md
+	@$(BIN)/python -m roilake.runtime.dictionary > libs/roilake/DICTIONARY.md
 
 # Events of the largest graph; the sizes below it are measured too. Spark SQL's way at 1e8 takes half an hour.
 EDGES ?= 1e7

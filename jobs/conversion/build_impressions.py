@@ -17,12 +17,13 @@ from roilake.pipelines.conversion.impressions.ingest import (
     with_split,
 )
 from roilake.pipelines.conversion.impressions.truth_rows import Generator, generated_rows
-from roilake.runtime.step import JobResult, Recorder, main, recorded
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, Recorder, recorded
 
 JOB = "build_impressions"
 
 
-def run(lake: Lake, config: ConversionConfig, ds: date) -> JobResult:
+def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
     """Write the night's ``impressions``, whole: a conversion that came in late changes its row. A generated log also
     gives ``conversion_truth``. Raises AuditError, after writing ``quarantine``, when the share of rejected rows is
     above ``impressions.quarantine_budget``."""
@@ -110,4 +111,4 @@ def _truth(rows: DataFrame, ds: date) -> DataFrame:
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, "conversion")

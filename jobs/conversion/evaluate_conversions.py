@@ -11,7 +11,8 @@ from pyspark.sql import functions as F
 from roilake.lake import Lake
 from roilake.pipelines.conversion.config import ConversionConfig
 from roilake.pipelines.conversion.evaluation.measures import UNBIASED, Judged, Scores, measure
-from roilake.runtime.step import JobResult, Recorder, main, recorded
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, Recorder, recorded
 
 JOB = "evaluate_conversions"
 KNOWN = ("impression_id", "user", "click", "conversion", "sampling_rate")
@@ -20,7 +21,7 @@ SPLITS = ("validation", "test", UNBIASED)
 HASHES = 1 << 20
 
 
-def run(lake: Lake, config: ConversionConfig, ds: date) -> JobResult:
+def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
     """Write table ``metrics``. With ``evaluation.max_impressions``, about that many impressions of a split are judged
     at most, chosen by a hash of their id, so that what reaches the driver is bounded."""
     with recorded(lake, config, ds, JOB) as record:
@@ -38,7 +39,7 @@ def run(lake: Lake, config: ConversionConfig, ds: date) -> JobResult:
                     judged[split],
                     model,
                 )
-                for model in config.judged
+                for model in config.evaluated
             }
             record.progress(f"judges {len(judged[split].ids):,} impressions of split {split} by each model")
         place = (config.default_model, config.evaluation.bootstrap, config.seed, ds, record.run.run_id)
@@ -77,4 +78,4 @@ def _read(record: Recorder, table: str, columns: tuple[str, ...], share: float, 
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, "conversion")

@@ -7,10 +7,11 @@ from datetime import date
 from roilake.lake import Lake
 from roilake.pipelines.conversion.config import ConversionConfig
 from roilake.pipelines.conversion.training.night import train_models, write_models
-from roilake.runtime.step import JobResult, main, recorded
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, recorded
 
 
-def run(lake: Lake, config: ConversionConfig, ds: date) -> JobResult:
+def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
     """Write the folders ``models/<name>/<ds>/<run_id>`` and table ``models``: all ``models`` of the config, trained in
     one launch from initial weights, beside the teachers that are there already."""
     with recorded(lake, config, ds, "train_cvr") as record:
@@ -22,4 +23,4 @@ def run(lake: Lake, config: ConversionConfig, ds: date) -> JobResult:
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, "conversion")

@@ -7,10 +7,11 @@ from datetime import date
 from roilake.lake import Lake
 from roilake.pipelines.conversion.config import ConversionConfig
 from roilake.pipelines.conversion.training.night import train_models, write_models
-from roilake.runtime.step import JobResult, main, recorded
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, recorded
 
 
-def run(lake: Lake, config: ConversionConfig, ds: date) -> JobResult:
+def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
     """Write the folders ``models/<name>/<ds>/<run_id>`` and table ``models``: all ``teachers`` of the config,
     trained in one launch from initial weights."""
     with recorded(lake, config, ds, "train_cvr_teacher") as record:
@@ -19,4 +20,4 @@ def run(lake: Lake, config: ConversionConfig, ds: date) -> JobResult:
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, "conversion")

@@ -13,10 +13,11 @@ from roilake.lake import Lake
 from roilake.pipelines.conversion.config import ConversionConfig
 from roilake.pipelines.conversion.models.ensemble import weights
 from roilake.pipelines.conversion.scoring import Teacher, labelling, parts_of, saved_models
-from roilake.runtime.step import JobResult, Recorder, main, recorded
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, Recorder, recorded
 
 
-def run(lake: Lake, config: ConversionConfig, ds: date) -> JobResult:
+def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
     """Write table ``pseudo_labels``: each teacher that a model listens to, on the unclicked impressions of the train
     split."""
     with recorded(lake, config, ds, "write_pseudo_labels") as record:
@@ -37,7 +38,7 @@ def run(lake: Lake, config: ConversionConfig, ds: date) -> JobResult:
 
 def _teachers(record: Recorder, config: ConversionConfig) -> tuple[Teacher, ...]:
     """All that are listened to. Members of an ensemble weigh by how well they rank the validation clicks."""
-    heard = [(name, config.ensembles.get(name, (name,))) for name in config.heard]
+    heard = [(name, config.ensembles.get(name, (name,))) for name in config.labelling_teachers]
     wanted = sorted({member for _, members in heard for member in members})
     saved = (
         {model.name: model for model in saved_models(record, wanted, "train_cvr_teacher")} if wanted else {}
@@ -81,4 +82,4 @@ def _figures(record: Recorder) -> dict[str, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, "conversion")

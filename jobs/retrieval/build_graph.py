@@ -32,13 +32,14 @@ from roilake.pipelines.retrieval.graph.incremental import (
 from roilake.pipelines.retrieval.graph.nodes import describe_nodes
 from roilake.pipelines.retrieval.graph.plan import STREAMS, Plan
 from roilake.pipelines.retrieval.graph.scan import Slice, first_time
-from roilake.runtime.step import JobResult, Recorder, main, recorded
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, Recorder, recorded
 
 JOB = "build_graph"
 _FILES = 4
 
 
-def run(lake: Lake, config: RetrievalConfig, ds: date) -> JobResult:
+def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """Ids are given to the keys that no earlier night knows; edges and adjacency hold, for each window,
     only events before its start. Events that an earlier night has summed up are not read again. Raises SourceError when
     there are no events at all, LakeError when the disk is full."""
@@ -187,4 +188,4 @@ def _build(record: Recorder, plan: Plan, tasks: list[list[Slice]], files: TaskFi
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, "retrieval")

@@ -10,14 +10,15 @@ from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.graph import indexed, night_windows
 from roilake.pipelines.retrieval.graph.requests import labelled_requests, serve_requests
-from roilake.runtime.step import JobResult, main, recorded
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, recorded
 
 JOB = "build_requests"
 _BROADCAST = 2_000_000
 """Nodes whose keys are sent to every executor (some 100 bytes each); more are joined by shuffling."""
 
 
-def run(lake: Lake, config: RetrievalConfig, ds: date) -> JobResult:
+def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """Past windows get one row per event, the serve split one per (user, query) of the last
     ``scoring.lookback_days`` days."""
     with recorded(lake, config, ds, JOB) as record:
@@ -39,4 +40,4 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> JobResult:
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, "retrieval")

@@ -14,12 +14,13 @@ from pyspark.sql import functions as F
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.roi import Choice, Plan, item_events, planned, request_events
-from roilake.runtime.step import JobResult, Recorder, main, recorded
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, Recorder, recorded
 
 JOB = "build_rois"
 
 
-def run(lake: Lake, config: RetrievalConfig, ds: date) -> JobResult:
+def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """Trees of every request and, per window, of every item, cut from the graph as of the window's start."""
     with recorded(lake, config, ds, JOB) as record:
         versions = {table: record.pin(table) for table in ("adjacency", "interest_vectors")}
@@ -59,4 +60,4 @@ def _write(record: Recorder, plan: Plan, choice: Choice) -> None:
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, "retrieval")

@@ -27,7 +27,8 @@ from roilake.pipelines.retrieval.graph.interests import carry, fit, normalise, o
 from roilake.pipelines.retrieval.graph.keys import KeyIndex
 from roilake.pipelines.retrieval.graph.plan import micros
 from roilake.pipelines.retrieval.graph.scan import Slice, read_events
-from roilake.runtime.step import JobResult, Recorder, main, recorded
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, Recorder, recorded
 
 JOB = "embed_interests"
 ONE_WAY = ("user_query", "user_item", "query_item")
@@ -51,7 +52,7 @@ class Night:
         return dict(zip(NODE_TYPES, self.starts, strict=False))
 
 
-def run(lake: Lake, config: RetrievalConfig, ds: date) -> JobResult:
+def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """Vectors are fitted to the graph on a first night, and carried over from the last published model
     after it, if any of its models makes vectors. Nodes without an event before a window's start have no row for it."""
     from roilake.pipelines.retrieval.models import (
@@ -229,4 +230,4 @@ def _rows(night: Night, number: int, block: int) -> pa.Table:
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, "retrieval")

@@ -19,12 +19,13 @@ from roilake.pipelines.retrieval.graph import plan_windows
 from roilake.pipelines.retrieval.scoring import judge, map_shards, open_night, with_days, write_index
 from roilake.pipelines.retrieval.scoring.outcomes import SCHEMA
 from roilake.pipelines.retrieval.scoring.towers import Night, Worker
-from roilake.runtime.step import JobResult, Recorder, main, recorded
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, Recorder, recorded
 
 JUDGED = ("validation", "test")
 
 
-def run(lake: Lake, config: RetrievalConfig, ds: date) -> JobResult:
+def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """Write table ``metrics``. With ``evaluation.max_requests``, about that many requests of a split are
     judged at most, chosen by keyed hash, so that what reaches the driver is bounded."""
     with recorded(lake, config, ds, "evaluate_models") as record:
@@ -104,4 +105,4 @@ def _positives(outcomes: pa.Table) -> pa.Table:
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, "retrieval")

@@ -24,13 +24,14 @@ from roilake.pipelines.retrieval.events.expand import (
     read_base,
     rows_of_events,
 )
-from roilake.runtime.step import JobResult, main, recorded
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, recorded
 
 JOB = "expand_events"
 _ROW_GROUP, _FILE = 1_000_000, 8_000_000  # events
 
 
-def run(lake: Lake, config: RetrievalConfig, ds: date, edges: int, force: bool = False) -> JobResult:
+def run(lake: Lake, config: RetrievalConfig, ds: date, edges: int, force: bool = False) -> StepResult:
     """About ``edges`` events of the night at ``ds``, in place of all that it held. ``details`` compares the degree
     distributions before and after. Raises SourceError when the source has no event up to ``ds``,
     ConfigError where that many do not fit the machine, unless ``force``."""
@@ -105,4 +106,4 @@ def parse_edges(text: str) -> int:
 
 
 if __name__ == "__main__":
-    main(run, flags=("force",), edges=parse_edges)
+    main(run, "retrieval", flags=("force",), edges=parse_edges)

@@ -11,12 +11,13 @@ from roilake.errors import AuditError
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.events import finished, night_rows
-from roilake.runtime.step import JobResult, Recorder, main, recorded
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, Recorder, recorded
 
 JOB = "ingest_events"
 
 
-def run(lake: Lake, config: RetrievalConfig, ds: date) -> JobResult:
+def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """The first night ingests all that lies before its end, a later one what no earlier night holds. After
     running an earlier night again, run the later ones again too. Raises AuditError, after writing
     ``quarantine``, when the share of rejected rows among the new ones is above
@@ -67,4 +68,4 @@ def _check_budget(record: Recorder, config: RetrievalConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, "retrieval")

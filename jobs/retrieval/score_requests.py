@@ -12,12 +12,13 @@ from roilake.pipelines.retrieval.scoring import map_shards, open_night, recommen
 from roilake.pipelines.retrieval.scoring.approximate import RECALL_SCHEMA, compare, write_cells
 from roilake.pipelines.retrieval.scoring.recommend import SCHEMA
 from roilake.pipelines.retrieval.scoring.towers import Night, cells_path, item_vectors
-from roilake.runtime.step import JobResult, Recorder, main, recorded
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, Recorder, recorded
 
 RECALL_REQUESTS = 1000
 
 
-def run(lake: Lake, config: RetrievalConfig, ds: date) -> JobResult:
+def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """Write table ``recommendations``: for each serve request the ``scoring.top_k`` best items (all when
     there are fewer), already-seen ones left out if ``scoring.drop_seen``. With ``scoring.index: ivf`` the details hold
     ``recall_at_k`` of a keyed sample of the requests."""
@@ -53,4 +54,4 @@ def _recall(record: Recorder, night: Night, config: RetrievalConfig) -> float | 
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, "retrieval")

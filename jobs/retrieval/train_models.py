@@ -19,14 +19,15 @@ from roilake.pipelines.retrieval.graph import Window, last_model, plan_windows
 from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
 from roilake.pipelines.retrieval.training.inputs import TrainingData
 from roilake.pipelines.retrieval.training.rank import ModelTask, Plan
-from roilake.runtime.step import JobResult, Recorder, main, recorded
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, Recorder, recorded
 from roilake.training import launch
 
 JOB = "train_models"
 INPUTS = ("rois", "nodes", "interest_vectors")
 
 
-def run(lake: Lake, config: RetrievalConfig, ds: date) -> JobResult:
+def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """Learn from the train windows, keep each model's best epoch on the validation windows, and write the folders
     ``models/<name>/<ds>/<run_id>`` and table ``models``.
 
@@ -145,4 +146,4 @@ def _last_vocabulary(lake: Lake, parents: dict[str, dict[str, Any]]) -> Vocabula
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, "retrieval")

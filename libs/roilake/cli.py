@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-
-from roilake.errors import RoilakeError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +17,11 @@ if TYPE_CHECKING:
     from roilake.lake import Lake
 
 Folder = Annotated[Path, typer.Option("--lake", help="folder of the lake")]
+Conf = Annotated[Path, typer.Option(help="the night's YAML")]
+Ds = Annotated[
+    str | None, typer.Option(help="the night's logical date, YYYY-MM-DD (default: the config's default_ds)")
+]
+Only = Annotated[str | None, typer.Option("--pipeline", help="of this pipeline only")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, for machines")]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -28,7 +29,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 @app.callback()
 def roilake() -> None:
-    """Nightly graph recommendation on a data lake, by regions of interest."""
+    """Nightly pipelines on a data lake: graphs, regions of interest, models, scored tables and reports."""
 
 
 @app.command()
@@ -41,36 +42,74 @@ def doctor() -> None:
 
 @app.command()
 def night(
-    ds: Annotated[str, typer.Option(help="the night's logical date, YYYY-MM-DD")],
-    conf: Annotated[Path, typer.Option(help="the night's YAML")],
+    conf: Conf,
     lake: Annotated[Path, typer.Option(help="folder of the lake; made when missing")],
+    ds: Ds = None,
     profile: Annotated[Path | None, typer.Option(help="Spark settings, see conf/spark")] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="print all metrics, whatever the width")] = False,
+    log: Annotated[str, typer.Option(help="form of the lines on stderr: auto or json")] = "auto",
 ) -> None:
-    """Run a whole night, from raw events to published recommendations. Progress goes to stderr; stdout gets a table
-    and, as its last line, a JSON object. Exit code 1 when the night fails its audit, 2 for what a person can mend."""
-    with _mendable():
-        published = _run_night(ds, conf, lake, profile, time.monotonic())
+    """Run a whole night, from raw files to published tables. Progress goes to stderr; stdout gets a table and, as
+    its last line, a JSON object. Exit code 1 when the night fails its audit, 2 for what a person can mend, 3 for the
+    unforeseen."""
+    from roilake.log import configure
+    from roilake.runtime.command import one_line_errors
+
+    configure("json" if log == "json" else "auto")
+    started = time.monotonic()
+    with one_line_errors():
+        published = _run_night(ds, conf, lake, profile, started, wide)
     raise typer.Exit(0 if published else 1)
 
 
 @app.command()
+def pipelines(as_json: Json = False) -> None:
+    """List the pipelines: their steps, tables and upstreams."""
+    from roilake.runtime.listing import described_pipelines, print_pipelines
+
+    if as_json:
+        print(json.dumps(described_pipelines()))
+    else:
+        print_pipelines(_console())
+
+
+@app.command()
+def schedule(
+    conf: Conf,
+    lake: Folder = Path("./lake"),
+    form: Annotated[
+        Literal["json", "airflow", "cron"],
+        typer.Option("--format", help="JSON, an Airflow DAG file, or a cron line"),
+    ] = "json",
+) -> None:
+    """Print the steps of a night in order with their commands, for a scheduler."""
+    from roilake.runtime.command import one_line_errors
+    from roilake.runtime.schedule import schedule_of
+
+    with one_line_errors():
+        print(schedule_of(conf, lake, form))
+
+
+@app.command()
 def estimate(
-    ds: Annotated[str, typer.Option(help="the night's logical date, YYYY-MM-DD")],
-    conf: Annotated[Path, typer.Option(help="the night's YAML")],
+    conf: Conf,
     lake: Annotated[Path, typer.Option(help="folder of the lake; need not be there yet")],
+    ds: Ds = None,
     as_json: Json = False,
 ) -> None:
-    """Tell what a night of graph models would take, by job: rows, bytes, memory, time and disk, from the lake's tables
-    and the rates that its earlier nights measured. Reads only, without Spark."""
-    with _mendable():
-        from roilake.config.loading import load_config
-        from roilake.lake import Lake, check_folder
-        from roilake.pipelines.retrieval.config import RetrievalConfig
-        from roilake.pipelines.retrieval.estimate import plan_night
-        from roilake.report.planned import print_estimate
+    """Tell what a night would take, by step: rows, bytes, memory, time and disk, from the lake's tables and the
+    rates that its earlier nights measured. Reads only, without Spark."""
+    from roilake.runtime.command import one_line_errors
 
-        night, config = _parse_ds(ds), load_config(conf, RetrievalConfig)
-        found = plan_night(Lake(None, check_folder(lake, create=True)), config, night)
+    with one_line_errors():
+        from roilake.estimate import estimate_night
+        from roilake.estimate.table import print_estimate
+        from roilake.lake import Lake, check_folder
+        from roilake.runtime.registry import load_config
+        from roilake.runtime.run import night_of
+
+        config = load_config(conf)
+        found = estimate_night(Lake(None, check_folder(lake, create=True)), config, night_of(config, ds))
     if as_json:
         print(json.dumps(found.to_object()))
     else:
@@ -82,37 +121,41 @@ def report(
     ds: Annotated[str, typer.Option(help="the published night, YYYY-MM-DD")],
     lake: Folder,
     since: Annotated[str | None, typer.Option(help="a published night to show the change since, too")] = None,
+    pipeline: Only = None,
 ) -> None:
     """Write the page of a published night again, without Spark, and print its path. With --since the page lies beside
     the night's own."""
     from roilake.report import gather, published, report_path, write_page
+    from roilake.runtime.command import one_line_errors
 
-    with _mendable():
-        night, opened = _parse_ds(ds), _open(lake)
-        chosen = _parse_ds(since) if since else None
-        path = report_path(opened, night, chosen)
-        write_page(gather(opened, published(opened, night), since=chosen), path)
+    with one_line_errors():
+        opened, chosen = _open(lake), _parse_ds(since) if since else None
+        found = published(opened, pipeline, _parse_ds(ds))
+        path = report_path(opened, found.pipeline, found.ds, chosen)
+        write_page(gather(opened, found, since=chosen), path)
     print(path)
 
 
 @app.command()
 def runs(
     lake: Folder,
-    ds: Annotated[str | None, typer.Option(help="the jobs of this night")] = None,
+    ds: Annotated[str | None, typer.Option(help="the steps of this night")] = None,
     last: Annotated[int, typer.Option(help="how many nights, the latest ones", min=1)] = 30,
+    pipeline: Only = None,
     as_json: Json = False,
 ) -> None:
-    """List the nights of a lake, or the jobs of one: status, time, rows, bytes, and whether readers see it."""
-    from roilake.report import jobs, jobs_table, nights, nights_table, run_rows
+    """List the nights of a lake, or the steps of one: status, time, rows, bytes, and whether readers see it."""
+    from roilake.report import nights, nights_table, run_rows, steps, steps_table
+    from roilake.runtime.command import one_line_errors
 
-    with _mendable():
+    with one_line_errors():
         opened, night = _open(lake), _parse_ds(ds) if ds else None
-        rows = run_rows(opened, night, last)
-        found = jobs(rows) if night else nights(rows, {one.ds: one for one in opened.publications()})
+        rows = run_rows(opened, night, last, pipeline)
+        found = steps(rows) if night else nights(rows, opened.publications(pipeline))
     if as_json:
         print(json.dumps(found))
     else:
-        _console().print(jobs_table(night, found) if night else nights_table(found))
+        _console().print(steps_table(night, found) if night else nights_table(found))
 
 
 @app.command()
@@ -120,58 +163,47 @@ def compare(
     before: Annotated[str, typer.Argument(metavar="RUN", help="a published night, or its run id")],
     after: Annotated[str, typer.Argument(metavar="RUN", help="the one to hold against it")],
     lake: Folder,
+    pipeline: Only = None,
     as_json: Json = False,
 ) -> None:
     """Compare two published nights: metrics with the intervals of their differences, config, code, rows and time."""
     from roilake.report import compare as compare_runs
     from roilake.report import print_comparison, to_object
+    from roilake.runtime.command import one_line_errors
 
-    with _mendable():
-        found = compare_runs(_open(lake), before, after)
+    with one_line_errors():
+        found = compare_runs(_open(lake), before, after, pipeline)
     if as_json:
         print(json.dumps(to_object(found)))
     else:
         print_comparison(found, _console())
 
 
-@contextmanager
-def _mendable() -> Iterator[None]:
-    """What a person can mend is one line on stderr, and exit code 2."""
-    try:
-        yield
-    except RoilakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
-
-
-def _run_night(ds_text: str, conf: Path, folder: Path, profile: Path | None, started: float) -> bool:
+def _run_night(
+    ds_text: str | None, conf: Path, folder: Path, profile: Path | None, started: float, wide: bool
+) -> bool:
     """Whether the night was published."""
-    from roilake.config.base import NightConfig
-    from roilake.config.loading import load_config
-    from roilake.errors import AuditError, ConfigError
-    from roilake.lake import Lake, check_folder, spark_session
+    from roilake.errors import AuditError
+    from roilake.lake import Lake, check_folder
+    from roilake.lake.session import spark_session
     from roilake.report import night_summary, print_summary, to_json
-    from roilake.runtime import night as run_night
-    from roilake.runtime.kinds import check_lake
-    from roilake.runtime.step import make_run, parse_ds
+    from roilake.runtime.night import run_night
+    from roilake.runtime.registry import load_config
+    from roilake.runtime.run import make_run, night_of
 
-    ds, config = parse_ds(ds_text), load_config(conf, NightConfig)
-    checked = check_folder(folder, create=True)
-    try:
-        run_night.check(config)
-    except ConfigError as error:
-        raise ConfigError(f"{conf}: {error}") from error
-    check_lake(Lake(None, checked), config)
-    opened = Lake.open(spark_session(f"roilake night {ds}", profile=profile), checked, create=True)
+    config = load_config(conf)
+    ds, checked = night_of(config, ds_text), check_folder(folder, create=True)
+    session = spark_session(f"roilake night {config.pipeline} {ds}", profile=profile)
+    opened = Lake.open(session, checked, create=True)
     published = True
     try:
-        run_night.run(opened, config, ds)
+        run_night(opened, config, ds)
     except AuditError as error:
         print(f"error: {error}", file=sys.stderr)
         published = False
     run_id, seconds = make_run(config, ds, "night").run_id, time.monotonic() - started
     summary = night_summary(opened, config, ds, run_id=run_id, seconds=seconds, published=published)
-    print_summary(opened, summary, config, _console())
+    print_summary(opened, summary, config, _console(), wide=wide)
     print(to_json(summary), flush=True)
     return published
 
@@ -184,7 +216,7 @@ def _open(folder: Path) -> Lake:
 
 
 def _parse_ds(text: str) -> date:
-    from roilake.runtime.step import parse_ds
+    from roilake.runtime.run import parse_ds
 
     return parse_ds(text)
 
@@ -192,4 +224,4 @@ def _parse_ds(text: str) -> date:
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(width=max(110, Console().width))
+    return Console()

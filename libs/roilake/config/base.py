@@ -1,8 +1,9 @@
-"""What the configs of all kinds of nights share: strict sections, files, bounds that decide on publication."""
+"""What the configs of all pipelines share: strict sections, files, bounds that decide on publication."""
 
 from __future__ import annotations
 
 import hashlib
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -61,16 +62,31 @@ class GatesConfig(Strict):
 
 
 class NightConfig(Strict):
-    """What every night's config has."""
+    """What every night's config has. ``default_ds`` is the night that runs when nobody names one."""
 
+    pipeline: str
     name: str
+    default_ds: date | None = None
     default_model: str
     seed: int = 0
     gates: GatesConfig = GatesConfig()
 
     def digest(self) -> str:
-        """Hash of the whole config. The order of entries counts, for that of edge types lays out the ROIs."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        """Hash of all that a night depends on. The order of entries counts, for that of edge types lays out the ROIs."""
+        return hashlib.sha256(self.model_dump_json(exclude={"default_ds"}).encode()).hexdigest()[:16]
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """Names of all models that are evaluated."""
+        return (self.default_model,)
+
+    @property
+    def upstreams(self) -> dict[str, bool]:
+        """Pipelines that this night reads tables of, and whether it cannot do without."""
+        return {}
+
+    def check(self) -> None:
+        """What a later step would fail at, beyond what the types say. Raises ConfigError."""
 
 
 class ModelConfig(Strict):

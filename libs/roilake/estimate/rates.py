@@ -1,21 +1,17 @@
-"""What a unit of a job's work costs: measured by the lake's own nights, else the shipped defaults (``rates.yaml``)."""
+"""What a unit of a step's work costs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One earlier run of a job: its work (see ``retrieval.estimate.volumes``), seconds, bytes written, and peak memory
-    (0 where the run did not tell)."""
+    """One earlier run of a step: its work (see ``retrieval.estimate.volumes``), seconds, bytes written, and peak memory
+    (0 where it is not known)."""
 
     work: float
     seconds: float
@@ -25,7 +21,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Rate:
-    """Of one job, with w its work: seconds = fixed + each * w; bytes written = bytes * w; bytes on disk beside those
+    """Of one step, with w its work: seconds = fixed + each * w; bytes written = bytes * w; bytes on disk beside those
     while it runs = scratch * w, and after it = left * w; memory in bytes, all processes = memory_fixed +
     memory_each * w."""
 
@@ -52,10 +48,10 @@ class Rate:
         work = np.array([run.work for run in runs])
         fixed, each = _corrected(self.fixed, self.each, work, np.maximum([run.seconds for run in runs], 1e-3))
         memory = self.memory_fixed, self.memory_each
-        told = [run for run in runs if run.memory]
-        if told:
+        known = [run for run in runs if run.memory]
+        if known:
             memory = _corrected(
-                *memory, np.array([run.work for run in told]), np.array([run.memory for run in told])
+                *memory, np.array([run.work for run in known]), np.array([run.memory for run in known])
             )
         last = runs[-1]
         size = last.bytes / last.work if last.work else self.bytes
@@ -68,33 +64,6 @@ class Rate:
             memory_each=memory[1],
             origin=_nights(len(runs)),
         )
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """The file's content: a rate per job, and shares where no night has shown them."""
-
-    jobs: dict[str, Rate]
-    edges_bytes: float
-    similarity_seconds: float
-    requests: float
-    nodes: dict[str, float]
-    store_bytes: float
-
-
-@cache
-def defaults() -> Defaults:
-    """What ships with the package."""
-    tree = yaml.safe_load(Path(__file__).with_name("rates.yaml").read_text())
-    origin = tree.pop("origin")
-    jobs = {job: _rate(given, origin) for job, given in tree.pop("jobs").items()}
-    return Defaults(jobs, **tree)
-
-
-def _rate(given: dict[str, Any], origin: str) -> Rate:
-    (fixed, each), (resident, more) = given["seconds"], given["memory"]
-    scratch, left = (given.get(name, 0.0) for name in ("scratch", "left"))
-    return Rate(fixed, each, given["bytes"], scratch, resident, more, origin, left)
 
 
 def _corrected(fixed: float, each: float, work: np.ndarray, spent: np.ndarray) -> tuple[float, float]:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Field, Schema, write_deltalake
 from deltalake.transaction import AddAction
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from roilake.errors import LakeError
+from roilake.lake.files import Files
 from roilake.lake.tables import TABLES, Table
 from roilake.lake.tasks import Make, TaskFiles, run_tasks, write_rows
 
-LAYOUT = 1
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+LAYOUT = 2
 MARKER = "_roilake.json"
 
 
@@ -29,8 +33,9 @@ class Run:
     """Who writes: recorded with every commit."""
 
     run_id: str
+    pipeline: str
     ds: date
-    job: str
+    step: str
     config_hash: str
     code_revision: str
     inputs: dict[str, int] = field(default_factory=dict)
@@ -48,13 +53,16 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Publication:
-    """A published night: the versions of all tables that belong together."""
+    """A published night of a pipeline: the versions of all tables that belong together. ``upstreams`` maps the
+    pipelines that it read to ``{"ds": ..., "run_id": ..., "tables": {name: version}}``; ``config`` is JSON."""
 
+    pipeline: str
     ds: date
     run_id: str
     versions: dict[str, int]
     config: str
     code_revision: str
+    upstreams: dict[str, Any] = field(default_factory=dict)
 
 
 def check_folder(path: str | Path, *, create: bool) -> Path:
@@ -66,7 +74,7 @@ def check_folder(path: str | Path, *, create: bool) -> Path:
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise LakeError(f"{folder}: is no lake (no {MARKER} in it); name an empty or a new folder")
     if not create:
-        raise LakeError(f"{folder}: no lake here; run ingest_events first, or correct --lake")
+        raise LakeError(f"{folder}: no lake here; run `roilake night` first, or correct --lake")
     return folder
 
 
@@ -78,7 +86,9 @@ def _check_layout(marker: Path) -> Path:
             f"{marker}: is damaged; restore it as {{'layout': {LAYOUT}}} or use a new lake"
         ) from error
     if layout != LAYOUT:
-        raise LakeError(f"{marker}: layout {layout}, but this version reads layout {LAYOUT}; use a new lake")
+        raise LakeError(
+            f"{marker}: layout {layout}, but this version reads {LAYOUT}; name a new lake and run its nights again"
+        )
     return marker.parent
 
 
@@ -89,6 +99,8 @@ class Lake:
         """Without a session, all that needs no Spark works: versions, files, ``to_arrow`` and publications."""
         self._spark = spark
         self.folder = folder
+        self.files = Files(folder)
+        """What lasts beside the tables: models, pages, checkpoints, sums of earlier nights."""
 
     @property
     def spark(self) -> SparkSession:
@@ -108,12 +120,21 @@ class Lake:
         return str(self.folder)
 
     def table_path(self, table: str) -> str:
-        return str(self.folder / TABLES[table].name)
+        return str(self.folder / definition_of(table).name)
 
     def scratch(self, name: str) -> Path:
-        """A folder for what can be made again (checkpoints, caches); made if missing."""
+        """A folder for what may be lost at any time (spills, stores, downloads); made if missing. It lies below
+        ``$ROILAKE_SCRATCH``, or in the lake's own folder without it."""
         self._mark()
-        folder = self.folder / "_work" / name
+        root = os.environ.get("ROILAKE_SCRATCH")
+        folder = (Path(root) / self.folder.name if root else self.folder / "_scratch") / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def lasting(self, name: str) -> Path:
+        """A folder for what a run leaves for the next one (checkpoints, sums of earlier nights); made if missing."""
+        self._mark()
+        folder = self.files.local(f"_state/{name}")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -132,7 +153,7 @@ class Lake:
         Spark reads the version's parquet files; which they are, delta-rs tells: replaying a log in the JVM costs
         more than reading a small table (1.5 s against 0.2 s on two cores).
         """
-        definition = TABLES[table]
+        definition = definition_of(table)
         pinned = self._delta(table, version).version()
         paths = [file.path for file in self.active_files(table, pinned)]
         if not paths:
@@ -144,7 +165,7 @@ class Lake:
         """The parquet files that make up a version, sorted by path. Asks the log only, no JVM."""
         delta = self._delta(table, version)
         adds = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
-        keys = TABLES[table].partitions
+        keys = definition_of(table).partitions
         return sorted(
             (
                 DataFile(
@@ -168,7 +189,7 @@ class Lake:
     ) -> pa.Table:
         """Rows of a version on this machine, without a Spark job: for what fits in memory. ``filters`` maps
         columns to a value or to several. Row order is that of the files: sort where it matters."""
-        definition = TABLES[table]
+        definition = definition_of(table)
         wanted = list(columns or definition.names)
         needed = list(dict.fromkeys([*wanted, *(filters or {})]))
         files = [f for f in self.active_files(table, version) if in_partitions(f, filters or {})]
@@ -182,13 +203,15 @@ class Lake:
     # Writing
 
     def write(self, table: str, rows: DataFrame | pa.Table, *, where: dict[str, object], run: Run) -> int:
-        """Replace the rows that match ``where`` (must name ``ds``) by ``rows``; return the committed version.
+        """Replace the rows that match ``where`` (must name ``ds``) by ``rows``; return the committed version. In a
+        table that pipelines share, rows are those of the run's pipeline.
 
         ``rows`` may be a Spark DataFrame or, for what already lies on the driver, an Arrow table, written
         without a Spark job. Columns are cast to the definition; a missing one raises LakeError. Running it
         twice leaves the same table. Rows outside ``where`` are refused.
         """
-        definition = TABLES[table]
+        definition = definition_of(table)
+        rows, where = _owned(definition, rows, where, run)
         _check_write(definition, rows, where)
         if not self.exists(table):
             self._create(definition)
@@ -201,7 +224,7 @@ class Lake:
                 commit_properties=_properties(run),
             )
         else:
-            typed = rows.select(*(F.col(c.name).cast(c.spark_type) for c in definition.columns))
+            typed = rows.select(*(rows[c.name].cast(c.spark_type).alias(c.name) for c in definition.columns))
             self._commit(definition, write_rows(typed, definition, self.folder), where, run)
         return self.version(table)
 
@@ -212,7 +235,7 @@ class Lake:
         ``parts``, written by the tasks themselves (see ``roilake.lake.tasks``). ``where`` may name
         partition columns only. Returns the committed versions; each table is one commit."""
         for table in tables:
-            _check_where(TABLES[table], where)
+            _check_where(definition_of(table), where)
         return self.commit_files(tables, self.files_from_tasks(parts, make), where=where, run=run)
 
     def files_from_tasks(self, parts: DataFrame, make: Make) -> TaskFiles:
@@ -225,10 +248,10 @@ class Lake:
     ) -> dict[str, int]:
         """As ``write_from_tasks``, of files that tasks have written, at once or in several turns."""
         for table in tables:
-            _check_where(TABLES[table], where)
+            _check_where(definition_of(table), where)
             if not self.exists(table):
-                self._create(TABLES[table])
-            self._commit(TABLES[table], files.get(table, []), where, run)
+                self._create(definition_of(table))
+            self._commit(definition_of(table), files.get(table, []), where, run)
         return {table: self.version(table) for table in tables}
 
     def _commit(self, table: Table, files: list[AddAction], where: dict[str, object], run: Run) -> None:
@@ -246,9 +269,8 @@ class Lake:
         )
 
     def _mark(self) -> None:
-        if not (self.folder / MARKER).exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / MARKER).write_text(json.dumps({"layout": LAYOUT}) + "\n")
+        if not self.files.exists(MARKER):
+            self.files.write_text(MARKER, json.dumps({"layout": LAYOUT}) + "\n")
 
     def _create(self, table: Table) -> None:
         self._mark()
@@ -269,34 +291,41 @@ class Lake:
 
     # Publishing
 
-    def publish(self, ds: date, versions: dict[str, int], run: Run, config_json: str) -> None:
+    def publish(self, publication: Publication, run: Run) -> None:
         """Make a night visible, as one commit: the versions of its tables that belong together."""
         row = {
-            "ds": ds,
-            "run_id": run.run_id,
-            "versions": sorted(versions.items()),
-            "config": config_json,
-            "code_revision": run.code_revision,
+            **asdict(publication),
+            "versions": sorted(publication.versions.items()),
+            "upstreams": json.dumps(publication.upstreams, sort_keys=True),
         }
         rows = pa.Table.from_pylist([row], schema=TABLES["publications"].arrow_schema)
-        self.write("publications", rows, where={"ds": ds}, run=run)
+        self.write("publications", rows, where={"ds": publication.ds}, run=run)
 
-    def publication(self, *, ds: date | None = None, before: date | None = None) -> Publication | None:
-        """The publication of night ``ds``, the latest one before ``before``, or the latest of all, if any."""
-        nights = self.publications()
-        fitting = [n for n in nights if (ds is None or n.ds == ds) and (before is None or n.ds < before)]
+    def publication(
+        self, pipeline: str, *, ds: date | None = None, before: date | None = None
+    ) -> Publication | None:
+        """The publication of a pipeline's night ``ds``, the latest one before ``before``, or its latest of all, if
+        any."""
+        nights = [night for night in self.publications(pipeline) if ds is None or night.ds == ds]
+        fitting = [night for night in nights if before is None or night.ds < before]
         return fitting[-1] if fitting else None
 
-    def publications(self) -> list[Publication]:
-        """All published nights, the latest one last."""
+    def publications(self, pipeline: str | None = None) -> list[Publication]:
+        """All published nights, of one pipeline or of all, the latest one last."""
         if not self.exists("publications"):
             return []
-        return self._publications(self.version("publications"))
+        nights = self._publications(self.version("publications"))
+        return [night for night in nights if pipeline in (None, night.pipeline)]
 
     def _publications(self, version: int) -> list[Publication]:
         rows = self.to_arrow("publications", version).to_pylist()
-        nights = [Publication(**{**row, "versions": dict(row["versions"])}) for row in rows]
-        return sorted(nights, key=lambda night: night.ds)
+        nights = [
+            Publication(
+                **{**row, "versions": dict(row["versions"]), "upstreams": json.loads(row["upstreams"])}
+            )
+            for row in rows
+        ]
+        return sorted(nights, key=lambda night: (night.ds, night.pipeline))
 
     def replaced_publication(self, run_id: str) -> Publication | None:
         """The publication of a run (named by its id's start) that a later run of the same night has replaced."""
@@ -316,6 +345,29 @@ class Lake:
             return DeltaTable(self.table_path(table), version=version)
         except Exception as error:
             raise LakeError(f"{self.path}: table {table!r} has no readable version {version}") from error
+
+
+def definition_of(table: str) -> Table:
+    """The definition of a table. Raises LakeError for a name that no pipeline has defined."""
+    if table not in TABLES:
+        raise LakeError(f"{table!r}: no such table; there are {', '.join(TABLES)}")
+    return TABLES[table]
+
+
+def _owned(
+    table: Table, rows: DataFrame | pa.Table, where: dict[str, object], run: Run
+) -> tuple[DataFrame | pa.Table, dict[str, object]]:
+    """Rows and condition of a shared table, with the run's pipeline."""
+    if not table.shared:
+        return rows, where
+    if isinstance(rows, pa.Table):
+        others = rows.drop_columns(["pipeline"]) if "pipeline" in rows.column_names else rows
+        owned = others.append_column("pipeline", pa.repeat(pa.scalar(run.pipeline), len(rows)))
+    else:
+        from pyspark.sql import functions as F
+
+        owned = rows.withColumn("pipeline", F.lit(run.pipeline))
+    return owned, {"pipeline": run.pipeline, **where}
 
 
 def _check_write(table: Table, rows: DataFrame | pa.Table, where: dict[str, object]) -> None:

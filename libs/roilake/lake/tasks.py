@@ -12,15 +12,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
-from pyspark.sql import DataFrame
 
 from roilake.lake.tables import TABLES, Table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 Make = Callable[[pa.Table], Iterable[tuple[str, pa.Table]]]
 """From the rows of one task to (table name, rows of that table), as often as there is more: each a row group of the
@@ -55,11 +57,13 @@ def write_rows(rows: DataFrame, table: Table, folder: Path) -> list[AddAction]:
 def run_tasks(parts: DataFrame, make: Make, folder: Path) -> TaskFiles:
     """Run ``make`` on each partition of ``parts`` and write what it gives below ``folder``; the files by table."""
 
+    definitions = dict(TABLES)  # travels with the task: where it runs, no pipeline need be loaded
+
     def task(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         found = list(batches)
         files: dict[str, _Files] = {}
         for name, rows in make(pa.Table.from_batches(found)) if found else ():
-            files.setdefault(name, _Files(folder, TABLES[name])).add(rows)
+            files.setdefault(name, _Files(folder, definitions[name])).add(rows)
         for some in files.values():
             yield _described(some.close())
 

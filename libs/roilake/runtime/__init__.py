@@ -1,0 +1,1 @@
+"""Pipelines, steps and the registry, and the harness that runs them."""

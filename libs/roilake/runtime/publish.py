@@ -1,41 +1,59 @@
-"""Audit the night, write its report, and publish its tables as one commit, the last one."""
+"""Audit a night, write its report, and publish its tables as one commit, the last one. The last step of every
+pipeline."""
 
 from __future__ import annotations
 
+import json
 from datetime import date
+from typing import Any
 
+from roilake.config import NightConfig
 from roilake.errors import AuditError
 from roilake.lake import Lake, Publication
 from roilake.metrics.gate_result import to_table
-from roilake.metrics.gates import audit
-from roilake.pipelines.conversion.config import ConversionConfig
-from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.report import gather, report_path, table_versions, write_page
-from roilake.runtime.step import JobResult, main, recorded
+from roilake.report import gather, report_path, write_page
+from roilake.runtime.audit import audit
+from roilake.runtime.pipeline import PUBLISH
+from roilake.runtime.registry import find, owner, tables
+from roilake.runtime.step import Recorder, StepResult, recorded
 
 
-def run(lake: Lake, config: RetrievalConfig | ConversionConfig, ds: date) -> JobResult:
+def run(lake: Lake, config: NightConfig, ds: date) -> StepResult:
     """Publish ``ds``. All gates go to table ``gates``; a failed one is named in the report and raised as AuditError,
     and nothing is published: readers keep the night before. The row in ``publications`` is written after all else that
     a reader could see."""
-    with recorded(lake, config, ds, "publish_night") as record:
-        versions = {table: record.pin(table) for table in table_versions(lake) if table != "gates"}
+    with recorded(lake, config, ds, PUBLISH) as record:
+        versions = {
+            table: record.pin(table) for table in latest_versions(lake, config.pipeline) if table != "gates"
+        }
         results = audit(lake, config, ds, versions)
         problems = [result.line for result in results if not result.passed]
         record.progress(f"audit: {len(problems)} of {len(results)} gates failed")
         versions["gates"] = record.write("gates", to_table(results, ds, record.run.run_id))
-        written = config.model_dump_json()
-        night = Publication(ds, record.run.run_id, versions, written, record.run.code_revision)
-        path = report_path(lake, ds)
+        night = _publication(record, versions)
+        path = report_path(lake, config.pipeline, ds)
         write_page(gather(lake, night, tuple(problems)), path)
-        record.details |= {"report": str(path.relative_to(lake.folder)), "problems": problems}
+        record.details |= {"report": lake.files.name(path), "problems": problems}
         record.progress(f"wrote the report {path}")
         if problems:
             raise AuditError(f"night {ds} is not published: {'; '.join(problems)} (report: {path})")
-        lake.publish(ds, versions, record.run, written)
+        lake.publish(night, record.run)
         record.outputs["publications"] = lake.version("publications")
     return record.result
 
 
-if __name__ == "__main__":
-    main(run)
+def _publication(record: Recorder, versions: dict[str, int]) -> Publication:
+    upstreams: dict[str, Any] = {}
+    for row in record.rows("runs", columns=("step", "upstreams")).sort_by("step").to_pylist():
+        for name, read in json.loads(row["upstreams"]).items():
+            tables = {**((upstreams.get(name) or {}).get("tables", {})), **((read or {}).get("tables", {}))}
+            upstreams[name] = {**read, "tables": tables} if read else upstreams.get(name)
+    written, run = record.config.model_dump_json(), record.run
+    return Publication(run.pipeline, run.ds, run.run_id, versions, written, run.code_revision, upstreams)
+
+
+def latest_versions(lake: Lake, pipeline: str) -> dict[str, int]:
+    """The latest version of every table of the pipeline, and of the shared ones, that the lake holds."""
+    own = find(pipeline)
+    names = [name for name in tables() if name != "publications" and owner(name) in (None, own)]
+    return {name: lake.version(name) for name in names if lake.exists(name)}

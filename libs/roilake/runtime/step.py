@@ -1,47 +1,48 @@
-"""What every job shares: its result, its row in ``runs``, and its command line."""
+"""The harness that runs a step: what it reads and writes by version, its account in ``runs``, progress, planned and
+spent."""
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import json
-import subprocess
-import sys
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from functools import cache
-from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
 
-from roilake import __version__
-from roilake.config.base import NightConfig
-from roilake.config.loading import load_config
-from roilake.errors import AuditError, ConfigError, RoilakeError
-from roilake.lake import TABLES, Lake, Make, Run, TaskFiles, check_folder, spark_session
+from roilake.config import NightConfig
+from roilake.errors import AuditError, RoilakeError
+from roilake.lake import TABLES, Lake, Make, Publication, Run, TaskFiles
 from roilake.memory import PeakMemory
-from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.estimate import plan_job
-from roilake.runtime.kinds import check_lake
+from roilake.runtime.run import make_run
+from roilake.runtime.upstreams import described, find_upstream
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+LOG = logging.getLogger("roilake.step")
 
 
 @dataclass(frozen=True)
-class JobResult:
-    """What a job did. ``inputs`` and ``outputs`` map tables to the versions read and written."""
+class StepResult:
+    """What a step did. ``inputs`` and ``outputs`` map tables to the versions read and written, ``upstreams`` the
+    pipelines that were read to their publications."""
 
-    job: str
+    pipeline: str
+    step: str
     ds: date
     run_id: str
     inputs: dict[str, int]
     outputs: dict[str, int]
+    upstreams: dict[str, Any]
     rows_in: int
     rows_out: int
     rows_quarantined: int
+    rows_later: int
     seconds: float
     bytes: int
     details: dict[str, Any]
@@ -52,19 +53,23 @@ class JobResult:
 
 @dataclass
 class Recorder:
-    """Collects a job's account while it runs. A job reads and writes through it, sets ``rows_in`` (and
-    ``rows_quarantined``), adds to ``details``, and after the ``with`` block returns ``record.result``."""
+    """Collects a step's account while it runs. A step reads and writes through it, sets ``rows_in`` (and
+    ``rows_quarantined``, ``rows_later``), adds to ``details``, and after the ``with`` block returns
+    ``record.result``."""
 
     lake: Lake
+    config: NightConfig
     run: Run
     started: float
     outputs: dict[str, int] = field(default_factory=dict)
+    upstreams: dict[str, Any] = field(default_factory=dict)
     rows_in: int = 0
     rows_out: int = 0
     rows_quarantined: int = 0
+    rows_later: int = 0
     bytes: int = 0
     details: dict[str, Any] = field(default_factory=dict)
-    _result: JobResult | None = None
+    _result: StepResult | None = None
 
     def pin(self, table: str) -> int:
         """The latest version of a table, noted as an input."""
@@ -73,6 +78,26 @@ class Recorder:
     def read(self, table: str) -> DataFrame:
         """The table at the version that this run is pinned to."""
         return self.lake.read(table, version=self.pin(table))
+
+    def rows(self, table: str, *, columns: Collection[str] | None = None, **where: object) -> pa.Table:
+        """This night's own rows on this machine; ``where`` narrows them."""
+        own = {"pipeline": self.run.pipeline} if TABLES[table].shared else {}
+        filters = {**own, "ds": self.run.ds, **where}
+        return self.lake.to_arrow(table, self.pin(table), filters=filters, columns=columns)
+
+    def upstream(self, pipeline: str, table: str) -> Publication | None:
+        """The publication of another pipeline that this night reads ``table`` of, noted; None, which is logged,
+        where an optional one is missing. Raises LakeError for a missing one that the config needs."""
+        found = find_upstream(self.lake, self.config, self.run.ds, pipeline)
+        if found is None or table not in found.versions:
+            self.progress(
+                f"no night of {pipeline} with {table} is published up to {self.run.ds}: goes on without"
+            )
+            self.upstreams.setdefault(pipeline, None)
+            return None
+        read = self.upstreams.get(pipeline) or {"tables": {}}
+        self.upstreams[pipeline] = described(found, table, *read["tables"])
+        return found
 
     def write(self, table: str, rows: DataFrame | pa.Table, **where: object) -> int:
         """``lake.write`` of this night's rows (``where`` narrows them), counted; returns the version."""
@@ -106,61 +131,60 @@ class Recorder:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Tell, and note in ``details``, how long a part of the job took."""
+        """Log, and note in ``details``, how long a part of the step took."""
         began = time.monotonic()
         yield
         seconds = round(time.monotonic() - began, 2)
         self.details.setdefault("stage_seconds", {})[name] = seconds
-        self.progress(f"{name}: {seconds:.1f} s")
+        self.progress(name, seconds=seconds)
 
     def progress(self, text: str, *, rows: int | None = None, seconds: float | None = None) -> None:
         """One line on stderr."""
-        rate = (
-            f": {rows:,} rows in {seconds:.1f} s ({rows / max(seconds, 1e-3):,.0f}/s)"
-            if rows is not None and seconds is not None
-            else ""
-        )
-        print(
-            f"{time.monotonic() - self.started:6.1f} s  {self.run.job}  {text}{rate}",
-            file=sys.stderr,
-            flush=True,
-        )
+        fields: dict[str, Any] = {"step": self.run.step, "rows": rows, "seconds": seconds}
+        counted = "" if rows is None else f"{rows:,} rows"
+        timed = "" if seconds is None else f"{seconds:.1f} s"
+        rate = f" ({rows / max(seconds, 1e-3):,.0f}/s)" if rows is not None and seconds is not None else ""
+        measured = " in ".join(part for part in (counted, timed) if part)
+        tail = f": {measured}{rate}" if measured else ""
+        LOG.info("%s  %s%s", self.run.step, text, tail, extra={"fields": fields})
 
     @property
-    def result(self) -> JobResult:
+    def result(self) -> StepResult:
         if self._result is None:
-            raise RuntimeError("the job has not ended yet")
+            raise RuntimeError("the step has not ended yet")
         return self._result
 
     def close(self, status: str) -> None:
         """Write the row in ``runs``."""
-        self._result = JobResult(
-            job=self.run.job,
+        self._result = StepResult(
+            pipeline=self.run.pipeline,
+            step=self.run.step,
             ds=self.run.ds,
             run_id=self.run.run_id,
             inputs=dict(self.run.inputs),
             outputs=dict(self.outputs),
+            upstreams=self.upstreams,
             rows_in=self.rows_in,
             rows_out=self.rows_out,
             rows_quarantined=self.rows_quarantined,
+            rows_later=self.rows_later,
             seconds=round(time.monotonic() - self.started, 3),
             bytes=self.bytes,
             details=self.details,
         )
         row = {**asdict(self._result), "status": status, "config_hash": self.run.config_hash}
-        row |= {name: json.dumps(row[name], sort_keys=True) for name in ("inputs", "outputs", "details")}
+        texts = ("inputs", "outputs", "upstreams", "details")
+        row |= {name: json.dumps(row[name], sort_keys=True) for name in texts}
         rows = pa.Table.from_pylist([row], schema=TABLES["runs"].arrow_schema)
-        self.lake.write("runs", rows, where={"ds": self.run.ds, "job": self.run.job}, run=self.run)
+        self.lake.write("runs", rows, where={"ds": self.run.ds, "step": self.run.step}, run=self.run)
 
 
 @contextmanager
-def recorded(lake: Lake, config: NightConfig, ds: date, job: str) -> Iterator[Recorder]:
-    """Measure a job and write its row in ``runs``: status ``succeeded``, or ``failed`` when an audit fails.
-    Any other error leaves no row, so that bad input writes nothing. Raises LakeError for a lake of another kind of
-    nights."""
-    check_lake(lake, config)
-    record = Recorder(lake, make_run(config, ds, job), time.monotonic())
-    record.details |= _planned(lake, config, ds, job)
+def recorded(lake: Lake, config: NightConfig, ds: date, step: str) -> Iterator[Recorder]:
+    """Measure a step and write its row in ``runs``: status ``succeeded``, or ``failed`` when an audit fails. Any
+    other error leaves no row, so that bad input writes nothing."""
+    record = Recorder(lake, config, make_run(config, ds, step), time.monotonic())
+    record.details |= _planned(lake, config, ds, step)
     record.progress(f"starts, ds {ds}")
     memory = PeakMemory()
     try:
@@ -176,71 +200,13 @@ def recorded(lake: Lake, config: NightConfig, ds: date, job: str) -> Iterator[Re
     record.progress(f"done: {record.rows_in:,} rows in, {record.rows_out:,} out")
 
 
-def _planned(lake: Lake, config: NightConfig, ds: date, job: str) -> dict[str, float]:
-    """What the job is meant to take, for its row; empty for a night of another kind, and where it cannot be told: the
-    job itself will say why."""
-    if not isinstance(config, RetrievalConfig):
-        return {}
+def _planned(lake: Lake, config: NightConfig, ds: date, step: str) -> dict[str, float]:
+    """What the step is meant to take, for its row; empty where it cannot be estimated: the step itself will say why."""
+    from roilake.estimate import estimate_night
+
     try:
-        planned = plan_job(lake, config, ds, job)
+        planned = next((each for each in estimate_night(lake, config, ds).steps if each.step == step), None)
     except (RoilakeError, OSError):
         return {}
-    if planned is None:
-        return {}
-    return {
-        f"planned_{name}": getattr(planned, name) for name in ("rows", "seconds", "bytes", "memory", "disk")
-    }
-
-
-def make_run(config: NightConfig, ds: date, job: str) -> Run:
-    """The identity of a run: the same for the same config, night and code."""
-    revision = code_revision()
-    run_id = hashlib.sha256(f"{config.digest()} {ds} {revision}".encode()).hexdigest()[:12]
-    return Run(run_id, ds, job, config.digest(), revision)
-
-
-@cache
-def code_revision() -> str:
-    """The commit of the checkout that runs, or the package version where there is no checkout."""
-    here = Path(__file__).parent
-    try:
-        asked = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return f"v{__version__}"
-    return asked.stdout.strip()
-
-
-def parse_ds(text: str) -> date:
-    """A night's logical date. Raises ConfigError."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigError(f"--ds {text!r}: is no date; write YYYY-MM-DD") from error
-
-
-def main(run: Callable[..., JobResult], flags: Sequence[str] = (), **options: Callable[[str], Any]) -> None:
-    """Command line of a job: ``--ds --conf --lake [--profile]``, the job's own ``options``, which are given to it
-    parsed, and its ``flags``, true where they stand. The last stdout line is the result as JSON; exit code 2, and one
-    line on stderr, for what a person can mend."""
-    parser = argparse.ArgumentParser(description=sys.modules[run.__module__].__doc__)
-    parser.add_argument("--ds", required=True, help="the night's logical date, YYYY-MM-DD")
-    parser.add_argument("--conf", required=True, type=Path, help="the night's YAML")
-    parser.add_argument("--lake", required=True, type=Path, help="folder of the lake")
-    parser.add_argument("--profile", type=Path, help="Spark settings in spark-defaults form (see conf/spark)")
-    for name in options:
-        parser.add_argument(f"--{name}", required=True)
-    for name in flags:
-        parser.add_argument(f"--{name}", action="store_true")
-    args = parser.parse_args()
-    try:
-        chosen = {name: parse(getattr(args, name)) for name, parse in options.items()}
-        chosen |= {name: getattr(args, name) for name in flags}
-        ds, config = parse_ds(args.ds), load_config(args.conf, get_type_hints(run)["config"])
-        folder = check_folder(args.lake, create=True)
-        spark = spark_session(run.__module__, profile=args.profile)
-        print(run(Lake.open(spark, folder, create=True), config, ds, **chosen).to_json(), flush=True)
-    except RoilakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    names = ("rows", "seconds", "bytes", "memory", "disk")
+    return {f"planned_{name}": getattr(planned, name) for name in names} if planned else {}

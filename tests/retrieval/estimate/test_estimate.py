@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 
 from roilake.cli import app
 from roilake.errors import ConfigError, SourceError
-from roilake.estimate.rates import Measured, defaults
+from roilake.estimate import Measured, PlannedStep
 from roilake.lake import TABLES, Lake, Run
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.estimate import PlannedJob, check_room, plan_job, plan_night
-from roilake.pipelines.retrieval.estimate.past import JOBS, Past
+from roilake.pipelines.retrieval.estimate import check_room, plan_night
+from roilake.pipelines.retrieval.estimate.defaults import defaults
+from roilake.pipelines.retrieval.estimate.past import STEPS, Past
 from roilake.pipelines.retrieval.estimate.volumes import Events
 from roilake.runtime.step import recorded
 
@@ -40,7 +41,7 @@ def lake(tmp_path: Path) -> Lake:
 
 def write(lake: Lake, ds: date, table: str, rows: list[dict[str, Any]], **where: object) -> None:
     held = pa.Table.from_pylist([{"ds": ds, **row} for row in rows], schema=TABLES[table].arrow_schema)
-    run = Run("run", ds, "test", "digest", "revision")
+    run = Run("run", "retrieval", ds, "test", "digest", "revision")
     lake.write(table, held, where={"ds": ds, **where}, run=run)
 
 
@@ -51,21 +52,19 @@ def event(last: date, days_before: int, n: int) -> dict[str, Any]:
 
 def ran(lake: Lake, ds: date, job: str, rows: int, seconds: float, size: int = 0, **details: object) -> None:
     row = {
-        "run_id": "run", "job": job, "status": "succeeded", "inputs": "{}", "outputs": "{}", "rows_in": rows,
+        "run_id": "run", "step": job, "upstreams": "{}", "rows_later": 0, "status": "succeeded", "inputs": "{}", "outputs": "{}", "rows_in": rows,
         "rows_out": rows, "rows_quarantined": 0, "seconds": seconds, "bytes": size, "config_hash": "digest",
         "details": json.dumps(details),
     }  # fmt: skip
-    write(lake, ds, "runs", [row], job=job)
+    write(lake, ds, "runs", [row], step=job)
 
 
-def planned(lake: Lake, config: RetrievalConfig, ds: date, job: str) -> PlannedJob:
-    found = plan_job(lake, config, ds, job)
-    assert found is not None
-    return found
+def planned(lake: Lake, config: RetrievalConfig, ds: date, job: str) -> PlannedStep:
+    return next(step for step in plan_night(lake, config, ds).steps if step.step == job)
 
 
 def test_a_rate_follows_the_runs_of_the_lake() -> None:
-    rate = replace(defaults().jobs["build_requests"], fixed=2.0, each=1e-4, memory_fixed=1e9, memory_each=10)
+    rate = replace(defaults().steps["build_requests"], fixed=2.0, each=1e-4, memory_fixed=1e9, memory_each=10)
     mostly_fixed = rate.fitted([Measured(1e3, 5.1, 5e3, 2e9)])
     assert (mostly_fixed.fixed, mostly_fixed.each, mostly_fixed.bytes) == (pytest.approx(5), 1e-4, 5)
     assert (mostly_fixed.memory_fixed, mostly_fixed.memory_each) == (2e9 - 1e4, 10)
@@ -88,7 +87,7 @@ def test_a_first_night_tells_nothing_of_jobs_that_build_on_it(lake: Lake, make_n
         for later in ([], ["embed_interests"])
     )
     assert fitted.seconds(450) == pytest.approx(1000, rel=0.01) and "1 earlier night" in fitted.origin
-    assert carried == defaults().jobs["carry_interests"]
+    assert carried == defaults().steps["carry_interests"]
     ran(lake, FIRST, "build_graph", rows=100, seconds=1000.0, new_events=100)
     ran(lake, FIRST - timedelta(1), "build_graph", rows=90, seconds=10.0, new_events=9)
     for later, seconds in ([], 1000), (["build_graph"], 10):
@@ -144,7 +143,7 @@ def test_a_night_is_planned_from_the_runs_before_it(lake: Lake, make_night: Make
 
 
 def test_the_disk_is_highest_while_a_job_spills(lake: Lake, make_night: MakeNight) -> None:
-    found = {job.job: job for job in plan_night(lake, make_night(""), FIRST).jobs}
+    found = {step.step: step for step in plan_night(lake, make_night(""), FIRST).steps}
     graph = found["build_graph"]
     assert graph.disk > found["ingest_events"].bytes + graph.bytes
     assert found["build_requests"].disk < graph.disk + found["build_requests"].bytes
@@ -182,7 +181,7 @@ def test_more_edges_than_fit_are_refused_with_the_estimate(tmp_path: Path) -> No
 
 
 def test_the_command_prints_a_table_or_json(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.chdir(Path(__file__).parents[3])
     arguments = [
         "estimate",
         "--conf",
@@ -197,8 +196,8 @@ def test_the_command_prints_a_table_or_json(lake: Lake, monkeypatch: pytest.Monk
         done.exit_code == 0 and "build_graph" in done.stdout and "Regions of interest: local" in done.stdout
     )
     found = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
-    assert [job["job"] for job in found["jobs"]] == list(JOBS)
-    assert found["seconds"] == pytest.approx(sum(job["seconds"] for job in found["jobs"]), abs=0.1)
+    assert [step["step"] for step in found["steps"]] == list(STEPS)
+    assert found["seconds"] == pytest.approx(sum(step["seconds"] for step in found["steps"]), abs=0.1)
 
 
 def test_a_night_of_another_kind_is_refused(lake: Lake, tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""Retrieval: from events to recommendations by ZOOMER (arXiv 2203.12596) and the baselines it is held against."""
+
+from roilake.pipelines.retrieval import tables as t
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.runtime.pipeline import EvaluationSet, Pipeline, Step, Upstream
+
+PIPELINE = Pipeline(
+    name="retrieval",
+    title="Recommendations from a user-query-item graph, by regions of interest (ZOOMER)",
+    config=RetrievalConfig,
+    tables=(
+        t.EVENTS, t.NODES, t.EDGES, t.ADJACENCY, t.INTEREST_VECTORS, t.REQUESTS, t.ROIS, t.RECOMMENDATIONS,
+    ),
+    steps=(
+        Step("ingest_events", reads=("events",), writes=("events", "quarantine"), reconciles=True),
+        Step("build_graph", reads=("events", "node_ids", "models"), writes=("node_ids", "nodes", "edges", "adjacency")),
+        Step("build_requests", reads=("events", "node_ids", "models"), writes=("requests",)),
+        Step(
+            "embed_interests", reads=("events", "node_ids", "edges", "adjacency", "models"), writes=("interest_vectors",)
+        ),
+        Step("build_rois", reads=("node_ids", "adjacency", "interest_vectors", "requests"), writes=("rois",)),
+        Step("train_models", reads=("nodes", "interest_vectors", "rois", "models"), writes=("models",), trains=True),
+        Step(
+            "score_requests",
+            reads=("node_ids", "nodes", "edges", "interest_vectors", "rois", "models", "conversion.cvr_scores"),
+            writes=("recommendations",),
+        ),
+        Step(
+            "evaluate_models",
+            reads=("nodes", "edges", "interest_vectors", "requests", "rois", "models"),
+            writes=("metrics",),
+        ),
+    ),
+    evaluated=(EvaluationSet("test", ("all",), "test windows", "Test windows, all requests"),),
+    served="recommendations",
+    noun="recommendation",
+    source="events",
+    upstreams=(Upstream("conversion", "cvr_scores", "expected conversions of recommended items", optional=True),),
+    filled="roilake.pipelines.retrieval.evaluation.checks:filled",
+    checks="roilake.pipelines.retrieval.evaluation.checks:checks",
+    estimate="roilake.pipelines.retrieval.estimate:plan_night",
+)  # fmt: skip

@@ -1,25 +1,25 @@
-"""What earlier nights of a lake have shown: rates of its jobs, and shares that tell a night's work from its events."""
+"""What earlier nights of a lake have shown: rates of its steps, and shares that tell a night's work from its events."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from roilake.estimate.rates import Measured, Rate, defaults
+from roilake.estimate.plan import earlier_runs
+from roilake.estimate.plan import measured as measured_by
+from roilake.estimate.rates import Measured, Rate
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.estimate.defaults import defaults
 from roilake.pipelines.retrieval.estimate.volumes import Events, History, events_in, graph_work, serve_events
 from roilake.pipelines.retrieval.graph import plan_windows
 
 LATER = {"build_graph": "extend_graph", "embed_interests": "carry_interests"}
-"""Rates of jobs that do other work on a night that builds on earlier ones: only new events are summed up, and interest
+"""Rates of steps that do other work on a night that builds on earlier ones: only new events are summed up, and interest
 vectors are carried over."""
-JOBS = tuple(name for name in defaults().jobs if name not in LATER.values())
-_NIGHTS = 14  # earlier nights that rates are measured on
-_LOOKED_AT = ("ds", "job", "status", "rows_in", "rows_out", "seconds", "bytes", "details")
+STEPS = tuple(name for name in defaults().steps if name not in LATER.values())
 
 
 @dataclass(frozen=True)
@@ -35,43 +35,41 @@ class Past:
     def read(
         cls, lake: Lake, events: Events, config: RetrievalConfig, ds: date, later: Collection[str]
     ) -> Past:
-        """``later``: jobs that build on earlier nights, of the night to come."""
+        """``later``: steps that build on earlier nights, of the night to come."""
         known = defaults()
-        nights, graphs = _runs(lake, ds), _instants(lake)
+        nights, graphs = earlier_runs(lake, config.pipeline, ds), _instants(lake)
         measured: dict[str, list[Measured]] = {}
         shares: dict[str, float] = {}
         for night, runs in nights.items():
             history = events.until(night, night)
-            for job, work in _work_then(
+            for step, work in _work_then(
                 runs, graph_work(history, graphs.get(night, [])), config, warm=night != min(nights)
             ).items():
-                run = runs[job]
-                spent = Measured(work, run["seconds"], run["bytes"], run["details"].get("peak_memory", 0))
-                measured.setdefault(_rate_name(job, _later(runs)), []).append(spent)
+                measured.setdefault(_rate_name(step, _later(runs)), []).append(measured_by(runs[step], work))
             shares |= _shares(runs, history, config, night)
-        named = {job: _rate_name(job, later) for job in JOBS}
-        rates = {job: _rate(name, config).fitted(measured.get(name, [])) for job, name in named.items()}
+        named = {step: _rate_name(step, later) for step in STEPS}
+        rates = {step: _rate(name, config).fitted(measured.get(name, [])) for step, name in named.items()}
         fallback = (known.requests, known.requests, known.store_bytes)
         return cls(
             rates, *(shares.get(name, fallback[i]) for i, name in enumerate(("requests", "served", "store")))
         )
 
 
-def _rate_name(job: str, later: Collection[str]) -> str:
-    return LATER[job] if job in later else job
+def _rate_name(step: str, later: Collection[str]) -> str:
+    return LATER[step] if step in later else step
 
 
 def _later(runs: dict[str, dict[str, Any]]) -> list[str]:
-    """Jobs of an earlier night that have built on nights before it."""
-    graph, vectors = (runs.get(job, {"details": {}, "rows_in": 0}) for job in LATER)
+    """Steps of an earlier night that have built on nights before it."""
+    graph, vectors = (runs.get(step, {"details": {}, "rows_in": 0}) for step in LATER)
     extended = graph["details"].get("new_events", graph["rows_in"]) < graph["rows_in"]
     carried = vectors["details"].get("source", "graph") != "graph"
-    return [job for job, so in zip(LATER, (extended, carried), strict=True) if so]
+    return [step for step, so in zip(LATER, (extended, carried), strict=True) if so]
 
 
 def _rate(name: str, config: RetrievalConfig) -> Rate:
     known, graph = defaults(), config.graph
-    rate = known.jobs[name]
+    rate = known.steps[name]
     if name not in ("build_graph", "extend_graph"):
         return rate
     return replace(
@@ -79,26 +77,6 @@ def _rate(name: str, config: RetrievalConfig) -> Rate:
         bytes=rate.bytes + (known.edges_bytes if graph.edges else 0.0),
         fixed=rate.fixed + (known.similarity_seconds if graph.similarity else 0.0),
     )
-
-
-def _runs(lake: Lake, ds: date) -> dict[date, dict[str, dict[str, Any]]]:
-    """Runs that ended well, by night and job: those of the last nights before ``ds``, or else of ``ds`` itself."""
-    if not lake.exists("runs"):
-        return {}
-    version = lake.version("runs")
-    nights = sorted(
-        {date.fromisoformat(f.partition["ds"]) for f in lake.active_files("runs", version) if f.rows}
-    )
-    chosen = [night for night in nights if night < ds][-_NIGHTS:] or [
-        night for night in nights if night == ds
-    ]
-    if not chosen:
-        return {}
-    found: dict[date, dict[str, dict[str, Any]]] = {night: {} for night in chosen}
-    for row in lake.to_arrow("runs", version, filters={"ds": chosen}, columns=_LOOKED_AT).to_pylist():
-        if row["status"] == "succeeded":
-            found[row["ds"]][row["job"]] = {**row, "details": json.loads(row["details"] or "{}")}
-    return found
 
 
 def _instants(lake: Lake) -> dict[date, list[date]]:
@@ -113,17 +91,17 @@ def _instants(lake: Lake) -> dict[date, list[date]]:
 def _work_then(
     runs: dict[str, dict[str, Any]], graph: float, config: RetrievalConfig, *, warm: bool
 ) -> dict[str, float]:
-    """The work of an earlier night's jobs. Its models are those that it tells of; its epochs the config's."""
-    rows = {job: float(run["rows_in"]) for job, run in runs.items() if job in JOBS}
+    """The work of an earlier night's steps. Its models are those that it tells of; its epochs the config's."""
+    rows = {step: float(run["rows_in"]) for step, run in runs.items() if step in STEPS}
     figures = runs.get("train_models", {}).get("details", {}).get("models", {})
     trained = sum(found.get("steps", 0) > 0 for found in figures.values()) or trained_models(config)
     times = passes(config, trained, len(figures) or len(config.models), warm=warm)
-    work = {job: count * times.get(job, 1) for job, count in rows.items()}
-    return work | {job: graph for job in ("build_graph", "embed_interests") if job in rows and graph}
+    work = {step: count * times.get(step, 1) for step, count in rows.items()}
+    return work | {step: graph for step in ("build_graph", "embed_interests") if step in rows and graph}
 
 
 def passes(config: RetrievalConfig, trained: int, models: int, *, warm: bool) -> dict[str, int]:
-    """How often a job goes over its rows, where it is more than once."""
+    """How often a step goes over its rows, where it is more than once."""
     epochs = config.training.warm_epochs if warm else config.training.epochs
     return {"train_models": trained * epochs, "evaluate_models": models}
 

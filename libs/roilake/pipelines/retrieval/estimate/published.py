@@ -1,7 +1,8 @@
 """What nights on the published graphs would take, reckoned from rates measured on a small machine (``measured.yaml``).
 
-``python -m roilake.pipelines.retrieval.estimate.published`` prints the table of SCALE.md. Everything in it is extrapolated: each line is
-a rate times a size. A night is taken to bring the whole graph anew, one window, one request and one ROI a node.
+``python -m roilake.pipelines.retrieval.estimate.published`` prints the table of SCALE.md. Everything in it is
+extrapolated: each line is a rate times a size. A night is taken to bring the whole graph anew, one window, one
+request and one ROI a node.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from roilake.errors import ConfigError
-from roilake.estimate.rates import defaults
+from roilake.pipelines.retrieval.estimate.defaults import defaults
 
 EVENT_BYTES = 8.1  # of a row of expanded `events` at 1e9, compressed
 _ROOM = 0.9  # of what is free
@@ -17,7 +17,7 @@ _ROOM = 0.9  # of what is free
 def check_room(edges: int, folder: Path) -> None:
     """Raises ConfigError, with the estimate, where ``edges`` events and one graph of them (no table ``edges``) need
     more than nine tenths of the disk that is free at ``folder`` or of the machine's memory."""
-    rate = defaults().jobs["build_graph"]
+    rate = defaults().steps["build_graph"]
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     disk, memory = edges * (EVENT_BYTES + rate.bytes + rate.scratch), rate.memory(edges)
     free, total = shutil.disk_usage(there).free, psutil.virtual_memory().total

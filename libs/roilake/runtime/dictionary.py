@@ -1,38 +1,46 @@
-"""The data dictionary, made from ``tables``: ``python -m roilake.lake.dictionary`` prints it as Markdown."""
+"""The data dictionary, made from the definitions of tables: ``python -m roilake.runtime.dictionary`` prints it."""
 
 from __future__ import annotations
 
-from roilake.lake.tables import TABLES, Column, Table
+from roilake.lake import Column, Table
+from roilake.runtime.registry import owner, readers, tables, writers
 
 _HEAD = """# Data dictionary
 
-Made by `make dictionary` from `libs/roilake/lake/tables.py`; do not edit. A lake is a folder with one Delta table per
-section. `roilake.read(TABLE)` gives the rows of the last published night, of any other, or of all of them.
+Made by `make dictionary` from the tables' definitions; do not edit. A lake (layout 2) is a folder with one Delta
+table per section. `roilake.read(TABLE)` gives the rows of the last published night, of any other, or of all of them.
 
 * Times are UTC; `ds` is a date, the logical date of the night that made the row.
 * *Each night replaces its own rows*: running a night again leaves the same table. What a reader of night `ds` sees are
   the rows of that `ds`; of a *cumulative* table, the rows of that `ds` and of all before it.
+* A table belongs to one pipeline, or is *shared* by all and has a column `pipeline`.
 * A column is never null unless it is marked so.
 * `publish_night` reads every table: it audits them and makes their versions visible together.
 """
 
 
-def markdown(tables: dict[str, Table] = TABLES) -> str:
+def markdown() -> str:
     """All tables as one Markdown text: first an overview, then a section for each."""
-    rows = [f"| [`{t.name}`](#{t.name}) | {_one_line(t.meaning)} |" for t in tables.values()]
-    overview = "\n".join(["| table | holds |", "|---|---|", *rows]) + "\n"
-    return "\n".join([_HEAD, overview, *(_section(table) for table in tables.values())])
+    found = tables()
+    rows = [f"| [`{t.name}`](#{t.name}) | {_owner(t)} | {_one_line(t.meaning)} |" for t in found.values()]
+    overview = "\n".join(["| table | pipeline | holds |", "|---|---|---|", *rows]) + "\n"
+    return "\n".join([_HEAD, overview, *(_section(table) for table in found.values())])
 
 
 def _section(table: Table) -> str:
+    read_by = f" Read by {_names(readers(table.name))}." if readers(table.name) else ""
     facts = [
         f"* Key: {_names(table.key)}. Partitioned by {_names(table.partitions)}.",
-        f"* Written by {_names(table.written_by)}. Read by {_names((*table.read_by, 'publish_night'))}.",
-        f"* {'Cumulative' if table.cumulative else 'Each night replaces its own rows'}; "
-        f"since layout {table.since} of the lake.",
+        f"* Written by {_names(writers(table.name))}.{read_by}",
+        f"* {'Cumulative' if table.cumulative else 'Each night replaces its own rows'}; pipeline: {_owner(table)}.",
     ]
     columns = ["| column | type | null | meaning |", "|---|---|---|---|", *map(_row, table.columns)]
     return "\n".join([f"## {table.name}", "", table.meaning, "", *facts, "", *columns, ""])
+
+
+def _owner(table: Table) -> str:
+    own = owner(table.name)
+    return own.name if own else "shared"
 
 
 def _row(column: Column) -> str:
@@ -40,7 +48,7 @@ def _row(column: Column) -> str:
     return f"| `{column.name}` | {kind} | {null} | {_one_line(column.meaning)} |"
 
 
-def _names(names: tuple[str, ...]) -> str:
+def _names(names: list[str] | tuple[str, ...]) -> str:
     return ", ".join(f"`{name}`" for name in dict.fromkeys(names))
 
 

@@ -1,0 +1,97 @@
+"""The audit of a night: what must hold before its tables are published, as one list of results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from roilake.config import NightConfig
+from roilake.lake import Lake
+from roilake.metrics.bounds import Measured, check_bounds, explained
+from roilake.metrics.gate_result import GateResult, result_of
+from roilake.runtime.pipeline import Pipeline, load
+from roilake.runtime.registry import find
+
+
+def audit(lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]) -> list[GateResult]:
+    """All gates of the night at these table versions: those that its config sets, those of its pipeline, and those
+    of every night, in that order. It may be published when all have passed."""
+    pipeline = find(config.pipeline)
+    filled = load(pipeline.filled)(config) if pipeline.filled else [table.name for table in pipeline.tables]
+    needed = dict.fromkeys((*filled, pipeline.source, pipeline.served, "metrics", "runs"))
+    missing = [name for name in needed if name not in versions]
+    if missing:
+        problem = f"{', '.join(missing)} missing from the lake; run the steps that write them"
+        return [GateResult("tables_filled", False, problem)]
+    now, last = _measured(lake, config.pipeline, ds, versions), _last(lake, config.pipeline, ds)
+    own: Iterable[GateResult] = (
+        load(pipeline.checks)(lake, config, ds, versions, now) if pipeline.checks else ()
+    )
+    where = {"pipeline": pipeline.name, "ds": ds}
+    runs = lake.to_arrow("runs", versions["runs"], filters=where).to_pylist()
+    return [
+        *check_bounds(config, now, last),
+        *(result if result.passed or not result.metric else explained(result, now, last) for result in own),
+        result_of("tables_filled", check_filled(lake, filled, where, versions)),
+        result_of("steps_in_order", check_runs(runs, pipeline)),
+        result_of("models_evaluated", check_evaluated(now, config.evaluated, pipeline)),
+    ]
+
+
+def _measured(lake: Lake, pipeline: str, ds: date, versions: Mapping[str, int]) -> Measured:
+    rows = lake.to_arrow("metrics", versions["metrics"], filters={"pipeline": pipeline, "ds": ds})
+    return Measured.of(ds, rows.to_pylist())
+
+
+def _last(lake: Lake, pipeline: str, ds: date) -> Measured:
+    """The metrics of the night published last before ``ds``; nothing on a first night."""
+    published = lake.publication(pipeline, before=ds)
+    return _measured(lake, pipeline, published.ds, published.versions) if published else Measured()
+
+
+def check_filled(
+    lake: Lake, tables: Sequence[str], where: Mapping[str, object], versions: Mapping[str, int]
+) -> Iterator[str]:
+    """Every table that a night fills has rows of it."""
+    for table in tables:
+        files = lake.active_files(table, versions[table])
+        own = {name: str(value) for name, value in where.items()}
+        if not any(file.rows for file in files if all(own.get(k, v) == v for k, v in file.partition.items())):
+            yield f"{table}: 0 rows for {where['ds']}, at least 1 is needed"
+
+
+def check_runs(runs: Sequence[Mapping[str, Any]], pipeline: Pipeline) -> Iterator[str]:
+    """Every step succeeded, one that reconciles accounts for all rows that it read, and each read what earlier steps
+    wrote last."""
+    found = {row["step"]: row for row in runs}
+    written: dict[str, tuple[str, int]] = {}
+    for step in pipeline.steps:
+        row = found.get(step.name)
+        if row is None or row["status"] != "succeeded":
+            yield f"{step.name}: status is {row['status'] if row else 'missing'}, must be succeeded"
+            continue
+        for table, version in json.loads(row["inputs"]).items():
+            writer, last = written.get(table, ("", version))
+            if version != last:
+                yield f"{step.name}: read {table} version {version}, not {writer}'s {last}; run {step.name} again"
+        written |= {table: (step.name, version) for table, version in json.loads(row["outputs"]).items()}
+        if step.reconciles:
+            yield from _unbalanced(row)
+
+
+def _unbalanced(row: Mapping[str, Any]) -> Iterator[str]:
+    names = {"rows_out": "out", "rows_quarantined": "quarantined", "rows_later": "later than the night"}
+    if row["rows_in"] != sum(row[name] for name in names):
+        counts = ", ".join(f"{row[name]} {text}" for name, text in names.items())
+        yield f"{row['step']}: {row['rows_in']} rows in, but {counts}; they must add up"
+
+
+def check_evaluated(now: Measured, models: Sequence[str], pipeline: Pipeline) -> Iterator[str]:
+    """Every model has metrics of the last of the pipeline's evaluation sets, which every night has."""
+    split, name = pipeline.evaluated[-1].split, pipeline.evaluated[-1].slices[0]
+    for model in models:
+        keys = [key for key in now.rows if key[:3] == (model, split, name)]
+        if not any(now.find(*key) for key in keys):
+            yield f"metrics of {model}: 0 {split} metrics, at least 1 is needed (are there {split} rows?)"

@@ -1,0 +1,54 @@
+"""The identity of a run: the same for the same pipeline, config, night and code."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+from roilake import __version__
+from roilake.config import NightConfig
+from roilake.errors import ConfigError
+from roilake.lake import Run
+
+
+def make_run(config: NightConfig, ds: date, step: str) -> Run:
+    """The run of a night's step."""
+    revision = code_revision()
+    run_id = hashlib.sha256(f"{config.digest()} {ds} {revision}".encode()).hexdigest()[:12]
+    return Run(run_id, config.pipeline, ds, step, config.digest(), revision)
+
+
+@cache
+def code_revision() -> str:
+    """The commit of the checkout that runs, or the package version where there is no checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return f"v{__version__}"
+    return found.stdout.strip()
+
+
+def parse_ds(text: str) -> date:
+    """A night's logical date. Raises ConfigError."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"--ds {text!r}: is no date; write YYYY-MM-DD") from error
+
+
+def night_of(config: NightConfig, ds: str | None) -> date:
+    """The night that is asked for, or the config's own default. Raises ConfigError where there is neither."""
+    if ds is not None:
+        return parse_ds(ds)
+    if config.default_ds is None:
+        raise ConfigError("--ds: say which night, YYYY-MM-DD (the config has no default_ds)")
+    return config.default_ds
