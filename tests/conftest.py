@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyspark.sql import SparkSession
 
-from roilake.lake import Lake, Run, spark_session
+from roilake.lake import Lake, Run
+from roilake.lake.session import spark_session
 from roilake.lake.session import SMALL_NIGHT
 from roilake.pipelines.retrieval.config import RetrievalConfig
 
@@ -53,10 +54,10 @@ def lake(spark: SparkSession, tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def make_run() -> Callable[..., Run]:
-    """``make_run(ds, job)`` gives a Run to write with."""
+    """``make_run(ds, step)`` gives a Run to write with."""
 
-    def make(ds: date = DS, job: str = "test") -> Run:
-        return Run(run_id="test-run", ds=ds, job=job, config_hash="test", code_revision="test")
+    def make(ds: date = DS, step: str = "test") -> Run:
+        return Run("test-run", "toy", ds, step, config_hash="test", code_revision="test")
 
     return make
 
@@ -71,6 +72,7 @@ def make_night(tmp_path: Path) -> Callable[..., RetrievalConfig]:
         columns = {"user": "user", "item": "item", "query": "query", "time": "time"}
         events = {"path": str(tmp_path / "events.csv"), "format": "csv", "columns": columns}
         tree: dict[str, Any] = {
+            "pipeline": "retrieval",
             "name": "test",
             "source": {"events": events, **(source or {})},
             "windows": {"length": "1d", "train": 3, "validation": 1, "test": 1},

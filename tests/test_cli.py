@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from roilake.cli import app
 
 ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf" / "nights" / "retrieval"
 Tree = dict[str, Any]
 
 
@@ -31,8 +32,8 @@ class Outcome:
 @pytest.fixture
 def tree(monkeypatch: pytest.MonkeyPatch) -> Tree:
     monkeypatch.chdir(ROOT)
-    found = yaml.safe_load((ROOT / "conf" / "nights" / "movielens.yaml").read_text())
-    return {**found, "gates": str(ROOT / "conf" / "nights" / found["gates"])}
+    found = yaml.safe_load((CONF / "movielens.yaml").read_text())
+    return {**found, "gates": str(CONF / found["gates"])}
 
 
 def write_arguments(folder: Path, tree: Tree, ds: str) -> list[str]:
@@ -129,7 +130,7 @@ def test_a_date_that_is_none(tmp_path: Path, tree: Tree) -> None:
     ("name", "text", "message"),
     [
         ("letter.txt", "dear", "lake: is no lake"),
-        ("_roilake.json", '{"layout": 99}', "_roilake.json: layout 99, but this version reads layout 1"),
+        ("_roilake.json", '{"layout": 99}', "_roilake.json: layout 99, but this version reads 2"),
     ],
 )
 def test_a_folder_that_is_no_lake_or_one_of_another_layout(
@@ -145,7 +146,7 @@ def test_a_job_of_its_own_refuses_another_layout(tmp_path: Path, tree: Tree) -> 
     (tmp_path / "lake").mkdir()
     (tmp_path / "lake" / "_roilake.json").write_text('{"layout": 99}')
     outcome = start((sys.executable, "-m", "jobs.retrieval.build_rois"), tmp_path, tree)
-    check_refused(outcome, "_roilake.json: layout 99, but this version reads layout 1")
+    check_refused(outcome, "_roilake.json: layout 99, but this version reads 2")
     assert [path.name for path in (tmp_path / "lake").iterdir()] == ["_roilake.json"]
 
 
@@ -157,3 +158,28 @@ def test_a_mapped_column_that_is_not_there(tmp_path: Path, tree: Tree) -> None:
     check_refused(outcome, message, alone=False)
     assert "columns are `user_id:token`, `item_id:token`, `rating:float`, `timestamp:float`" in outcome.err
     assert not (tmp_path / "lake").exists()
+
+
+def test_a_step_of_its_own_checks_the_whole_config(tmp_path: Path, tree: Tree) -> None:
+    stray_default(tree)
+    outcome = start((sys.executable, "-m", "jobs.retrieval.ingest_events"), tmp_path, tree)
+    check_refused(outcome, "night.yaml: default_model: 'best' is not among the models")
+    assert not (tmp_path / "lake").exists()
+
+
+def test_a_night_without_a_date_takes_its_own_or_says_so(tmp_path: Path, tree: Tree) -> None:
+    del tree["default_ds"]
+    arguments = write_arguments(tmp_path, tree, "")[2:]
+    done = CliRunner().invoke(app, ["night", *arguments])
+    assert done.exit_code == 2 and "error: --ds: say which night, YYYY-MM-DD" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("retrival", "bad value 'pipeline': 'retrival' is no pipeline; one of retrieval, conversion"),
+        (None, "None is no"),
+    ],
+)
+def test_an_unknown_pipeline_is_named(tmp_path: Path, tree: Tree, key: str | None, message: str) -> None:
+    check_refused(call(tmp_path, {**tree, "pipeline": key}), message)

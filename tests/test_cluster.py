@@ -37,7 +37,7 @@ ENVIRONMENT = os.environ | {
 }
 PROBE = """
 import json, os
-from roilake.lake import spark_session
+from roilake.lake.session import spark_session
 
 def look(_):
     import roilake
@@ -127,14 +127,17 @@ def test_executors_import_the_code_that_was_shipped(submit: Callable[..., Any], 
     seen = submit(f"{tmp_path}/probe.py")
     assert len({folder for folder, _, _ in seen}) == 2  # an executor on each worker, in a folder of its own
     for folder, *files in seen:
-        assert files == [f"{folder}/roilake_code/roilake/{name}.py" for name in ("__init__", "roi/kernel")]
+        assert files == [
+            f"{folder}/roilake_code/roilake/{name}.py"
+            for name in ("__init__", "pipelines/retrieval/roi/kernel")
+        ]
 
 
 def test_build_rois_gives_the_rows_of_a_local_run(submit: Callable[..., Any], lake: Lake) -> None:
     small_lake.write_tables(lake)
     config, key = small_lake.night_config(), [(name, "ascending") for name in TABLES["rois"].key]
     local = build_rois.run(lake, config, small_lake.DS)
-    result = submit("jobs/build_rois.py", *job_arguments(lake, config, small_lake.DS))
+    result = submit("jobs/retrieval/build_rois.py", *job_arguments(lake, config, small_lake.DS))
     assert result["outputs"]["rois"] == local.outputs["rois"] + 1 and result["details"]["plan"] == "local"
     versions = local.outputs["rois"], result["outputs"]["rois"]
     before, after = (lake.to_arrow("rois", version).sort_by(key) for version in versions)
@@ -147,12 +150,12 @@ def test_train_models_runs_on_two_executors(submit: Callable[..., Any], lake: La
     config, ds = RetrievalConfig.model_validate(tree), small_training.DS
     small_training.write_tables(lake, ds, None, users=10, items=15)
     locally = partial(train_models.run, lake, config, ds)
-    on_cluster = partial(submit, "jobs/train_models.py", *job_arguments(lake, config, ds))
+    on_cluster = partial(submit, "jobs/retrieval/train_models.py", *job_arguments(lake, config, ds))
     weights = []
     for run in (locally, on_cluster):
         run()
         paths = {name: row["path"] for name, row in small_training.rows_of(lake, ds).items()}
-        weights.append(load_file(lake.folder / str(paths["zoomer"]) / "weights.safetensors"))
+        weights.append(load_file(lake.files.local(f"{paths['zoomer']}/weights.safetensors")))
     one, other = weights
     assert one.keys() == other.keys() and len(one) > 0
     assert all(np.abs(one[name] - other[name]).max() < 1e-5 for name in one)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import roilake.runtime.night
 from roilake import read
 from roilake.errors import LakeError
-from roilake.lake import TABLES
+from roilake.runtime.registry import pipelines, tables
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -27,14 +26,13 @@ def test_every_file_exists() -> None:
     assert shown and all((ROOT / path).exists() for path in shown)
 
 
-def test_jobs_are_named_in_their_order() -> None:
-    for jobs_of_night in roilake.runtime.night.JOBS.values():
-        order = [job.__module__.removeprefix("jobs.") for job in jobs_of_night]
-        assert " ".join(order) in README
+def test_steps_are_named_in_their_order() -> None:
+    for pipeline in pipelines().values():
+        assert " ".join(pipeline.step_names) in README
 
 
 def test_every_table_is_named() -> None:
-    assert all(f"`{table}`" in README for table in TABLES if table not in ("node_ids",))
+    assert all(f"`{table}`" in README for table in tables() if table not in ("node_ids",))
 
 
 def test_reading_says_what_is_wrong(tmp_path: Path) -> None:

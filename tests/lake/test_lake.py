@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -15,13 +16,13 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from roilake.errors import LakeError
-from roilake.lake import TABLES, Lake, Run
+from roilake.lake import TABLES, Lake, Publication, Run, table
 
 MONDAY, TUESDAY = date(2020, 1, 6), date(2020, 1, 7)
 
 
-def quarantined(ds: date, rows: list[str], job: str = "j") -> pa.Table:
-    columns = [{"ds": ds, "job": job, "row": row, "reason": "r"} for row in rows]
+def quarantined(ds: date, rows: list[str], step: str = "j") -> pa.Table:
+    columns = [{"ds": ds, "step": step, "row": row, "reason": "r"} for row in rows]
     return pa.Table.from_pylist(columns, schema=TABLES["quarantine"].arrow_schema)
 
 
@@ -41,7 +42,13 @@ def test_a_folder_that_is_no_lake_is_refused(spark: SparkSession, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("marker", "message"), [('{"layout": 99}', "layout 99"), ("{", "damaged"), ("{}", "damaged")]
+    ("marker", "message"),
+    [
+        ('{"layout": 99}', "layout 99"),
+        ('{"layout": 1}', "layout 1, but .* name a new lake"),
+        ("{", "damaged"),
+        ("{}", "damaged"),
+    ],
 )
 def test_another_layout_is_refused(spark: SparkSession, tmp_path: Path, marker: str, message: str) -> None:
     (tmp_path / "_roilake.json").write_text(marker)
@@ -54,7 +61,7 @@ def test_a_folder_becomes_a_lake_when_something_is_written(
     spark: SparkSession, lake: Lake, make_run: Callable[..., Run]
 ) -> None:
     assert not lake.folder.exists()
-    where: dict[str, object] = {"ds": MONDAY, "job": "j"}
+    where: dict[str, object] = {"ds": MONDAY, "step": "j"}
     lake.write("quarantine", quarantined(MONDAY, ["a"]), where=where, run=make_run(MONDAY))
     assert Lake.open(spark, lake.path, create=False).path == lake.path
 
@@ -63,7 +70,7 @@ def test_a_missing_table_or_version_is_named(lake: Lake, make_run: Callable[...,
     with pytest.raises(LakeError, match="no table 'events' yet"):
         lake.read("events")
     lake.write(
-        "quarantine", quarantined(MONDAY, ["a"]), where={"ds": MONDAY, "job": "j"}, run=make_run(MONDAY)
+        "quarantine", quarantined(MONDAY, ["a"]), where={"ds": MONDAY, "step": "j"}, run=make_run(MONDAY)
     )
     with pytest.raises(LakeError, match="no readable version 77"):
         lake.read("quarantine", version=77)
@@ -73,31 +80,63 @@ def test_a_missing_table_or_version_is_named(lake: Lake, make_run: Callable[...,
 def test_a_rerun_replaces_its_own_rows_only(
     lake: Lake, make_run: Callable[..., Run], through_spark: bool
 ) -> None:
-    def write(ds: date, rows: list[str], job: str = "j") -> int:
-        table = quarantined(ds, rows, job)
+    def write(ds: date, rows: list[str], step: str = "j") -> int:
+        table = quarantined(ds, rows, step)
         frame = lake.spark.createDataFrame(table.to_pylist(), TABLES["quarantine"].spark_schema)
         return lake.write(
-            "quarantine", frame if through_spark else table, where={"ds": ds, "job": job}, run=make_run(ds)
+            "quarantine", frame if through_spark else table, where={"ds": ds, "step": step}, run=make_run(ds)
         )
 
     write(MONDAY, ["a", "b"])
-    first = write(MONDAY, ["other job"], job="k")
+    first = write(MONDAY, ["other step"], step="k")
     write(TUESDAY, ["c"])
     write(MONDAY, ["corrected"])
-    assert rows_of(lake) == [("2020-01-06", "corrected"), ("2020-01-06", "other job"), ("2020-01-07", "c")]
+    assert rows_of(lake) == [("2020-01-06", "corrected"), ("2020-01-06", "other step"), ("2020-01-07", "c")]
     assert rows_of(lake, version=first) == [
         ("2020-01-06", "a"),
         ("2020-01-06", "b"),
-        ("2020-01-06", "other job"),
+        ("2020-01-06", "other step"),
     ]
     assert lake.read("quarantine", version=first).count() == 3
+
+
+def test_pipelines_share_a_table_and_keep_their_own_rows(lake: Lake, make_run: Callable[..., Run]) -> None:
+    def write(pipeline: str, row: str) -> None:
+        run = replace(make_run(MONDAY), pipeline=pipeline)
+        lake.write("quarantine", quarantined(MONDAY, [row]), where={"ds": MONDAY, "step": "j"}, run=run)
+
+    for pipeline, row in (("toy", "a"), ("other", "b"), ("toy", "c")):
+        write(pipeline, row)
+    rows = lake.to_arrow("quarantine", lake.version("quarantine")).to_pylist()
+    assert {(row["pipeline"], row["row"]) for row in rows} == {("toy", "c"), ("other", "b")}
+
+
+def test_a_table_that_nobody_defined_or_that_is_defined_twice_is_named(lake: Lake) -> None:
+    with pytest.raises(LakeError, match=r"'letters': no such table; there are .*quarantine"):
+        lake.exists("letters")
+    with pytest.raises(LakeError, match="'quarantine' is defined twice"):
+        table("quarantine", "Another one.", key="ds", columns="ds date the night")
+
+
+def test_what_may_be_lost_lies_apart_from_what_lasts(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROILAKE_SCRATCH", str(tmp_path / "fast"))
+    assert lake.scratch("spills").is_relative_to(tmp_path / "fast")
+    assert lake.lasting("sums").is_relative_to(lake.folder)
+    path = lake.files.write_text("reports/toy/page.html", "dear")
+    assert (
+        lake.files.name(path) == "reports/toy/page.html"
+        and lake.files.read_text("reports/toy/page.html") == "dear"
+    )
+    assert [each.name for each in path.parent.iterdir()] == ["page.html"]
 
 
 def test_rows_must_fit_the_definition_and_the_place(lake: Lake, make_run: Callable[..., Run]) -> None:
     rows = quarantined(MONDAY, ["a"])
     with pytest.raises(LakeError, match="lack the columns reason"):
         lake.write("quarantine", rows.drop_columns(["reason"]), where={"ds": MONDAY}, run=make_run())
-    for where in ({"job": "j"}, {"ds": MONDAY, "reason": "r"}):
+    for where in ({"step": "j"}, {"ds": MONDAY, "reason": "r"}):
         with pytest.raises(LakeError, match="must name ds"):
             lake.write("quarantine", rows, where=where, run=make_run())
     with pytest.raises(LakeError, match="lie outside"):
@@ -142,7 +181,7 @@ def test_the_schema_carries_each_columns_meaning_and_the_commit_its_run(
     lake: Lake, make_run: Callable[..., Run]
 ) -> None:
     frame = lake.spark.createDataFrame([], TABLES["quarantine"].spark_schema)
-    lake.write("quarantine", frame, where={"ds": MONDAY, "job": "j"}, run=make_run(MONDAY))
+    lake.write("quarantine", frame, where={"ds": MONDAY, "step": "j"}, run=make_run(MONDAY))
     schema = lake.spark.read.format("delta").load(lake.table_path("quarantine")).schema
     fields = {field.name: field.metadata.get("comment") for field in schema}
     assert fields == {column.name: column.meaning for column in TABLES["quarantine"].columns}
@@ -155,7 +194,7 @@ def test_sparks_own_delta_reader_sees_the_same(lake: Lake, make_run: Callable[..
     for through_spark, rows in ((True, ["a", "b"]), (False, ["c"]), (True, ["d", "e"])):
         table = quarantined(MONDAY, rows)
         frame = lake.spark.createDataFrame(table.to_pylist(), TABLES["quarantine"].spark_schema)
-        where: dict[str, object] = {"ds": MONDAY, "job": "j"}
+        where: dict[str, object] = {"ds": MONDAY, "step": "j"}
         written = frame if through_spark else table
         versions.append(lake.write("quarantine", written, where=where, run=make_run(MONDAY)))
     for version, count in zip(versions, (2, 1, 2), strict=True):
@@ -167,8 +206,8 @@ def test_sparks_own_delta_reader_sees_the_same(lake: Lake, make_run: Callable[..
 
 
 def test_every_table_has_its_key_and_partitions_among_its_columns() -> None:
-    for table in TABLES.values():
-        assert set(table.key) | set(table.partitions) <= set(table.names), table.name
+    for each in TABLES.values():
+        assert set(each.key) | set(each.partitions) <= set(each.names), each.name
 
 
 def test_tasks_write_files_and_a_failed_attempt_leaves_no_rows(
@@ -179,13 +218,13 @@ def test_tasks_write_files_and_a_failed_attempt_leaves_no_rows(
     def make(
         rows: pa.Table,
     ) -> Iterator[tuple[str, pa.Table]]:  # travels to the tasks, so it names no module's own
-        columns = [{"ds": monday, "job": "j", "row": str(i), "reason": "r"} for i in rows["id"].to_pylist()]
+        columns = [{"ds": monday, "step": "j", "row": str(i), "reason": "r"} for i in rows["id"].to_pylist()]
         yield "quarantine", pa.Table.from_pylist(columns, schema=schema)
         context = TaskContext.get()
         if context and context.partitionId() == 0 and context.attemptNumber() == 0:
             raise RuntimeError("killed after its file was written")
 
-    where: dict[str, object] = {"ds": MONDAY, "job": "j"}
+    where: dict[str, object] = {"ds": MONDAY, "step": "j"}
     for parts in (2, 5):
         lake.write_from_tasks(
             ["quarantine"], lake.spark.range(0, 20, 1, parts), make, where=where, run=make_run(MONDAY)
@@ -199,23 +238,30 @@ def test_tasks_write_files_and_a_failed_attempt_leaves_no_rows(
 def test_readers_see_the_last_published_night_until_the_next_commit(
     lake: Lake, make_run: Callable[..., Run]
 ) -> None:
-    assert lake.publication() is None
-    where: dict[str, object] = {"ds": MONDAY, "job": "j"}
+    def publish(ds: date, version: int) -> Publication:
+        night = Publication(
+            "toy", ds, "test-run", {"quarantine": version}, "{}", "test", {"other": {"ds": "2020-01-05"}}
+        )
+        lake.publish(night, make_run(ds))
+        return night
+
+    assert lake.publication("toy") is None
+    where: dict[str, object] = {"ds": MONDAY, "step": "j"}
     monday = lake.write("quarantine", quarantined(MONDAY, ["good"]), where=where, run=make_run(MONDAY))
-    lake.publish(MONDAY, {"quarantine": monday}, make_run(MONDAY), "{}")
+    expected = publish(MONDAY, monday)
     # Tuesday's night dies before it publishes, after it has written, and even over Monday's rows.
     lake.write("quarantine", quarantined(MONDAY, ["half done"]), where=where, run=make_run(MONDAY))
-    published = lake.publication()
-    assert published is not None and published.ds == MONDAY
+    published = lake.publication("toy")
+    assert published == expected and lake.publication("another") is None
     assert rows_of(lake, version=published.versions["quarantine"]) == [("2020-01-06", "good")]
     assert [row["row"] for row in lake.read("quarantine", version=monday).collect()] == ["good"]
     # Its rerun completes, and so does a second publication of the same night.
     for _ in range(2):
         version = lake.write("quarantine", quarantined(MONDAY, ["whole"]), where=where, run=make_run(MONDAY))
-        lake.publish(TUESDAY, {"quarantine": version}, make_run(TUESDAY), "{}")
-    assert lake.publication(before=TUESDAY) == published
-    latest = lake.publication(ds=TUESDAY)
+        publish(TUESDAY, version)
+    assert lake.publication("toy", before=TUESDAY) == published
+    latest = lake.publication("toy", ds=TUESDAY)
     assert latest is not None and rows_of(lake, version=latest.versions["quarantine"]) == [
         ("2020-01-06", "whole")
     ]
-    assert lake.read("publications").groupBy("ds").count().where(F.col("count") > 1).isEmpty()
+    assert lake.read("publications").groupBy("pipeline", "ds").count().where(F.col("count") > 1).isEmpty()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from roilake.errors import ConfigError
-from roilake.lake import read_profile
+from roilake.lake.session import read_profile
 
 
 def test_a_profile_is_key_value_lines_with_comments(tmp_path: Path) -> None:

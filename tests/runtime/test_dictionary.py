@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-import jobs
-import roilake.lake
-from roilake.lake import TABLES, Table
-from roilake.lake.dictionary import markdown
+import roilake
+from roilake.lake import Table
 from roilake.reading import read, read_arrow
+from roilake.runtime.dictionary import markdown
+from roilake.runtime.pipeline import PUBLISH
+from roilake.runtime.registry import pipelines, tables, writers
 from tests.retrieval.two_nights import Nights
 
-COMMITTED = Path(roilake.lake.__file__).with_name("DICTIONARY.md")
-JOBS = {path.stem for path in Path(jobs.__file__).parent.glob("*.py")} - {"__init__", "run_night"}
+COMMITTED = Path(roilake.__file__).with_name("DICTIONARY.md")
+TABLES = tables()
+STEPS = {f"{p.name}.{step}" for p in pipelines().values() for step in p.step_names}
 
 
 def test_the_committed_dictionary_is_the_one_that_the_definitions_give() -> None:
@@ -25,13 +27,13 @@ def test_the_committed_dictionary_is_the_one_that_the_definitions_give() -> None
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_a_table_is_told_in_full(table: Table) -> None:
     section = markdown().split(f"## {table.name}\n", 1)[1].split("\n## ")[0]
-    assert table.meaning in section and "since layout 1" in section
+    assert table.meaning in section and "layout 2" in markdown()
     for column in table.columns:
         null = "yes" if column.nullable else ""
         assert (
             f"| `{column.name}` | {column.spark_type.simpleString()} | {null} | {column.meaning} |" in section
         )
-    assert {*table.written_by, *table.read_by} <= JOBS and table.written_by
+    assert writers(table.name) and (table.name == "runs" or set(writers(table.name)) <= STEPS)
     assert {*table.key, *table.partitions} <= set(table.names)
     may_be_null = {column.name for column in table.columns if column.nullable}
     assert not may_be_null.intersection(table.key) - {"query"}  # a request without a query is one of its own
@@ -45,10 +47,12 @@ def test_only_these_tables_add_up_over_nights() -> None:
 def test_jobs_read_and_write_what_the_dictionary_says(nights: Nights) -> None:
     """Of the runs of two nights, and no null where none may be."""
     folder = nights.lake.folder
+    steps = {step.name: step for step in pipelines()["retrieval"].steps}
     for row in read("runs", lake=folder, ds="all").to_dict("records"):
-        job, read_tables, written = row["job"], json.loads(row["inputs"]), json.loads(row["outputs"])
-        assert all(job in {*TABLES[table].read_by, "publish_night"} for table in read_tables), job
-        assert all(job in TABLES[table].written_by for table in written), job
+        if row["step"] != PUBLISH:
+            step = steps[row["step"]]
+            assert set(json.loads(row["inputs"])) <= set(step.reads), step
+            assert set(json.loads(row["outputs"])) <= set(step.writes), step
     for name in nights.published[-1].versions:
         rows = read_arrow(name, lake=folder)
         assert not [c.name for c in TABLES[name].columns if rows[c.name].null_count and not c.nullable], name
