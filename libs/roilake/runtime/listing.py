@@ -35,7 +35,7 @@ def described_pipelines() -> list[dict[str, Any]]:
 def print_pipelines(console: Console) -> None:
     """A block of lines per pipeline."""
     for pipeline in pipelines().values():
-        console.print(f"[bold]{pipeline.name}[/bold]  {pipeline.title}")
+        console.print(f"[bold]{pipeline.name}[/bold]  {pipeline.title}", soft_wrap=True)
         console.print(f"  steps      {' '.join(pipeline.step_names)}", soft_wrap=True)
         console.print(f"  tables     {' '.join(table.name for table in pipeline.tables)}", soft_wrap=True)
         for upstream in pipeline.upstreams:
