@@ -1,4 +1,4 @@
-"""Judge every conversion model on clicks, on impressions and on pairs drawn at random; write metrics with intervals."""
+"""Evaluate every conversion model on clicks, impressions and pairs drawn at random; write metrics with intervals."""
 
 from __future__ import annotations
 
@@ -10,53 +10,58 @@ from pyspark.sql import functions as F
 
 from roilake.lake import Lake
 from roilake.pipelines.conversion.config import ConversionConfig
-from roilake.pipelines.conversion.evaluation.measures import UNBIASED, Judged, Scores, measure
+from roilake.pipelines.conversion.evaluation.measures import UNBIASED, measure
+from roilake.pipelines.conversion.evaluation.predictions import EvaluatedImpressions, Predictions
 from roilake.runtime.command import main
-from roilake.runtime.step import StepResult, Recorder, recorded
+from roilake.runtime.step import Recorder, StepResult, recorded
 
 JOB = "evaluate_conversions"
 KNOWN = ("impression_id", "user", "click", "conversion", "sampling_rate")
-SAID = ("impression_id", "pctr", "pcvr", "pctcvr")
+PREDICTED = ("impression_id", "pctr", "pcvr", "pctcvr")
 SPLITS = ("validation", "test", UNBIASED)
 HASHES = 1 << 20
 
 
 def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
-    """Write table ``metrics``. With ``evaluation.max_impressions``, about that many impressions of a split are judged
-    at most, chosen by a hash of their id, so that what reaches the driver is bounded."""
+    """Write table ``metrics``. With ``evaluation.max_impressions``, about that many impressions of a split are
+    evaluated at most, chosen by a hash of their id, so that what reaches the driver is bounded."""
     with recorded(lake, config, ds, JOB) as record:
-        judged, scores, shares = {}, {}, {}
+        impressions, predictions, shares = {}, {}, {}
         for split in SPLITS:
             count = _count(record, split)
             if not count:
                 continue
             shares[split] = min(1.0, (config.evaluation.max_impressions or count) / count)
-            judged[split] = _judged(record, config, split, shares[split])
-            record.rows_in += len(judged[split].ids)
-            scores[split] = {
-                model: Scores.of(
-                    _read(record, "cvr_scores", SAID, shares[split], model=model, split=split),
-                    judged[split],
+            impressions[split] = _impressions(record, config, split, shares[split])
+            record.rows_in += len(impressions[split].ids)
+            predictions[split] = {
+                model: Predictions.of(
+                    _read(record, "cvr_scores", PREDICTED, shares[split], model=model, split=split),
+                    impressions[split],
                     model,
                 )
                 for model in config.evaluated
             }
-            record.progress(f"judges {len(judged[split].ids):,} impressions of split {split} by each model")
-        place = (config.default_model, config.evaluation.bootstrap, config.seed, ds, record.run.run_id)
-        record.write("metrics", measure(judged, scores, *place))
+            record.progress(
+                f"evaluates each model on {len(impressions[split].ids):,} impressions of split {split}"
+            )
+        settings = (config.default_model, config.evaluation.bootstrap, config.seed, ds, record.run.run_id)
+        record.write("metrics", measure(impressions, predictions, *settings))
         record.details |= {"seed": config.seed, "shares": shares}
     return record.result
 
 
-def _judged(record: Recorder, config: ConversionConfig, split: str, share: float) -> Judged:
+def _impressions(
+    record: Recorder, config: ConversionConfig, split: str, share: float
+) -> EvaluatedImpressions:
+    """About a ``share`` of the impressions of a split, with their truth where it is known."""
     impressions = _read(record, "impressions", KNOWN, share, split=split)
     if split != UNBIASED or config.impressions.truth is None:
-        return Judged.of(impressions)
+        return EvaluatedImpressions.of(impressions)
     names = ("impression_id", "click_probability", "conversion_probability")
     truth = _read(record, "conversion_truth", names, share)
-    return Judged.of(
-        impressions, truth.filter(pc.is_in(truth["impression_id"], impressions["impression_id"]))
-    )
+    evaluated = truth.filter(pc.is_in(truth["impression_id"], impressions["impression_id"]))
+    return EvaluatedImpressions.of(impressions, evaluated)
 
 
 def _count(record: Recorder, split: str) -> int:

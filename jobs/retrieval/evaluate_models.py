@@ -1,4 +1,4 @@
-"""Judge every model of the night on its validation and test windows; write metrics with their intervals."""
+"""Evaluate every model of the night on its validation and test windows; write metrics with their intervals."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
 from roilake.lake import Lake
-from roilake.metrics.leakage import shuffled_rows
+from roilake.metrics.lists import Catalogue
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.evaluation.measures import Catalogue, measure
+from roilake.pipelines.retrieval.evaluation.measures import measure
 from roilake.pipelines.retrieval.evaluation.slice_attributes import field_values, fields_of, links
 from roilake.pipelines.retrieval.evaluation.slices import SliceAttributes
 from roilake.pipelines.retrieval.graph import plan_windows
@@ -20,39 +20,39 @@ from roilake.pipelines.retrieval.scoring import judge, map_shards, open_night, w
 from roilake.pipelines.retrieval.scoring.outcomes import SCHEMA
 from roilake.pipelines.retrieval.scoring.towers import Night, Worker
 from roilake.runtime.command import main
-from roilake.runtime.step import StepResult, Recorder, recorded
+from roilake.runtime.step import Recorder, StepResult, recorded
 
-JUDGED = ("validation", "test")
+SPLITS = ("validation", "test")
 
 
 def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """Write table ``metrics``. With ``evaluation.max_requests``, about that many requests of a split are
-    judged at most, chosen by keyed hash, so that what reaches the driver is bounded."""
+    evaluated at most, chosen by keyed hash, so that what reaches the driver is bounded."""
     with recorded(lake, config, ds, "evaluate_models") as record:
-        windows = {w.as_of: w.split for w in plan_windows(config.windows, ds, None) if w.split in JUDGED}
+        windows = {w.as_of: w.split for w in plan_windows(config.windows, ds, None) if w.split in SPLITS}
         night = open_night(record, config, tuple(config.models), windows)
         record.rows_in = sum(shard.rows for shard in night.shards)
         write_index(night, record.progress)
-        outcomes, share = _judged(record, config, night)
-        record.progress(f"judged {outcomes.num_rows // max(len(night.towers), 1):,} requests by each model")
+        outcomes, share = _outcomes(record, config, night)
+        record.progress(
+            f"evaluated each model on {outcomes.num_rows // max(len(night.towers), 1):,} requests"
+        )
         store = Worker(night).store()
         catalogues = {
             as_of: Catalogue(store.degrees("item", as_of), store.features(as_of)["item"].interest_ND.numpy())
             for as_of in windows
         }
         activity = {as_of: store.degrees("user", as_of) for as_of in windows}
-        facts = _facts(record, config, outcomes, activity)
-        place = (config.default_model, config.seed, ds, record.run.run_id)
-        rows = measure(outcomes, catalogues, facts, config.evaluation, *place)
-        shuffled = shuffled_rows(outcomes, config.seed, ds, record.run.run_id)
-        record.write("metrics", pa.concat_tables([rows, shuffled]))
+        attributes = _slice_attributes(record, config, outcomes, activity)
+        settings = (config.evaluation, config.default_model, config.seed, ds, record.run.run_id)
+        record.write("metrics", measure(outcomes, catalogues, attributes, *settings))
         record.details |= {"negatives": config.evaluation.negatives, "seed": config.seed, "share": share}
     return record.result
 
 
-def _judged(record: Recorder, config: RetrievalConfig, night: Night) -> tuple[pa.Table, float]:
-    """What every model did with every judged request, and the share of the requests that is judged."""
-    largest = max((sum(s.rows for s in night.shards if s.split == split) for split in JUDGED), default=0)
+def _outcomes(record: Recorder, config: RetrievalConfig, night: Night) -> tuple[pa.Table, float]:
+    """What every model did with every evaluated request, and the share of the requests that is evaluated."""
+    largest = max((sum(s.rows for s in night.shards if s.split == split) for split in SPLITS), default=0)
     share = min(1.0, (config.evaluation.max_requests or largest) / max(largest, 1))
     work = judge(
         config.evaluation.negatives,
@@ -62,17 +62,17 @@ def _judged(record: Recorder, config: RetrievalConfig, night: Night) -> tuple[pa
         drop_seen=config.scoring.drop_seen,
     )
     outcomes = map_shards(record.lake.spark, night, SCHEMA, work).toArrow()
-    asked = pc.field("request_id").isin(pc.unique(outcomes["request"]))
+    evaluated = pc.field("request_id").isin(pc.unique(outcomes["request"]))
     requests = record.lake.to_arrow(
         "requests",
         record.pin("requests"),
-        filters={"ds": record.run.ds, "split": JUDGED},
+        filters={"ds": record.run.ds, "split": SPLITS},
         columns=("request_id", "item", "time"),
     )
-    return with_days(outcomes, requests.filter(asked)), share
+    return with_days(outcomes, requests.filter(evaluated)), share
 
 
-def _facts(
+def _slice_attributes(
     record: Recorder, config: RetrievalConfig, outcomes: pa.Table, activity: Mapping[date, object]
 ) -> SliceAttributes:
     """What the slices of the config ask for."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Mapping
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from roilake.metrics.registry import direction
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -40,7 +43,7 @@ class Bound(Strict):
 
     metric: str
     model: str | None = None
-    split: Literal["validation", "test", "unbiased"] = "test"
+    split: str = "test"
     slice: str = "all"
     minimum: Annotated[float, Field(allow_inf_nan=False)] | None = None
     maximum: Annotated[float, Field(allow_inf_nan=False)] | None = None
@@ -84,6 +87,37 @@ class NightConfig(Strict):
     def upstreams(self) -> dict[str, bool]:
         """Pipelines that this night reads tables of, and whether it cannot do without."""
         return {}
+
+    def measured(self) -> Mapping[str, Mapping[str, Collection[str]]]:
+        """Slices by metric by split: what bounds may name. ``NAME=VALUE`` stands for all values of a slice."""
+        return {}
+
+    @model_validator(mode="after")
+    def _bounds_name_what_is_measured(self) -> Self:
+        if self.default_model not in self.evaluated:
+            return self  # which each pipeline's own checks name
+        for number, bound in enumerate(self.gates.bounds):
+            splits = self.measured()
+            metrics = splits.get(bound.split, {})
+            slices = metrics.get(bound.metric, ())
+            any_value = f"{bound.slice.partition('=')[0]}=VALUE"
+            named = any_value if "=" in bound.slice and any_value in slices else bound.slice
+            for key, name, known, where in (
+                ("model", bound.model or "all", (*self.evaluated, "all"), ""),
+                ("split", bound.split, splits, ""),
+                ("metric", bound.metric, metrics, f" on split {bound.split}"),
+                ("slice", named, slices, f" of {bound.metric} on split {bound.split}"),
+            ):
+                if name not in known:
+                    raise ValueError(
+                        f"gates.bounds.{number}.{key}: the night has no {key} {name!r}{where}; there are "
+                        f"{', '.join(known) or 'none'}"
+                    )
+            if bound.not_worse_than and not direction(bound.metric):
+                raise ValueError(
+                    f"gates.bounds.{number}.not_worse_than: {bound.metric} has no better side; set a minimum or maximum"
+                )
+        return self
 
     def check(self) -> None:
         """What a later step would fail at, beyond what the types say. Raises ConfigError."""

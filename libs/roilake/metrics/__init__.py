@@ -1,24 +1,24 @@
-"""Exact metrics with n and a 95 % interval, and the measures of a night."""
+"""Exact metrics with n and a 95 % interval, and what a night must keep to. Names are loaded when they are used."""
 
-from roilake.metrics.classification import auc, grouped_auc
-from roilake.metrics.intervals import Estimate
-from roilake.metrics.observed import auc_difference, auc_estimate, mean_difference, mean_estimate
-from roilake.metrics.ranking import NEVER, Ranks, ranks_among_negatives
-from roilake.metrics.rows import measure_arrays
-from roilake.metrics.table import Columns, measure_table
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "NEVER",
-    "Columns",
-    "Estimate",
-    "Ranks",
-    "auc",
-    "auc_difference",
-    "auc_estimate",
-    "grouped_auc",
-    "mean_difference",
-    "mean_estimate",
-    "measure_arrays",
-    "measure_table",
-    "ranks_among_negatives",
-]
+if TYPE_CHECKING:
+    from roilake.metrics.classification import auc
+    from roilake.metrics.intervals import Estimate
+    from roilake.metrics.rows import measure_arrays
+    from roilake.metrics.table import Columns, measure_table
+
+__all__ = ["Columns", "Estimate", "auc", "measure_arrays", "measure_table"]
+
+_MODULES = {
+    "Columns": "table", "Estimate": "intervals", "auc": "classification", "measure_arrays": "rows",
+    "measure_table": "table",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Configs and reports read the registry: for them neither numpy nor Spark is loaded."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

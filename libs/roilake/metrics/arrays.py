@@ -44,7 +44,7 @@ def filled(shape: tuple[int, ...], value: float, like: Array) -> Array:
 
 
 def order(values: Array) -> Array:
-    """Places that sort ``values`` ascending, equal ones in the order that they have."""
+    """Indices that sort ``values`` ascending, equal ones in the order that they have."""
     xp = namespace(values)
     return np.argsort(values, kind="stable") if xp is np else xp.argsort(values, stable=True)
 
@@ -60,7 +60,7 @@ def counts(index: Array, size: int) -> Array:
 
 
 def runs(values: Array) -> Array:
-    """Number 0, 1, ... of the run of equal entries that each place belongs to."""
+    """Number 0, 1, ... of the run of equal entries that each entry belongs to."""
     xp = namespace(values)
     new = xp.zeros_like(values, dtype=xp.int64)
     new[1:] = values[1:] != values[:-1]

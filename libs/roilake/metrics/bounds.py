@@ -7,15 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
-from roilake.config.base import Bound
+from roilake.config.base import Bound, NightConfig
 from roilake.metrics.gate_result import GateResult, describe
-from roilake.metrics.names import direction
-from roilake.pipelines.conversion.config import ConversionConfig
-from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.metrics.registry import direction
+from roilake.metrics.slices import ALL, is_delta, is_group
 
 Row = Mapping[str, Any]
-NOT_GROUPS = ("all", "leakage_check", "delta_vs_", "calibration bin")
-"""What slices begin with that are no group of requests."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +33,11 @@ class Measured:
         return row if row is not None and row["value"] is not None else None
 
     def groups(self, model: str, split: str, metric: str) -> dict[str, Row]:
-        """Slices that are groups of requests and have an interval of some width, by name."""
+        """Slices that are groups of rows and have an interval of some width, by name."""
         return {
             name: row
             for (m, s, name, kind), row in sorted(self.rows.items())
-            if (m, s, kind) == (model, split, metric) and not name.startswith(NOT_GROUPS) and half_width(row)
+            if (m, s, kind) == (model, split, metric) and is_group(name) and half_width(row)
         }
 
 
@@ -51,28 +48,27 @@ def half_width(row: Row) -> float:
     return float(row["high"] - row["low"]) / 2
 
 
-def check_bounds(
-    config: RetrievalConfig | ConversionConfig, now: Measured, last: Measured
-) -> Iterator[GateResult]:
+def check_bounds(config: NightConfig, now: Measured, last: Measured) -> Iterator[GateResult]:
     """A result for each bound that the config sets, in its order."""
     for bound in config.gates.bounds:
-        models = config.judged if bound.model == "all" else (bound.model or config.default_model,)
+        models = config.evaluated if bound.model == "all" else (bound.model or config.default_model,)
         for model in models:
-            for result in _held(bound, model, now, last):
+            for result in _check(bound, model, now, last):
                 yield result if result.passed else explained(result, now, last)
 
 
-def _held(bound: Bound, model: str, now: Measured, last: Measured) -> Iterator[GateResult]:
+def _check(bound: Bound, model: str, now: Measured, last: Measured) -> Iterator[GateResult]:
+    """A result for each of minimum, maximum and last night that the bound has."""
     row = now.find(model, bound.split, bound.slice, bound.metric) or {}
     value, low, high = (row.get(name) for name in ("value", "low", "high"))
-    place = (bound.metric, model, bound.split, bound.slice)
-    found = GateResult("", True, "", *place, value=value, low=low, high=high)
+    key = (bound.metric, model, bound.split, bound.slice)
+    found = GateResult("", True, "", *key, value=value, low=low, high=high)
     if bound.minimum is not None:
-        held = value is not None and value >= bound.minimum
-        yield replace(found, gate="minimum", passed=held, bound=f"at least {bound.minimum:g}")
+        passed = value is not None and value >= bound.minimum
+        yield replace(found, gate="minimum", passed=passed, bound=f"at least {bound.minimum:g}")
     if bound.maximum is not None:
-        held = value is not None and value <= bound.maximum
-        yield replace(found, gate="maximum", passed=held, bound=f"at most {bound.maximum:g}")
+        passed = value is not None and value <= bound.maximum
+        yield replace(found, gate="maximum", passed=passed, bound=f"at most {bound.maximum:g}")
     if bound.not_worse_than:
         was = last.find(model, bound.split, bound.slice, bound.metric)
         yield _compared(replace(found, gate="not_worse_than_last"), was, last.ds)
@@ -92,18 +88,18 @@ def _compared(result: GateResult, was: Row | None, ds: date | None) -> GateResul
             result, bound=bound, detail="without both intervals a change cannot be told from noise"
         )
     fell, rose = result.high < was["low"], result.low > was["high"]  # type: ignore[operator]
-    up = direction(result.metric) * (-1 if result.slice.startswith("delta_vs_") else 1) > 0
+    up = direction(result.metric) * (-1 if is_delta(result.slice) else 1) > 0
     return replace(result, passed=not (fell if up else rose), bound=bound)
 
 
 def explained(result: GateResult, now: Measured, last: Measured) -> GateResult:
     """The failed result of a metric, with the slice that moved most; of a slice that the night does not have, with
     those that there are."""
-    place = result.model, result.split, result.slice, result.metric
-    if place not in now.rows:
-        slices = sorted({name for m, s, name, k in now.rows if (m, s, k) == (place[0], place[1], place[3])})
+    model, split, metric = result.model, result.split, result.metric
+    if (model, split, result.slice, metric) not in now.rows:
+        slices = sorted({name for m, s, name, k in now.rows if (m, s, k) == (model, split, metric)})
         return replace(result, detail=f"it was not measured; slices that were: {', '.join(slices) or 'none'}")
-    detail = moved_most(result.model, result.split, result.metric, now, last)
+    detail = moved_most(model, split, metric, now, last)
     return replace(result, detail="; ".join(part for part in (result.detail, detail) if part))
 
 
@@ -112,7 +108,7 @@ def moved_most(model: str, split: str, metric: str, now: Measured, last: Measure
     with, from that of all requests. Distance is counted in half-widths of the slice's own 95 % interval, so that a
     small slice does not win by its noise."""
     groups, before = now.groups(model, split, metric), last.groups(model, split, metric)
-    whole = now.find(model, split, "all", metric)
+    whole = now.find(model, split, ALL, metric)
     if set(groups) & set(before):
         origins = {name: before[name]["value"] for name in groups if name in before}
         what, origin = "slice that moved most", "was"

@@ -1,13 +1,18 @@
-"""Scores as probabilities: a logistic map of one model's scores, fitted where it is not judged."""
+"""Scores as probabilities: a logistic map of one model's scores, fitted where it is not evaluated; and their curve."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from roilake.errors import MetricError
-from roilake.metrics.classification import Floats
+from roilake.metrics.classification import Floats, Labelled
+from roilake.metrics.intervals import Summed
+from roilake.metrics.observed import observe_mean
+from roilake.metrics.slices import calibration_bin
 
 STEPS, TOLERANCE = 100, 1e-12
 
@@ -34,9 +39,8 @@ def fit_logistic(labels: Floats, scores: Floats) -> LogisticMap | None:
         return None
     targets = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (count - positives + 2))
     centre, spread = float(scores.mean()), float(scores.std())
-    spread = (
-        spread if spread > 1e-12 * max(1.0, abs(centre)) else np.inf
-    )  # all scores equal: only the shift is fitted
+    if spread <= 1e-12 * max(1.0, abs(centre)):
+        spread = np.inf  # all scores equal: only the shift is fitted
     x_NC = np.stack([(scores - centre) / spread, np.ones(count)], 1)
     slope, shift = _newton(x_NC, targets)
     return LogisticMap(slope / spread, shift - slope * centre / spread)
@@ -63,3 +67,15 @@ def _newton(x_NC: Floats, targets: Floats) -> tuple[float, float]:
 def _loss(x_NC: Floats, targets: Floats, theta: Floats) -> float:
     logits = x_NC @ theta
     return float((np.logaddexp(0.0, logits) - targets * logits).sum())
+
+
+def calibration_curve(
+    data: Labelled, bin_E: NDArray[np.int64], user_E: NDArray[np.int64], users: int
+) -> Iterator[tuple[tuple[str, str], Summed]]:
+    """By (slice, metric) of each bin that holds rows: ``predicted``, their mean probability, and ``observed``, their
+    mean label. ``bin_E`` and ``user_E`` number the bin and the user of each row [E] from 0."""
+    for number in np.unique(bin_E):
+        mine = bin_E == number
+        for metric, values_E in (("predicted", data.scores), ("observed", data.labels)):
+            found = observe_mean(values_E[mine], user_E[mine], users, data.weights[mine])
+            yield (calibration_bin(number + 1), metric), found

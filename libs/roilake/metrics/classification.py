@@ -9,7 +9,7 @@ is NaN. Checked against scikit-learn, scipy and torchmetrics in the tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roilake.errors import MetricError
-from roilake.metrics.arrays import Array, counts, floats, namespace, runs, sums
+from roilake.metrics.arrays import Array, floats, namespace, runs, sums
 
 Floats = NDArray[np.float64]
 BINS = 15
@@ -89,12 +89,13 @@ class Steps:
         below: tuple[float, float] = (0.0, 0.0),
         total: tuple[float, float] | None = None,
     ) -> Steps:
-        places = namespace(data.scores).argsort(data.scores)
-        step = runs(data.scores[places])
+        """Sort labelled rows [N]."""
+        order = namespace(data.scores).argsort(data.scores)
+        step = runs(data.scores[order])
         size = int(step[-1]) + 1 if len(step) else 0
         step_N = namespace(step).empty_like(step)
-        step_N[places] = step
-        mass = (data.weights * data.labels)[places], (data.weights * (1 - data.labels))[places]
+        step_N[order] = step
+        mass = (data.weights * data.labels)[order], (data.weights * (1 - data.labels))[order]
         positive_T, negative_T = (sums(step, each, size) for each in mass)
         own = float(positive_T.sum()), float(negative_T.sum())
         return cls(positive_T, negative_T, step_N, below, total or own)
@@ -138,28 +139,15 @@ def auc(labels: Any, scores: Any, weights: Any = None) -> float:
     return float(steps.positive_T @ steps.beaten() / (steps.total[0] * steps.total[1]))
 
 
-def grouped_auc(labels: Any, scores: Any, groups: Any, weights: Any = None) -> float:
-    """GAUC (Zhou et al. 2018, KDD, eq. 12): mean of the AUC within each group, weighted by the group's summed
-    weight. Groups of one class are left out (their AUC is undefined); NaN if none is left."""
-    data = checked(labels, scores, weights)
-    xp = namespace(data.scores)
-    keys = groups if namespace(groups) is not np else np.asarray(groups)
-    if tuple(keys.shape) != tuple(data.labels.shape):
-        raise MetricError(f"groups {tuple(keys.shape)} must be as long as labels {tuple(data.labels.shape)}")
-    names, index = (namespace(keys)).unique(keys, return_inverse=True)
-    if xp is not namespace(keys):
-        index = xp.as_tensor(index, device=data.scores.device)
-    return float(ratio(np.asarray(area_by_group(data, index, len(names)).sum(0).tolist())))
-
-
 def area_by_group(data: Labelled, group_N: Array, size: int) -> Array:
-    """(AUC of the group times its weight, its weight) [G, 2]; zeros for groups of one class."""
+    """(AUC of the group times its weight, its weight) [G, 2]; zeros for groups of one class, whose AUC is undefined.
+    Their ratio, summed over groups, is GAUC (Zhou et al. 2018, KDD, eq. 12)."""
     xp = namespace(data.scores)
     key_N = group_N * max(len(data.steps.positive_T), 1) + data.steps.step_N
-    places = xp.argsort(key_N)
-    group, step = group_N[places], runs(key_N[places])
+    order = xp.argsort(key_N)
+    group, step = group_N[order], runs(key_N[order])
     count = int(step[-1]) + 1 if len(step) else 0
-    mass = (data.weights * data.labels)[places], (data.weights * (1 - data.labels))[places]
+    mass = (data.weights * data.labels)[order], (data.weights * (1 - data.labels))[order]
     positive_T, negative_T = (sums(step, each, count) for each in mass)
     group_T = xp.zeros_like(step[:count])
     group_T[step] = group
@@ -172,28 +160,18 @@ def area_by_group(data: Labelled, group_N: Array, size: int) -> Array:
     return xp.stack([value_G * weight_G, weight_G], 1)
 
 
-def average_precision(labels: Any, scores: Any, weights: Any = None) -> float:
-    """PR-AUC as the step sum of (R_t - R_{t-1}) P_t over thresholds (as scikit-learn). NaN without
-    positives."""
-    steps = checked(labels, scores, weights).steps
-    if not steps.total[0] > 0:
-        return float("nan")
-    return float(steps.positive_T @ steps.precision() / steps.total[0])
-
-
-def kolmogorov_smirnov(labels: Any, scores: Any, weights: Any = None) -> float:
-    """max over thresholds of |TPR - FPR|. NaN with one class only."""
-    steps = checked(labels, scores, weights).steps
-    return float(abs(steps.gaps()).max()) if steps.defined else float("nan")
-
-
 @dataclass(frozen=True)
 class Sums:
-    """A metric that is a function of sums over rows: ``columns`` gives what is summed, [N, C]; ``value`` the
-    metric from the sums [..., C], NaN where it is undefined."""
+    """A metric of probabilities that is a function of sums over rows: ``columns`` gives what is summed, [N, C];
+    ``value`` the metric from the sums [..., C], NaN where it is undefined."""
 
     columns: Callable[[Labelled], Array]
     value: Callable[[Any], Any]
+
+    def __call__(self, labels: Any, probabilities: Any, weights: Any = None) -> float:
+        """The metric of all rows [N]. MetricError as in ``checked_probabilities``."""
+        sums_C = self.columns(checked_probabilities(labels, probabilities, weights)).sum(0)
+        return float(self.value(np.asarray(sums_C.tolist())))
 
 
 def ratio(totals: Any) -> Any:
@@ -208,6 +186,7 @@ def gap(totals: Any) -> Any:
 
 
 def _entropy(totals: Any) -> Any:
+    """From sums (loss, positives, all) [..., 3]."""
     rate = ratio(totals[..., [1, 2]])
     with np.errstate(divide="ignore", invalid="ignore"):
         base = -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate))
@@ -215,96 +194,43 @@ def _entropy(totals: Any) -> Any:
 
 
 def _binned(totals: Any) -> Any:
+    """From sums (gap of each bin ..., all) [..., BINS + 1]."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return abs(totals[..., :-1]).sum(-1) / np.where(totals[..., -1] == 0, np.nan, totals[..., -1])
 
 
 def _loss(data: Labelled) -> Array:
+    """Weight times cross-entropy of each row [N]."""
     xp, eps = namespace(data.scores), float(np.finfo(np.float64).eps)
     p = xp.clip(data.scores, eps, 1 - eps)
     return -(data.labels * xp.log(p) + (1 - data.labels) * xp.log1p(-p)) * data.weights
 
 
-def bin_of(probabilities: Array, bins: int = BINS) -> Array:
-    """The equal-width bin [lo, hi) of each probability, the last one closed."""
+def bin_of(probabilities: Array) -> Array:
+    """The one of BINS equal-width bins [lo, hi) of each probability [N], the last one closed."""
     xp = namespace(probabilities)
-    edges = floats(np.linspace(0, 1, bins + 1), probabilities)
-    return xp.clip(xp.searchsorted(edges, probabilities, side="right") - 1, 0, bins - 1)
+    edges = floats(np.linspace(0, 1, BINS + 1), probabilities)
+    return xp.clip(xp.searchsorted(edges, probabilities, side="right") - 1, 0, BINS - 1)
 
 
 def _stack(*columns: Array) -> Array:
     return namespace(*columns).stack(columns, 1)
 
 
-def _gaps_by_bin(data: Labelled, bins: int = BINS) -> Array:
-    xp, index = namespace(data.scores), bin_of(data.scores, bins)
+def _gaps_by_bin(data: Labelled) -> Array:
+    """Weight times (p - y) in the column of the row's bin, and the weight [N, BINS + 1]."""
+    xp, index = namespace(data.scores), bin_of(data.scores)
     gaps = data.weights * (data.scores - data.labels)
-    return _stack(*(xp.where(index == number, gaps, 0.0) for number in range(bins)), data.weights)
+    return _stack(*(xp.where(index == number, gaps, 0.0) for number in range(BINS)), data.weights)
 
 
-PROBABLE: Mapping[str, Sums] = {
-    "log_loss": Sums(lambda d: _stack(_loss(d), d.weights), ratio),
-    "normalised_entropy": Sums(lambda d: _stack(_loss(d), d.weights * d.labels, d.weights), _entropy),
-    "brier": Sums(lambda d: _stack(d.weights * (d.scores - d.labels) ** 2, d.weights), ratio),
-    "calibration_ratio": Sums(lambda d: _stack(d.weights * d.scores, d.weights * d.labels), ratio),
-    "calibration_error": Sums(_gaps_by_bin, _binned),
-}
-"""Metrics of probabilities, by name."""
-
-
-def _whole(name: str, labels: Any, probabilities: Any, weights: Any) -> float:
-    metric = PROBABLE[name]
-    totals = metric.columns(checked_probabilities(labels, probabilities, weights)).sum(0)
-    return float(metric.value(np.asarray(totals.tolist())))
-
-
-def log_loss(labels: Any, probabilities: Any, weights: Any = None) -> float:
-    """Mean of -(y ln p + (1 - y) ln(1 - p)) in nats; p clipped to [eps, 1 - eps] of float64. NaN when
-    empty."""
-    return _whole("log_loss", labels, probabilities, weights)
-
-
-def normalised_entropy(labels: Any, probabilities: Any, weights: Any = None) -> float:
-    """Log-loss over that of the base rate (He et al. 2014, ADKDD); 1 = no better than the mean. NaN with one
-    class."""
-    return _whole("normalised_entropy", labels, probabilities, weights)
-
-
-def brier(labels: Any, probabilities: Any, weights: Any = None) -> float:
-    """Mean of (p - y)^2. NaN when empty."""
-    return _whole("brier", labels, probabilities, weights)
-
-
-def calibration_ratio(labels: Any, probabilities: Any, weights: Any = None) -> float:
-    """Sum of p over sum of y; 1 = right on average. NaN without positives."""
-    return _whole("calibration_ratio", labels, probabilities, weights)
-
-
-def calibration_error(labels: Any, probabilities: Any, weights: Any = None, bins: int = BINS) -> float:
-    """ECE over ``bins`` equal-width bins [lo, hi), the last one closed: sum of (W_b / W) |mean p - mean
-    y|."""
-    totals = _gaps_by_bin(checked_probabilities(labels, probabilities, weights), bins).sum(0)
-    return float(_binned(np.asarray(totals.tolist())))
-
-
-@dataclass(frozen=True)
-class Bin:
-    """A bin of the calibration curve: mean probability, share of positives, and number of rows."""
-
-    predicted: float
-    observed: float
-    n: int
-
-
-def calibration_curve(labels: Any, probabilities: Any, weights: Any = None, bins: int = BINS) -> list[Bin]:
-    """The curve behind ``calibration_error``; NaN in bins without weight."""
-    data = checked_probabilities(labels, probabilities, weights)
-    index = bin_of(data.scores, bins)
-    mass_B = sums(index, data.weights, bins)
-    means = [ratio_of(sums(index, data.weights * each, bins), mass_B) for each in (data.scores, data.labels)]
-    return [Bin(*row) for row in zip(*means, counts(index, bins).tolist(), strict=True)]
-
-
-def ratio_of(top: Array, bottom: Array) -> list[float]:
-    """Quotients, NaN where the second is 0."""
-    return ratio(np.array([top.tolist(), bottom.tolist()]).T).tolist()
+log_loss = Sums(lambda d: _stack(_loss(d), d.weights), ratio)
+"""Mean of -(y ln p + (1 - y) ln(1 - p)) in nats; p clipped to [eps, 1 - eps] of float64. NaN when empty."""
+normalised_entropy = Sums(lambda d: _stack(_loss(d), d.weights * d.labels, d.weights), _entropy)
+"""Log-loss over that of the base rate (He et al. 2014, ADKDD); 1 = no better than the mean. NaN with one class."""
+brier = Sums(lambda d: _stack(d.weights * (d.scores - d.labels) ** 2, d.weights), ratio)
+"""Mean of (p - y)^2. NaN when empty."""
+calibration_ratio = Sums(lambda d: _stack(d.weights * d.scores, d.weights * d.labels), ratio)
+"""Sum of p over sum of y; 1 = right on average. NaN without positives."""
+calibration_error = Sums(_gaps_by_bin, _binned)
+"""ECE over BINS equal-width bins [lo, hi), the last one closed: sum of (W_b / W) |mean p - mean y|. NaN when empty."""

@@ -8,6 +8,8 @@ from datetime import date
 
 import pyarrow as pa
 
+from roilake.metrics.slices import ALL
+
 
 @dataclass(frozen=True)
 class GateResult:
@@ -32,14 +34,14 @@ class GateResult:
         """All of it in one line."""
         if not self.metric:
             return f"{self.gate}: {self.detail}" if self.detail else self.gate
-        place = "" if self.slice == "all" else f" on {self.slice}"
+        where = "" if self.slice == ALL else f" on {self.slice}"
         found = describe(self.value, self.low, self.high)
-        said = f"{self.split} {self.metric} of {self.model}{place} is {found}, must be {self.bound}"
-        return f"{self.gate}: {said}{'; ' if self.detail else ''}{self.detail}"
+        sentence = f"{self.split} {self.metric} of {self.model}{where} is {found}, must be {self.bound}"
+        return f"{self.gate}: {sentence}{'; ' if self.detail else ''}{self.detail}"
 
 
 def result_of(gate: str, faults: Iterable[str], shown: int | None = None) -> GateResult:
-    """A check of tables that passes without faults; ``shown`` of them are told."""
+    """A check of tables that passes without faults; the first ``shown`` of them are listed."""
     found = list(faults)
     more = ", ..." if shown and len(found) > shown else ""
     return GateResult(gate, not found, "; ".join(found[:shown]) + more)

@@ -9,7 +9,7 @@ U users, C columns, D draws), so that differences of two models on the same user
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,6 +32,11 @@ class Estimate:
     low: float
     high: float
     n: int
+
+    @property
+    def columns(self) -> dict[str, float | int | None]:
+        """value, low, high and n as tables hold them: null for what is undefined."""
+        return {name: None if np.isnan(each) else each for name, each in asdict(self).items()}
 
 
 NAN = float("nan")

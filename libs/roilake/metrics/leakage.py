@@ -1,34 +1,27 @@
 """Two checks of every night's metrics that need no bound: shuffled labels are worth nothing, and nothing is perfect.
 
-Legend: E examples (positives and negatives of all requests), G distinct scores.
+Legend: E examples (positives and negatives), G distinct scores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import date
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from roilake.hashing import keyed_hash
-from roilake.lake import TABLES
 from roilake.metrics.bounds import Measured, Row, half_width
+from roilake.metrics.classification import auc
 from roilake.metrics.gate_result import GateResult
-from roilake.metrics.intervals import Z95, Estimate
-from roilake.metrics.names import AUC_POPULARITY_NEGATIVES
-from roilake.metrics.observed import auc_estimate
+from roilake.metrics.intervals import NAN, Z95, Estimate
 
-SHUFFLED, LEAKAGE_CHECK = "auc_shuffled", "leakage_check"
-"""Metric and slice of the rows with shuffled labels."""
+SHUFFLED = "auc_shuffled"
+"""Metric of the rows with shuffled labels, on slice ``leakage_check``."""
+SPLITS = ("validation", "test")
 Z9999 = 3.890591886413124
 """Of a night without fault, one model and split in 10,000 is outside by chance."""
 LEAK = 0.99
 """An AUC above this is taken for a leak of the answer into the question."""
-AUCS = dict.fromkeys(("auc", AUC_POPULARITY_NEGATIVES, "gauc"), "all")
-"""AUCs of a night of graph models, and the slice that is looked at."""
 
 
 def shuffled_auc(labels: ArrayLike, scores: ArrayLike, keys: ArrayLike) -> Estimate:
@@ -42,81 +35,49 @@ def shuffled_auc(labels: ArrayLike, scores: ArrayLike, keys: ArrayLike) -> Estim
     """
     ones, scores_E = int(np.sum(np.asarray(labels) == 1)), np.asarray(scores, np.float64)
     total = len(scores_E)
+    if not 0 < ones < total:
+        return Estimate(NAN, NAN, NAN, ones)
     dealt_E = np.zeros(total)
     dealt_E[np.argsort(keys, kind="stable")[:ones]] = 1.0
-    if not 0 < ones < total:
-        return Estimate(float("nan"), float("nan"), float("nan"), ones)
-    value = auc_estimate(dealt_E, scores_E).value
+    value = auc(dealt_E, scores_E)
     ties_G = np.unique(scores_E, return_counts=True)[1].astype(np.float64)
     tied = float((ties_G**3 - ties_G).sum()) / (total * (total - 1))
     half = Z95 * float(np.sqrt(max(total + 1 - tied, 0.0) / (12.0 * ones * (total - ones))))
     return Estimate(value, value - half, value + half, ones)
 
 
-def shuffled_rows(outcomes: pa.Table, seed: int, ds: date, run: str) -> pa.Table:
-    """Rows of ``metrics``: ``auc_shuffled`` on slice ``leakage_check`` of each model and split, from outcomes as
-    ``retrieval.scoring.judge`` gives them: positives against uniform negatives, as metric ``auc`` has them."""
-    places = outcomes.group_by(["split", "model"]).aggregate([]).to_pylist()
-    rows = []
-    for place in sorted(places, key=lambda place: (place["split"], place["model"])):
-        mine = outcomes.filter((pc.field("model") == place["model"]) & (pc.field("split") == place["split"]))
-        found = shuffled_auc(*_examples(mine, seed))
-        numbers = {"value": found.value, "low": found.low, "high": found.high}
-        known = {name: None if np.isnan(number) else number for name, number in numbers.items()}
-        rows.append(
-            {"ds": ds, "run": run, **place, "slice": LEAKAGE_CHECK, "metric": SHUFFLED, **known, "n": found.n}
-        )
-    return pa.Table.from_pylist(rows, schema=TABLES["metrics"].arrow_schema)
-
-
-def _examples(rows: pa.Table, seed: int) -> tuple[NDArray, NDArray, NDArray[np.uint64]]:
-    """Labels, scores and keys [E]; a key depends on seed, request, label and place, not on the order of rows."""
-    labels, scores, keys = [], [], []
-    for label, column in enumerate(("uniform", "positives")):
-        length = pc.list_value_length(rows[column]).to_numpy()
-        start = np.repeat(np.cumsum(length) - length, length)
-        place = np.arange(int(length.sum())) - start
-        keys.append(keyed_hash(seed, np.repeat(rows["request"].to_numpy(), length), label, place))
-        scores.append(pc.list_flatten(rows[column]).to_numpy())
-        labels.append(np.full(len(place), label))
-    return np.concatenate(labels), np.concatenate(scores), np.concatenate(keys)
-
-
-def check_shuffled(now: Measured, job: str = "evaluate_models") -> Iterator[GateResult]:
+def check_shuffled(now: Measured, step: str) -> Iterator[GateResult]:
     """Shuffled labels give AUC 0.5 within the 99.99 % interval, for each model and split; else the metric itself is at
     fault. One result a split: those that fail, or the one furthest from 0.5. A split whose labels are all alike passes.
-    ``job`` writes the metrics."""
+    ``step`` writes the metrics."""
     bound = "0.5 within its 99.99 % interval"
-    for split in ("validation", "test"):
-        rows = {
-            model: row
-            for (model, where, _, kind), row in sorted(now.rows.items())
-            if (where, kind) == (split, SHUFFLED)
-        }
-        found = {
-            model: (abs(row["value"] - 0.5) - half_width(row) * Z9999 / Z95, row)
-            for model, row in rows.items()
-            if row["value"] is not None
-        }
-        failed = [model for model, (beyond, _) in found.items() if beyond > 1e-9]
-        for model in failed or sorted(found, key=lambda name: -found[name][0])[:1]:
-            yield _result("shuffled_labels", found[model][1], model not in failed, bound, "a faulty metric")
-        if not found:
-            judged = any(where == split and row["n"] for (_, where, _, _), row in now.rows.items())
-            missing = judged and not rows
-            detail = f"no shuffled {split} labels were judged{f'; run {job} again' if missing else ''}"
+    for split in SPLITS:
+        rows = [row for (_, *key), row in sorted(now.rows.items()) if (key[0], key[2]) == (split, SHUFFLED)]
+        known = [row for row in rows if row["value"] is not None]
+        failed = [row for row in known if _beyond_chance(row) > 1e-9]
+        for row in failed or sorted(known, key=_beyond_chance, reverse=True)[:1]:
+            yield _result("shuffled_labels", row, not failed, bound, "a faulty metric")
+        if not known:
+            evaluated = any(where == split and row["n"] for (_, where, _, _), row in now.rows.items())
+            missing = evaluated and not rows
+            detail = f"no shuffled {split} labels were evaluated{f'; run {step} again' if missing else ''}"
             yield GateResult("shuffled_labels", not missing, detail, split=split, bound=bound)
 
 
-def check_leak(now: Measured, places: Mapping[str, str] = AUCS, least: int = 0) -> Iterator[GateResult]:
-    """No AUC is above ``LEAK``: of the metrics ``places``, on the slice that each names, where it has at least
-    ``least`` positives. One result a split and metric: those that fail, or the highest."""
-    for split in ("validation", "test"):
-        for metric, name in places.items():
+def _beyond_chance(row: Row) -> float:
+    """How far 0.5 lies outside the 99.99 % interval; negative within."""
+    return float(abs(row["value"] - 0.5) - half_width(row) * Z9999 / Z95)
+
+
+def check_leak(now: Measured, slices: Mapping[str, str], least: int = 0) -> Iterator[GateResult]:
+    """No AUC is above ``LEAK``: of the metrics that ``slices`` maps to their slice, where there are at least ``least``
+    positives. One result a split and metric: those that fail, or the highest."""
+    for split in SPLITS:
+        for metric, name in slices.items():
             rows = [
                 row
-                for (_, *place), row in sorted(now.rows.items())
-                if place == [split, name, metric] and row["value"] is not None and row["n"] >= least
+                for (_, *key), row in sorted(now.rows.items())
+                if key == [split, name, metric] and row["value"] is not None and row["n"] >= least
             ]
             failed = [row for row in rows if row["value"] > LEAK]
             for row in failed or sorted(rows, key=lambda row: -row["value"])[:1]:
@@ -124,5 +85,6 @@ def check_leak(now: Measured, places: Mapping[str, str] = AUCS, least: int = 0) 
 
 
 def _result(gate: str, row: Row, passed: bool, bound: str, meaning: str) -> GateResult:
-    place = {name: row[name] for name in ("metric", "model", "split", "slice", "value", "low", "high")}
-    return GateResult(gate, passed, "" if passed else meaning, bound=bound, **place)
+    """The result of a metric's check, on its row; ``meaning`` is what a failure likely means."""
+    columns = {name: row[name] for name in ("metric", "model", "split", "slice", "value", "low", "high")}
+    return GateResult(gate, passed, "" if passed else meaning, bound=bound, **columns)

@@ -6,9 +6,20 @@ padded with -1 where fewer are shown; a list without an item has no value (NaN).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from roilake.metrics.arrays import Array, filled, floats, namespace
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What is known of the items: events before the window [I], and interest vectors [I, D] (zeros: none). ``total`` is
+    the sum of events + 1 over the whole catalogue, where these items are only some of it."""
+
+    events_I: Array
+    vectors_ID: Array
+    total: float | None = None
 
 
 def top_lists(request_N: Array, rank_N: Array, item_N: Array, num_requests: int, k: int) -> Array:
@@ -19,31 +30,34 @@ def top_lists(request_N: Array, rank_N: Array, item_N: Array, num_requests: int,
     return top_RK
 
 
-def surprise(events_I: Array, total: float | None = None) -> Array:
-    """Self-information -log2 p_i [I] of an item, p_i = (events_i + 1) / (sum of events + I): by its share of the
-    events before the window, each item counted once more so that one without an event has a value. ``total`` is the
-    denominator where the items are only some of the catalogue's."""
-    events_I = floats(events_I)
-    total = float(events_I.sum()) + len(events_I) if total is None else total
-    return -namespace(events_I).log2((events_I + 1) / total)
+def novelty(top_RK: Array, catalogue: Catalogue) -> Array:
+    """Mean self-information of the list's items [R] (Vargas and Castells 2011, RecSys): -log2 p_i with p_i =
+    (events_i + 1) / (sum of events + I), each item counted once more so that one without an event has a value."""
+    events_I = floats(catalogue.events_I)
+    total = float(events_I.sum()) + len(events_I) if catalogue.total is None else catalogue.total
+    return _mean_of_items(-namespace(events_I).log2((events_I + 1) / total), top_RK)
 
 
-def mean_of_items(values_I: Array, top_RK: Array) -> Array:
-    """Mean over the list's items of a value of each [R]: with ``surprise`` novelty@K (Vargas and Castells 2011,
-    RecSys), with the items' events the popularity of the list."""
+def popularity(top_RK: Array, catalogue: Catalogue) -> Array:
+    """Mean events of the list's items [R]: popularity bias is that over the mean events of what was chosen."""
+    return _mean_of_items(catalogue.events_I, top_RK)
+
+
+def _mean_of_items(values_I: Array, top_RK: Array) -> Array:
+    """Mean over the list's items of a value of each [R]."""
     shown_RK = floats(top_RK >= 0)
     total_R = (values_I[namespace(top_RK).where(top_RK >= 0, top_RK, 0)] * shown_RK).sum(1)
     return _over(total_R, shown_RK.sum(1))
 
 
-def diversity(vectors_ID: Array, top_RK: Array) -> Array:
+def diversity(top_RK: Array, catalogue: Catalogue) -> Array:
     """1 - mean cosine over the pairs of the list's items [R] (Ziegler et al. 2005, intra-list similarity) of their
     interest vectors; an item without a vector (all zeros) has cosine 0 with any. NaN for fewer than two items."""
-    vectors_ID = floats(vectors_ID)
+    vectors_ID = floats(catalogue.vectors_ID)
     length_I = (vectors_ID**2).sum(1) ** 0.5
     unit_ID = vectors_ID / (length_I + (length_I == 0))[:, None]
     sum_RD, squares_R, count_R = 0.0, 0.0, 0.0
-    for items_R in top_RK.T:  # place by place: [R, K, D] would not fit
+    for items_R in top_RK.T:  # one column at a time: [R, K, D] would not fit
         shown_R = floats(items_R >= 0)
         part_RD = unit_ID[namespace(items_R).where(items_R >= 0, items_R, 0)] * shown_R[:, None]
         sum_RD, squares_R, count_R = sum_RD + part_RD, squares_R + (part_RD**2).sum(1), count_R + shown_R

@@ -6,25 +6,15 @@ is kept by user is numpy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from roilake.errors import MetricError
 from roilake.metrics.arrays import floats, host
-from roilake.metrics.classification import (
-    PROBABLE,
-    Floats,
-    Labelled,
-    Steps,
-    area_by_group,
-    checked,
-    gap,
-    ratio,
-)
-from roilake.metrics.intervals import NAN, UNDEFINED, Draws, Estimate, Linear, Observed, Summed
+from roilake.metrics.classification import Floats, Labelled, Steps, Sums, area_by_group, gap, ratio
+from roilake.metrics.intervals import NAN, Linear, Summed
 
 
 def observe_auc(data: Labelled, user_N: Any, users: int) -> Linear:
@@ -94,19 +84,9 @@ def observe_gauc(data: Labelled, user_N: Any, users: int) -> Summed:
     return Summed(sums_UC, ratio, int(data.labels.sum()))
 
 
-SCORED: Mapping[str, Callable[[Labelled, Any, int], Observed]] = {
-    "auc": observe_auc,
-    "gauc": observe_gauc,
-    "pr_auc": observe_pr_auc,
-    "ks": observe_ks,
-}
-"""Metrics of labels and scores of any scale, by name; n counts the positives."""
-
-
-def observe_probable(kind: str, data: Labelled, user_N: Any, users: int) -> Summed:
+def observe_sums(metric: Sums, data: Labelled, user_N: Any, users: int) -> Summed:
     """A metric of probabilities; n counts the rows."""
-    columns_NC = PROBABLE[kind].columns(data)
-    return Summed(by_user(list(columns_NC.T), user_N, users), PROBABLE[kind].value, len(data.labels))
+    return Summed(by_user(list(metric.columns(data).T), user_N, users), metric.value, len(data.labels))
 
 
 def observe_coverage(item_L: Any, user_L: Any, users: int, catalogue: int) -> Linear:
@@ -154,46 +134,3 @@ def by_user(columns: Sequence[Any], user_N: Any, users: int) -> Floats:
 def undefined_sum(users: int, n: int) -> Summed:
     """A metric without a value."""
     return Summed(np.zeros((users, 2)), ratio, n)
-
-
-def auc_estimate(labels: ArrayLike, scores: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
-    """AUC and its interval by DeLong, with correlated rows within a cluster. Without ``clusters`` each row is its
-    own, which is plain DeLong. n counts the positives."""
-    return observe_auc(*_clustered(labels, scores, clusters)).estimate()
-
-
-def auc_difference(
-    labels: ArrayLike, scores: ArrayLike, others: ArrayLike, clusters: ArrayLike | None = None
-) -> Estimate:
-    """AUC of ``scores`` minus that of ``others`` on the same rows, with the interval of the *paired*
-    difference."""
-    ours, theirs = (observe_auc(*_clustered(labels, each, clusters)) for each in (scores, others))
-    return ours.minus(theirs).estimate() if not np.isnan(ours.value) else UNDEFINED
-
-
-def _clustered(
-    labels: ArrayLike, scores: ArrayLike, clusters: ArrayLike | None
-) -> tuple[Labelled, NDArray[np.int64], int]:
-    data = checked(labels, scores)
-    keys = np.arange(len(data.labels)) if clusters is None else np.asarray(clusters)
-    names, index = np.unique(keys, return_inverse=True)
-    return data, index, len(names)
-
-
-def mean_estimate(values: ArrayLike, clusters: ArrayLike, *, draws: int, seed: int) -> Estimate:
-    """Mean of the values that are not NaN, with its bootstrap interval. ``clusters`` are integers. n counts the
-    values."""
-    v, keys = np.asarray(values, np.float64), np.asarray(clusters, np.int64)
-    if v.shape != keys.shape or v.ndim != 1:
-        raise MetricError(f"values {v.shape} and clusters {keys.shape} must be equally long lists")
-    if np.isinf(v).any():
-        raise MetricError(f"values must be finite: row {int(np.argmax(np.isinf(v)))} is infinite")
-    names, index = np.unique(keys, return_inverse=True)
-    return observe_mean(v, index, len(names)).estimate(Draws(names, draws, seed))
-
-
-def mean_difference(
-    values: ArrayLike, others: ArrayLike, clusters: ArrayLike, *, draws: int, seed: int
-) -> Estimate:
-    """Mean of ``values - others``, row by row, with the interval of the paired difference."""
-    return mean_estimate(np.subtract(values, others, dtype=np.float64), clusters, draws=draws, seed=seed)

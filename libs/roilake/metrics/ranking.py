@@ -93,11 +93,6 @@ class Ranks:
         precision = xp.where(self.rank_P <= bound, self.place_P / floats(self.rank_P), 0.0)
         return self._where_relevant(self._sum(precision) / xp.clip(self.relevant_R, 1, bound))
 
-    def metric(self, kind: str, k: int | None) -> Array:
-        """The metric of that name (``roilake.metrics.names``) by request."""
-        by_name = {"mrr": self.reciprocal_rank, "map": self.average_precision}
-        return (by_name.get(kind) or getattr(self, kind))(k)
-
 
 def places_within(request_P: Array, sizes_R: Array) -> Array:
     """1, 2, ... within each request, where rows are sorted by request."""

@@ -12,18 +12,13 @@ from typing import Any
 import numpy as np
 
 from roilake.errors import MetricError
-from roilake.metrics import lists, names
 from roilake.metrics.arrays import Array, counts, filled, floats, host, integers, namespace
-from roilake.metrics.classification import Labelled, checked, checked_probabilities
+from roilake.metrics.classification import Floats, Labelled, checked, checked_probabilities
 from roilake.metrics.intervals import Draws, Estimate, Observed
-from roilake.metrics.observed import (
-    SCORED,
-    observe_coverage,
-    observe_mean,
-    observe_probable,
-    observe_quotient,
-)
+from roilake.metrics.lists import Catalogue, top_lists
+from roilake.metrics.observed import observe_coverage, observe_mean, observe_quotient, observe_sums
 from roilake.metrics.ranking import Ranks, ranks_by_score, refuse_duplicates
+from roilake.metrics.registry import Metric, parse
 
 
 def measure_arrays(
@@ -41,7 +36,7 @@ def measure_arrays(
     draws: int = 200,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Metrics by name (``roilake.metrics.names``), each with n and a 95 % interval over users.
+    """Metrics by name (``roilake.metrics.registry``), each with n and a 95 % interval over users.
 
     Args:
         labels, scores: [N]; 0 or 1, and finite (for metrics of probabilities in [0, 1]).
@@ -66,6 +61,8 @@ def measure_arrays(
 
 @dataclass(frozen=True)
 class _Rows:
+    """Checked rows: ``users`` are the distinct ones [U], ``user_N`` and ``request_N`` number them from 0."""
+
     data: Labelled
     users: np.ndarray
     user_N: Array
@@ -89,21 +86,18 @@ class _Rows:
         return cls(data, host(found), user_N, request_N, columns[2])
 
     def observe(self, name: str, events: Any, vectors: Any) -> Observed:
-        kind, k = names.parse(name)
-        if kind == names.AUC_POPULARITY_NEGATIVES:
-            raise MetricError(
-                f"{name} is only known to a night: give the rows of popular negatives and ask for auc"
-            )
-        if kind in SCORED:
-            return SCORED[kind](self.data, self.user_N, len(self.users))
-        if kind in names.PROBABLE:
-            likely = checked_probabilities(self.data.labels, self.data.scores, self.data.weights)
-            return observe_probable(kind, likely, self.user_N, len(self.users))
-        lists_of = self._lists(name)
+        """What the metric of this name is computed from. MetricError as in ``measure_arrays``."""
+        metric, k = parse(name)
+        if metric.inputs == "scores":
+            return metric.compute(self.data, self.user_N, len(self.users))
+        if metric.inputs == "probabilities":
+            data = checked_probabilities(self.data.labels, self.data.scores, self.data.weights)
+            return observe_sums(metric.compute, data, self.user_N, len(self.users))
+        found = self._lists(name)
         return (
-            lists_of.ranked(kind, k)
-            if kind in names.RANKED
-            else lists_of.listed(kind, k or 1, events, vectors)
+            found.ranked(metric, k)
+            if metric.inputs == "ranks"
+            else found.listed(metric, k or 1, events, vectors)
         )
 
     def _lists(self, name: str) -> _Lists:
@@ -111,12 +105,10 @@ class _Rows:
             raise MetricError(f"{name} needs requests and items")
         refuse_duplicates(self.request_N, self.item_N)
         num = int(self.request_N.max()) + 1 if len(self.request_N) else 0
-        owner, weight = (self._one_each(column, num, what) for column, what in self._shared())
+        owner = self._one_each(self.user_N, num, "user")
+        weight = self._one_each(self.data.weights, num, "weight")
         rank_N = ranks_by_score(self.request_N, self.data.scores, self.item_N)
         return _Lists(self, rank_N, host(owner), host(weight), num)
-
-    def _shared(self) -> tuple[tuple[Array, str], ...]:
-        return (self.user_N, "user"), (self.data.weights, "weight")
 
     def _one_each(self, column_N: Array, num: int, what: str) -> Array:
         """The value of each request [R]. MetricError when its rows differ."""
@@ -129,16 +121,19 @@ class _Rows:
 
 @dataclass(frozen=True)
 class _Lists:
+    """The rows as ranked lists of ``num`` requests, with each request's user and weight."""
+
     rows: _Rows
     rank_N: Array
     user_R: np.ndarray
     weight_R: np.ndarray
     num: int
 
-    def ranked(self, kind: str, k: int | None) -> Observed:
+    def ranked(self, metric: Metric, k: int | None) -> Observed:
+        """A metric of the ranks of the positives."""
         positive = self.rows.data.labels == 1
         ranks = Ranks.of(self.rank_N[positive], self._request()[positive], self.num)
-        values_R = host(ranks.metric(kind, k))
+        values_R = host(metric.compute(ranks, k))
         return observe_mean(values_R, self.user_R, len(self.rows.users), self.weight_R)
 
     def _request(self) -> Array:
@@ -149,35 +144,29 @@ class _Lists:
         assert self.rows.item_N is not None
         return self.rows.item_N
 
-    def listed(self, kind: str, k: int, events: Any, vectors: Any) -> Observed:
+    def listed(self, metric: Metric, k: int, events: Any, vectors: Any) -> Observed:
+        """A metric of what the lists show. MetricError without what it needs of the catalogue."""
         item_N, users = self._item(), len(self.rows.users)
-        if (vectors if kind == "diversity" else events) is None:
-            raise MetricError(
-                f"{kind}@{k} needs {'vectors' if kind == 'diversity' else 'events'} of the catalogue"
-            )
-        catalogue = vectors if kind == "diversity" else events
-        if len(item_N) and int(item_N.max()) >= len(catalogue):
-            raise MetricError(f"item {int(item_N.max())} is not in the catalogue of {len(catalogue)} items")
-        top_RK = lists.top_lists(self._request(), self.rank_N, item_N, self.num, k)
-        if kind == "coverage":
-            row, place = np.nonzero((host(top_RK) >= 0) & (self.weight_R > 0)[:, None])
-            return observe_coverage(host(top_RK)[row, place], self.user_R[row], users, len(events))
-        if kind == "novelty":
-            values_R = lists.mean_of_items(lists.surprise(floats(events, item_N)), top_RK)
-        elif kind == "diversity":
-            values_R = lists.diversity(floats(vectors, item_N), top_RK)
-        else:
-            return self._popularity(floats(events, item_N), top_RK)
-        return observe_mean(host(values_R), self.user_R, users, self.weight_R)
+        needed, column = ("vectors", vectors) if metric.name == "diversity" else ("events", events)
+        if column is None:
+            raise MetricError(f"{metric.name}@{k} needs {needed} of the catalogue")
+        if len(item_N) and int(item_N.max()) >= len(column):
+            raise MetricError(f"item {int(item_N.max())} is not in the catalogue of {len(column)} items")
+        top_RK = top_lists(self._request(), self.rank_N, item_N, self.num, k)
+        if metric.name == "coverage":
+            row, position = np.nonzero((host(top_RK) >= 0) & (self.weight_R > 0)[:, None])
+            return observe_coverage(host(top_RK)[row, position], self.user_R[row], users, len(events))
+        known = [None if each is None else floats(each, item_N) for each in (events, vectors)]
+        values_R = host(metric.compute(top_RK, Catalogue(*known)))
+        if metric.name == "popularity_bias":
+            return observe_quotient(values_R, self._chosen(known[0]), self.user_R, users, self.weight_R)
+        return observe_mean(values_R, self.user_R, users, self.weight_R)
 
-    def _popularity(self, events_I: Array, top_RK: Array) -> Observed:
-        """Mean events of the list over mean events of the request's positives."""
+    def _chosen(self, events_I: Array) -> Floats:
+        """Mean events of the request's positives [R]; NaN without one."""
         positive = self.rows.data.labels == 1
         request = self._request()[positive]
-        chosen = namespace(events_I).bincount(
-            request, weights=events_I[self._item()[positive]], minlength=self.num
-        )
-        count = host(counts(request, self.num))
-        chosen_R = np.where(count > 0, host(chosen) / np.maximum(count, 1), np.nan)
-        shown_R = host(lists.mean_of_items(events_I, top_RK))
-        return observe_quotient(shown_R, chosen_R, self.user_R, len(self.rows.users), self.weight_R)
+        events_P = events_I[self._item()[positive]]
+        total_R = host(namespace(events_I).bincount(request, weights=events_P, minlength=self.num))
+        count_R = host(counts(request, self.num))
+        return np.where(count_R > 0, total_R / np.maximum(count_R, 1), np.nan)

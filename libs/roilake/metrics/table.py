@@ -5,23 +5,20 @@ Definitions and intervals are those of ``measure_arrays``; the tests hold the tw
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from roilake.errors import MetricError
-from roilake.metrics import names
-from roilake.metrics.classification import PROBABLE
 from roilake.metrics.intervals import UNDEFINED, Estimate
+from roilake.metrics.registry import parse
 from roilake.metrics.table_lists import coverage_sums, list_sums, ranked
-from roilake.metrics.table_scores import GROUP, group_sums, probable_sums, range_bounds, score_sums
+from roilake.metrics.table_scores import GROUP, SCORES, group_sums, probability_sums, range_bounds, score_sums
 from roilake.metrics.table_totals import Totals
 
 RESULT = pa.schema(
@@ -60,7 +57,7 @@ def measure_table(
     draws: int = 200,
     seed: int = 0,
 ) -> pa.Table:
-    """Metrics (``roilake.metrics.names``) of all rows and of each value of the columns ``slices``, with n and a 95 %
+    """Metrics (``roilake.metrics.registry``) of all rows and of each value of the columns ``slices``, with n and a 95 %
     interval over users: rows (model, slice, metric, value, low, high, n); null is undefined. ``model`` is the name of
     the score column; with ``columns.other`` there are also that one's rows and the paired differences, ``A minus B``.
 
@@ -74,10 +71,9 @@ def measure_table(
     range of the scores (about 100,000 rows and what ties with them), or one request's positives and first items.
     MetricError as in ``measure_arrays``, with the number of bad rows.
     """
-    kinds = [names.parse(name)[0] for name in metrics]
-    _check_asked(metrics, kinds, columns, catalogue)
+    _check_request(metrics, columns, catalogue)
     rows = _named(rows, columns, slices)
-    count = _check(rows, kinds)
+    count = _check(rows, {parse(name)[0].inputs for name in metrics})
     models = [columns.score, columns.other, f"{columns.score} minus {columns.other}"]
     if not count:
         return _result({(0, "all", metric): UNDEFINED for metric in metrics}, models)
@@ -98,28 +94,21 @@ def measure_table(
 
 def _result(found: Mapping[tuple[int, str, str], Estimate], models: Sequence[str | None]) -> pa.Table:
     rows = [
-        {"model": models[model], "slice": name, "metric": metric, **_bounds(estimate)}
+        {"model": models[model], "slice": name, "metric": metric, **estimate.columns}
         for (model, name, metric), estimate in sorted(found.items())
     ]
     return pa.Table.from_pylist(rows, schema=RESULT)
 
 
-def _bounds(found: Estimate) -> dict[str, Any]:
-    numbers = {"value": found.value, "low": found.low, "high": found.high}
-    return {**{name: None if np.isnan(each) else each for name, each in numbers.items()}, "n": found.n}
-
-
-def _check_asked(
-    metrics: Sequence[str], kinds: Sequence[str], columns: Columns, catalogue: DataFrame | None
-) -> None:
-    for name, kind in zip(metrics, kinds, strict=True):
-        if kind == names.AUC_POPULARITY_NEGATIVES:
-            raise MetricError(
-                f"{name} is only known to a night: give the rows of popular negatives and ask for auc"
-            )
-        if kind in (*names.RANKED, *names.LISTED) and not (columns.request and columns.item):
+def _check_request(metrics: Sequence[str], columns: Columns, catalogue: DataFrame | None) -> None:
+    """MetricError for a metric that is not known, or whose columns are not there."""
+    for name in metrics:
+        metric = parse(name)[0]
+        if metric.inputs == "scores" and metric.name not in SCORES:
+            raise MetricError(f"{name} is not computed over a table; there are {', '.join(SCORES)}")
+        if metric.inputs in ("ranks", "lists") and not (columns.request and columns.item):
             raise MetricError(f"{name} needs columns.request and columns.item")
-        if kind in names.LISTED and catalogue is None:
+        if metric.inputs == "lists" and catalogue is None:
             raise MetricError(f"{name} needs a catalogue of items")
 
 
@@ -143,8 +132,8 @@ def _named(rows: DataFrame, columns: Columns, slices: Sequence[str]) -> DataFram
     return rows.select(*kept, *(F.col(name).alias(f"slice_{name}") for name in slices))
 
 
-def _check(rows: DataFrame, kinds: Sequence[str]) -> int:
-    """Number of rows. MetricError for what no metric is defined on."""
+def _check(rows: DataFrame, inputs: Set[str]) -> int:
+    """Number of rows. MetricError for what no metric of these inputs is defined on."""
     infinite = [F.lit(float("inf")), F.lit(float("-inf"))]
 
     def odd(name: str) -> Column:
@@ -157,26 +146,26 @@ def _check(rows: DataFrame, kinds: Sequence[str]) -> int:
         "weights must be finite and not negative": odd("weight") | (F.col("weight") < 0),
         "users must not be null": F.col("user").isNull(),
     }
-    if any(kind in PROBABLE for kind in kinds):
+    if "probabilities" in inputs:
         rules["probabilities must lie in [0, 1]"] = outside
     found = rows.agg(F.count("*"), *(F.sum(bad.cast("long")) for bad in rules.values())).collect()[0]
     for rule, bad in zip(rules, found[1:], strict=True):
         if bad:
             raise MetricError(f"{rule}: {bad} of {found[0]} rows are otherwise")
-    if any(kind in (*names.RANKED, *names.LISTED) for kind in kinds):
+    if inputs & {"ranks", "lists"}:
         _check_requests(rows)
     return found[0]
 
 
 def _check_requests(rows: DataFrame) -> None:
+    """MetricError for an item twice in a request, or a request of several users or weights."""
     pairs = rows.groupBy("request", "item").count().where("count > 1").take(1)
     if pairs:
         raise MetricError(
             f"request {pairs[0]['request']} has item {pairs[0]['item']} twice: a candidate is duplicated"
         )
-    spans = [F.min(name) != F.max(name) for name in ("user", "weight")]
-    for place, name in enumerate(("user", "weight")):
-        odd = rows.groupBy("request").agg(spans[place].alias("odd")).where("odd").take(1)
+    for name in ("user", "weight"):
+        odd = rows.groupBy("request").agg((F.min(name) != F.max(name)).alias("odd")).where("odd").take(1)
         if odd:
             raise MetricError(
                 f"rows of request {odd[0]['request']} differ in their {name}: a request has one"
@@ -207,36 +196,37 @@ def _sums(
     held: list[DataFrame],
 ) -> Iterator[DataFrame]:
     """Tables by (model, slice, user). What is read twice is persisted and put in ``held``."""
-    kinds = {name: names.parse(name)[0] for name in metrics}
+    parsed = {name: parse(name)[0] for name in metrics}
+    kinds = {metric.name for metric in parsed.values()}
     yield long.groupBy(*GROUP, "user").agg(
         F.count("*").cast("double").alias("rows"),
         F.sum("label").alias("positives"),
         F.max((F.col("label") * F.col("weight") > 0).cast("double")).alias("holds_positive"),
         F.max(((1 - F.col("label")) * F.col("weight") > 0).cast("double")).alias("holds_negative"),
     )
-    if {"auc", "pr_auc", "ks"} & set(kinds.values()):
+    if {"auc", "pr_auc", "ks"} & kinds:
         bounds = range_bounds(long.where(F.col("slice") == "all").select("score"), count)
         held.append(score_sums(long, bounds).persist(StorageLevel.MEMORY_AND_DISK))
-        yield _placed(held[-1])
-    if "gauc" in kinds.values():
+        yield _moved(held[-1])
+    if "gauc" in kinds:
         yield group_sums(long)
-    probable = [kind for kind in dict.fromkeys(kinds.values()) if kind in PROBABLE]
-    if probable:
-        yield probable_sums(long, probable)
-    listed = [name for name, kind in kinds.items() if kind in (*names.RANKED, *names.LISTED)]
+    probabilities = [metric for metric in parsed.values() if metric.inputs == "probabilities"]
+    if probabilities:
+        yield probability_sums(long, probabilities)
+    listed = [name for name, metric in parsed.items() if metric.inputs in ("ranks", "lists")]
     if listed:
-        places = ranked(long)
-        yield list_sums(places, [name for name in listed if kinds[name] != "coverage"], catalogue)
+        rows = ranked(long)
+        yield list_sums(rows, [name for name in listed if parsed[name].name != "coverage"], catalogue)
         for name in listed:
-            if kinds[name] == "coverage":
+            if parsed[name].name == "coverage":
                 items = max(catalogue.count(), 1) if catalogue else 1
                 share = [F.col(f"`{name}_{part}`") / items for part in ("0", "1")]
-                yield coverage_sums(places, name).select(
+                yield coverage_sums(rows, name).select(
                     *GROUP, "user", share[0].alias(f"{name}_0"), share[1].alias(f"{name}_1"), f"`{name}_n`"
                 )
 
 
-def _placed(ranges: DataFrame) -> DataFrame:
+def _moved(ranges: DataFrame) -> DataFrame:
     """Sums by (model, slice, user): each range's are moved by what lies below it, known when all are done."""
     totals = ranges.where(F.col("user").isNull()).orderBy(*GROUP, "range").collect()
     best: dict[tuple[int, str], tuple[float, int]] = {}

@@ -15,14 +15,17 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from roilake.metrics.classification import PROBABLE, Floats, Labelled, Steps
+from roilake.metrics.classification import Floats, Labelled, Steps
 from roilake.metrics.observed import by_user, pr_slopes
+from roilake.metrics.registry import Metric
 
 RANGE = 100_000
 """About this many rows lie in a range of the scores."""
 MOST = 4096
 """Ranges at most."""
 GROUP = ("model", "slice")
+SCORES = ("auc", "gauc", "pr_auc", "ks")
+"""Metrics of scores of any scale that have sums over ranges."""
 SUMMED = (
     "positive",
     "negative",
@@ -66,8 +69,8 @@ def score_sums(rows: DataFrame, bounds: Sequence[float]) -> DataFrame:
     below, total = _offsets(masses.orderBy(*GROUP, "range").collect())
 
     def work(key: tuple[Any, ...], table: pa.Table) -> pa.Table:
-        place = tuple(each.as_py() for each in key)
-        return _range_sums(place, table, below[place], total[place[:2]])
+        range_key = tuple(each.as_py() for each in key)
+        return _range_sums(range_key, table, below[range_key], total[range_key[:2]])
 
     return ranged.groupBy(*GROUP, "range").applyInArrow(work, _schema_text())
 
@@ -92,8 +95,9 @@ def _schema_text() -> str:
 
 
 def _range_sums(
-    place: tuple[Any, ...], table: pa.Table, below: tuple[float, float], total: tuple[float, float]
+    key: tuple[Any, ...], table: pa.Table, below: tuple[float, float], total: tuple[float, float]
 ) -> pa.Table:
+    """SUMMED by user, and a last row of OF_RANGE, of the rows [N] of one (model, slice, range)."""
     data = Labelled(*(table[name].to_numpy() for name in ("label", "score", "weight")))
     users, user_N = np.unique(table["user"].to_numpy(), return_inverse=True)
     steps = Steps.of(data, below, total)
@@ -119,9 +123,9 @@ def _range_sums(
     own = {name: sums_UC[:, number] for number, name in enumerate(SUMMED)}
     rest = {name: np.r_[np.zeros(len(users)), value] for name, value in zip(OF_RANGE, of_range, strict=True)}
     keys = {
-        "model": pa.array([place[0]] * count, pa.int32()),
-        "slice": pa.array([place[1]] * count),
-        "range": pa.array([place[2]] * count, pa.int32()),
+        "model": pa.array([key[0]] * count, pa.int32()),
+        "slice": pa.array([key[1]] * count),
+        "range": pa.array([key[2]] * count, pa.int32()),
         "user": pa.array([*users.tolist(), None], pa.int64()),
     }
     return pa.table({**keys, **own, **rest})
@@ -150,14 +154,14 @@ def group_sums(rows: DataFrame) -> DataFrame:
     return sums.select(*GROUP, "user", area.alias("area"), mass.alias("mass"))
 
 
-def probable_sums(rows: DataFrame, kinds: Sequence[str]) -> DataFrame:
-    """Columns ``KIND_0``, ``KIND_1``, ... of the metrics of probabilities, summed by (model, slice, user)."""
-    names = [f"{kind}_{place}" for kind in kinds for place in range(_width(kind))]
+def probability_sums(rows: DataFrame, metrics: Sequence[Metric]) -> DataFrame:
+    """Columns ``METRIC_0``, ``METRIC_1``, ... of the metrics of probabilities, summed by (model, slice, user)."""
+    names = [name for metric in metrics for name in columns_of(metric)]
 
     def work(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         for batch in batches:
             if batch.num_rows:
-                yield _partial(batch, kinds, names)
+                yield _partial(batch, metrics, names)
 
     schema = "model int, slice string, user long, " + ", ".join(f"`{name}` double" for name in names)
     needed = rows.select("model", "slice", "user", "label", "score", "weight")
@@ -165,18 +169,27 @@ def probable_sums(rows: DataFrame, kinds: Sequence[str]) -> DataFrame:
     return partial.groupBy(*GROUP, "user").agg(*(F.sum(name).alias(name) for name in names))
 
 
-def _width(kind: str) -> int:
+def columns_of(metric: Metric) -> list[str]:
+    """Names of the columns that a metric of probabilities is a function of."""
     one = np.zeros(1)
-    return PROBABLE[kind].columns(Labelled(one, one, one)).shape[1]
+    width = metric.compute.columns(Labelled(one, one, one)).shape[1]
+    return [f"{metric.name}_{number}" for number in range(width)]
 
 
-def _partial(batch: pa.RecordBatch, kinds: Sequence[str], names: Sequence[str]) -> pa.RecordBatch:
+def _partial(batch: pa.RecordBatch, metrics: Sequence[Metric], names: Sequence[str]) -> pa.RecordBatch:
+    """Sums of the columns ``names`` of the metrics by (model, slice, user) over some rows [N]."""
     table = pa.Table.from_batches([batch])
     data = Labelled(*(table[name].to_numpy() for name in ("label", "score", "weight")))
-    columns_NC: Floats = np.hstack([PROBABLE[kind].columns(data) for kind in kinds])
+    columns_NC: Floats = np.hstack([metric.compute.columns(data) for metric in metrics])
     keyed = table.select(["model", "slice", "user"])
     for number, name in enumerate(names):
         keyed = keyed.append_column(name, pa.array(columns_NC[:, number]))
-    summed = keyed.group_by(["model", "slice", "user"]).aggregate([(name, "sum") for name in names])
+    return sum_by_user(keyed, names)
+
+
+def sum_by_user(rows: pa.Table, names: Sequence[str]) -> pa.RecordBatch:
+    """Columns ``names`` added up by (model, slice, user)."""
+    keys = ["model", "slice", "user"]
+    summed = rows.group_by(keys).aggregate([(name, "sum") for name in names])
     renamed = summed.rename_columns([name.removesuffix("_sum") for name in summed.column_names])
-    return renamed.select(["model", "slice", "user", *names]).combine_chunks().to_batches()[0]
+    return renamed.select([*keys, *names]).combine_chunks().to_batches()[0]

@@ -16,25 +16,28 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from roilake.metrics import names
-from roilake.metrics.classification import PROBABLE, Floats, Labelled, gap, ratio
+from roilake.metrics.classification import Floats, gap, ratio
 from roilake.metrics.intervals import NAN, Z95, Estimate, obuchowski, poisson_weights, quantiles
-from roilake.metrics.table_scores import GROUP
+from roilake.metrics.registry import kind_of, parse
+from roilake.metrics.table_scores import GROUP, columns_of
 
 LINEAR = ("auc", "pr_auc", "coverage")
 """Metrics whose interval comes from each user's part of the error (``Linear``); the others are ``Summed``."""
-_ONE = Labelled(np.zeros(1), np.zeros(1), np.zeros(1))
 
 
-def _summed(name: str) -> tuple[tuple[str, ...], Callable[[Floats], Any]]:
+def is_linear(name: str) -> bool:
+    """Whether a metric is among LINEAR."""
+    return kind_of(name) in LINEAR
+
+
+def _summed(name: str) -> tuple[list[str], Callable[[Floats], Any]]:
     """The columns that a metric is a function of, and the function."""
-    kind = names.parse(name)[0]
-    if kind in PROBABLE:
-        width = PROBABLE[kind].columns(_ONE).shape[1]
-        return tuple(f"{kind}_{place}" for place in range(width)), PROBABLE[kind].value
-    if kind == "ks":
-        return ("upto_positive", "positive", "upto_negative", "negative"), gap
-    return ("area", "mass") if kind == "gauc" else (f"{name}_0", f"{name}_1"), ratio
+    metric = parse(name)[0]
+    if metric.inputs == "probabilities":
+        return columns_of(metric), metric.compute.value
+    if metric.name == "ks":
+        return ["upto_positive", "positive", "upto_negative", "negative"], gap
+    return ["area", "mass"] if metric.name == "gauc" else [f"{name}_0", f"{name}_1"], ratio
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Totals:
     def estimates(self, metrics: Sequence[str]) -> dict[tuple[int, str, str], Estimate]:
         """By (model, slice, metric); model 2 is the first minus the second."""
         totals = self._totals(metrics)
-        summed = [name for name in metrics if names.parse(name)[0] not in LINEAR]
+        summed = [name for name in metrics if not is_linear(name)]
         drawn = self._drawn(tuple(dict.fromkeys(column for name in summed for column in _summed(name)[0])))
         squares = self._squares([name for name in metrics if name not in summed], totals)
         found = {}
@@ -58,18 +61,19 @@ class Totals:
             for metric, (number, groups) in product(metrics, wanted.items()):
                 found[number, name, metric] = (
                     self._linear(metric, groups, totals, squares)
-                    if names.parse(metric)[0] in LINEAR
+                    if is_linear(metric)
                     else self._bootstrapped(metric, groups, totals, drawn)
                 )
         return found
 
     def _totals(self, metrics: Sequence[str]) -> dict[tuple[int, str], dict[str, float]]:
+        """Sums of all columns by (model, slice), and how many users each metric rests on."""
         sums = [F.sum(f"`{name}`").alias(name) for name in self.columns]
         held = [
             F.sum((F.col("holds_positive") + F.col("holds_negative") > 0).cast("double")).alias("holders"),
         ]
         for metric in metrics:
-            if names.parse(metric)[0] not in LINEAR:
+            if not is_linear(metric):
                 some = reduce(lambda a, b: a | b, (F.col(f"`{name}`") != 0 for name in _summed(metric)[0]))
                 held.append(F.sum(some.cast("double")).alias(f"users {metric}"))
         rows = self.by_user.groupBy(*GROUP).agg(*sums, *held).collect()
@@ -107,6 +111,7 @@ class Totals:
         totals: dict[tuple[int, str], dict[str, float]],
         drawn: dict[tuple[int, str], dict[str, Floats]],
     ) -> Estimate:
+        """Of the first of ``groups``, or of it minus the second, by the quantiles of the draws [D]."""
         columns, value = _summed(metric)
         sign = (1.0, -1.0)
         values = [float(value(np.array([totals[group][name] for name in columns]))) for group in groups]
@@ -155,6 +160,7 @@ class Totals:
         totals: dict[tuple[int, str], dict[str, float]],
         squares: dict[tuple[int, str], dict[str, float]],
     ) -> Estimate:
+        """Of the first of ``groups``, or of it minus the second, by Obuchowski's variance."""
         values = [_constants(metric, totals[group])[0] for group in groups]
         value = values[0] - values[1] if len(values) > 1 else values[0]
         total = totals[groups[0]]
@@ -162,7 +168,7 @@ class Totals:
         if np.isnan(value):
             return Estimate(NAN, NAN, NAN, count)
         holders = int(total["holds_positive"]), int(total["holds_negative"]), int(total["holders"])
-        if names.parse(metric)[0] == "coverage":
+        if kind_of(metric) == "coverage":
             holders = (count, count, count)
         found = squares[(2, groups[0][1]) if len(groups) > 1 else groups[0]]
         variance = obuchowski(found[f"pp {metric}"], found[f"qq {metric}"], found[f"pq {metric}"], holders)
@@ -172,20 +178,18 @@ class Totals:
 
 def _count_of(metric: str) -> str:
     """The column that counts what a metric rests on."""
-    kind = names.parse(metric)[0]
-    if kind in names.SCORED:
-        return "positives"
-    return "rows" if kind in PROBABLE else f"{metric}_n"
+    inputs = parse(metric)[0].inputs
+    return {"scores": "positives", "probabilities": "rows"}.get(inputs, f"{metric}_n")
 
 
 def _constants(metric: str, total: dict[str, float]) -> tuple[float, float, float]:
     """The value of a linear metric, and 1 over the weight of positives and of negatives (coverage: mean loss, and
     (n - 1) / n)."""
-    if names.parse(metric)[0] == "coverage":
+    if kind_of(metric) == "coverage":
         n = total[f"{metric}_n"]
         return (total[f"{metric}_1"], total[f"{metric}_0"] / n, (n - 1) / n) if n else (NAN, 0.0, 0.0)
     up, down = (1 / total[name] if total[name] > 0 else 0.0 for name in ("positive", "negative"))
-    if names.parse(metric)[0] == "auc":
+    if kind_of(metric) == "auc":
         return (total["beaten"] * up * down if up and down else NAN), up, down
     return (total["precise"] * up if up else NAN), up, down
 
@@ -193,7 +197,7 @@ def _constants(metric: str, total: dict[str, float]) -> tuple[float, float, floa
 def _parts(metric: str) -> tuple[Column, Column]:
     """Each user's p and q (see ``Linear``)."""
     value, up, down = (F.col(f"`{part} {metric}`") for part in ("value", "up", "down"))
-    kind = names.parse(metric)[0]
+    kind = kind_of(metric)
     if kind == "coverage":
         p, q = F.col(f"`{metric}_n`") * (F.col(f"`{metric}_0`") - up) * down, F.lit(0.0)
     elif kind == "auc":
@@ -207,6 +211,7 @@ def _parts(metric: str) -> tuple[Column, Column]:
 def _add_draws(
     sums: dict[tuple[int, str], Floats], table: pa.Table, columns: Sequence[str], draws: int, seed: int
 ) -> None:
+    """Add each group's columns in every draw [D, C] to ``sums``, over some users' rows."""
     if not table.num_rows:
         return
     users, user_N = np.unique(table["user"].to_numpy(), return_inverse=True)
@@ -214,8 +219,8 @@ def _add_draws(
     values_NC = np.stack([table[name].to_numpy() for name in columns], 1)
     model_N = table["model"].to_numpy()
     slices, slice_N = np.unique(table["slice"].to_numpy(zero_copy_only=False), return_inverse=True)
-    for model, place in {*zip(model_N.tolist(), slice_N.tolist(), strict=True)}:
-        mine = (model_N == model) & (slice_N == place)
-        group = (model, str(slices[place]))
+    for model, number in {*zip(model_N.tolist(), slice_N.tolist(), strict=True)}:
+        mine = (model_N == model) & (slice_N == number)
+        group = (model, str(slices[number]))
         sums.setdefault(group, np.zeros((draws, len(columns))))
         sums[group] += weights_DU[:, user_N[mine]] @ values_NC[mine]

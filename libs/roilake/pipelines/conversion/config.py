@@ -5,12 +5,14 @@ All columns are Spark SQL expressions over the rows of the source, so pointing a
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from roilake.config.base import FileSource, Fraction, ModelConfig, NightConfig, Positive, Rate, Strict
-from roilake.metrics.names import CONVERSION, IMPRESSION, direction
+from roilake.metrics.slices import ALL, delta_vs
+from roilake.pipelines.conversion.metrics import CONVERSION, IMPRESSION
 
 Name = Annotated[str, Field(pattern=r"^[a-z]\w*$")]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -138,19 +140,6 @@ class ConversionModelConfig(ModelConfig):
     keep: Literal["best", "last"] | None = None
 
 
-_MEMBERS = ("naive", "base", "esmm", "escm2_ipw", "escm2_dr", "dcmt", "ddpo")
-SUITE: dict[str, Any] = {
-    "teachers": {kind: {"kind": kind} for kind in _MEMBERS},
-    "ensembles": {"ensemble": list(_MEMBERS)},
-    "models": {
-        "ukd": {
-            "kind": "ukd", "teacher": "ensemble", "options": {"alpha": 16.0}, "steps": 800, "keep": "last"
-        }
-    },
-}  # fmt: skip
-"""Who a night has that names no teachers, ensembles and models."""
-
-
 class EmbeddingConfig(Strict):
     """A field of at most ``rows`` values in the train split has a row for each; the values of a larger one share
     ``rows`` rows by hash. So the memory of a model is bounded whatever the log."""
@@ -183,10 +172,9 @@ class ConversionEvaluationConfig(Strict):
 
 
 class ConversionConfig(NightConfig):
-    """All that one night of conversion models needs beside its ``ds`` and its lake. Without teachers, ensembles and
-    models it has those of ``SUITE``."""
+    """All that one night of conversion models needs beside its ``ds`` and its lake."""
 
-    night: Literal["conversions"]
+    pipeline: Literal["conversion"]
     default_model: str = "ukd"
     impressions: ImpressionsConfig
     teachers: dict[Name, ConversionModelConfig] = {}
@@ -195,11 +183,6 @@ class ConversionConfig(NightConfig):
     models: dict[Name, ConversionModelConfig]
     training: ConversionTrainingConfig = ConversionTrainingConfig()
     evaluation: ConversionEvaluationConfig = ConversionEvaluationConfig()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _suite(cls, tree: Any) -> Any:
-        return tree if not isinstance(tree, dict) or SUITE.keys() & tree.keys() else {**tree, **SUITE}
 
     @field_validator("models")
     @classmethod
@@ -246,48 +229,27 @@ class ConversionConfig(NightConfig):
         return self
 
     @property
-    def judged(self) -> tuple[str, ...]:
-        """Names of all that is judged: models, then teachers."""
+    def evaluated(self) -> tuple[str, ...]:
+        """Models, then teachers."""
         return (*self.models, *self.teachers)
 
+    def check(self) -> None:
+        """Raises ConfigError for a model's unknown kind or option, and students and teachers that do not fit."""
+        from roilake.pipelines.conversion.config_checks import (
+            check,  # needs torch, which takes seconds to import
+        )
+
+        check(self)
+
     @property
-    def heard(self) -> tuple[str, ...]:
+    def labelling_teachers(self) -> tuple[str, ...]:
         """Teachers and ensembles that a model listens to."""
         return tuple(sorted({model.teacher for model in self.models.values() if model.teacher}))
 
-    @model_validator(mode="after")
-    def _gates_name_what_there_is(self) -> ConversionConfig:
-        for place, bound in enumerate(self.gates.bounds):
-            where = self._measured(bound.split)
-            slices = where.get(bound.metric, ())
-            known = {
-                "model": (bound.model or "all", (*self.judged, "all")),
-                "split": (
-                    bound.split,
-                    tuple(name for name in ("validation", "test", "unbiased") if self._measured(name)),
-                ),
-                "metric": (bound.metric, tuple(where)),
-                "slice": (bound.slice, slices),
-            }
-            for key, (name, names) in known.items():
-                if name not in names:
-                    raise ValueError(
-                        f"gates.bounds.{place}.{key}: the night has no {key} {name!r} of {bound.metric} on split "
-                        f"{bound.split}; there are {', '.join(names)}"
-                    )
-            if bound.not_worse_than and not direction(bound.metric):
-                raise ValueError(
-                    f"gates.bounds.{place}.not_worse_than: {bound.metric} has no better side; set a minimum or maximum"
-                )
-        return self
-
-    def _measured(self, split: str) -> dict[str, tuple[str, ...]]:
-        """Slices by metric, of a split."""
-        minus = f"delta_vs_{self.default_model}"
-        found: dict[str, tuple[str, ...]] = {}
-        if split != "unbiased":
-            found |= dict.fromkeys(CONVERSION, ("clicked", minus))
-            found |= dict.fromkeys(IMPRESSION, ("all", minus))
-        elif self.impressions.truth or self.impressions.unbiased:
-            found |= dict.fromkeys(CONVERSION, ("all", "clicked", "unclicked", minus))
-        return found
+    def measured(self) -> dict[str, Mapping[str, Collection[str]]]:
+        """Slices by metric by split."""
+        delta = delta_vs(self.default_model)
+        logged = {**dict.fromkeys(CONVERSION, ("clicked", delta)), **dict.fromkeys(IMPRESSION, (ALL, delta))}
+        unbiased = dict.fromkeys(CONVERSION, (ALL, "clicked", "unclicked", delta))
+        drawn = self.impressions.truth or self.impressions.unbiased
+        return {"validation": logged, "test": logged, **({"unbiased": unbiased} if drawn else {})}

@@ -12,13 +12,17 @@ from pydantic import Field, field_validator, model_validator
 
 from roilake.config.base import FileSource, Fraction, ModelConfig, NightConfig, Positive, Rate, Strict
 from roilake.errors import MetricError
-from roilake.metrics.names import LISTED, SLICES, direction, parse
+from roilake.metrics.registry import parse
+from roilake.metrics.slices import ALL, delta_vs
+from roilake.pipelines.retrieval.metrics import OWN
 
 EdgeType = Literal[
     "user_query", "query_user", "user_item", "item_user", "query_item", "item_query",
     "item_item", "item_item_similar", "query_item_similar", "item_query_similar",
 ]  # fmt: skip
 Hops = tuple[dict[EdgeType, Positive], ...]
+SLICES = (ALL, "cold_users", "warm_users", "head_items", "tail_items")
+"""Slices of every night; a config's own are named NAME=VALUE."""
 
 
 class EventColumns(Strict):
@@ -154,12 +158,12 @@ class SliceConfig(Strict):
 
 
 class EvaluationConfig(Strict):
-    """``metrics`` are names as in ``roilake.metrics.names``; ``slices`` add to those of every night."""
+    """``metrics`` are names as in ``roilake.metrics.registry``; ``slices`` add to those of every night."""
 
     negatives: Positive = 50
     metrics: tuple[str, ...] = (
-        "auc", "auc_popularity_negatives", "gauc", "pr_auc", "log_loss", "calibration_error", "hit_rate@50", "hit_rate@100",
-        "hit_rate@200", "ndcg@20", "recall@20", "mrr", "coverage@20", "novelty@20", "diversity@20",
+        "auc", "auc_popularity_negatives", "gauc", "pr_auc", "log_loss", "calibration_error", "hit_rate@50",
+        "hit_rate@100", "hit_rate@200", "ndcg@20", "recall@20", "mrr", "coverage@20", "novelty@20", "diversity@20",
         "popularity_bias@20",
     )  # fmt: skip
     slices: dict[Annotated[str, Field(pattern=r"^\w+$")], SliceConfig] = {}
@@ -171,7 +175,7 @@ class EvaluationConfig(Strict):
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             try:
-                parse(name)
+                parse(name, OWN)
             except MetricError as error:
                 raise ValueError(str(error)) from error
         return names
@@ -179,14 +183,14 @@ class EvaluationConfig(Strict):
     @property
     def list_length(self) -> int:
         """How many of the best items a metric of whole lists looks at, at most; 0 without such a metric."""
-        found = [parse(name) for name in self.metrics]
-        return max((k for kind, k in found if kind in LISTED and k), default=0)
+        found = [parse(name, OWN) for name in self.metrics]
+        return max((k for metric, k in found if metric.inputs == "lists" and k), default=0)
 
 
 class RetrievalConfig(NightConfig):
     """All that one night needs beside its ``ds`` and its lake."""
 
-    night: Literal["graph"] = "graph"
+    pipeline: Literal["retrieval"]
     default_model: str = "zoomer"
     source: SourceConfig
     windows: WindowsConfig = WindowsConfig()
@@ -199,9 +203,17 @@ class RetrievalConfig(NightConfig):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @property
-    def judged(self) -> tuple[str, ...]:
-        """Names of all that is judged."""
+    def evaluated(self) -> tuple[str, ...]:
         return tuple(self.models)
+
+    def check(self) -> None:
+        """Raises ConfigError for a default model that is not among the models, a model's unknown kind or option, hops that
+        lead nowhere, and what reads a table ``edges`` that the night does not write."""
+        from roilake.pipelines.retrieval.config_checks import (
+            check,  # needs torch, which takes seconds to import
+        )
+
+        check(self)
 
     @model_validator(mode="after")
     def _shards_divide(self) -> RetrievalConfig:
@@ -227,35 +239,10 @@ class RetrievalConfig(NightConfig):
                 )
         return self
 
-    @model_validator(mode="after")
-    def _gates_name_what_there_is(self) -> RetrievalConfig:
-        if self.default_model not in self.models:
-            return self  # ``roilake.runtime.night.check`` names that first
-        cuts = tuple(self.evaluation.slices)
-        slices = (*SLICES, f"delta_vs_{self.default_model}", *(f"{cut}=VALUE" for cut in cuts))
-        for place, bound in enumerate(self.gates.bounds):
-            known = {
-                "metric": self.evaluation.metrics,
-                "model": (*self.models, "all"),
-                "split": ("validation", "test"),
-                "slice": slices,
-            }
-            found = {
-                "metric": bound.metric,
-                "model": bound.model or "all",
-                "split": bound.split,
-                "slice": bound.slice,
-            }
-            if bound.slice.partition("=")[0] in cuts and "=" in bound.slice:
-                found["slice"] = slices[0]
-            for key, name in found.items():
-                if name not in known[key]:
-                    raise ValueError(
-                        f"gates.bounds.{place}.{key}: the night has no {key} {name!r}; there are "
-                        f"{', '.join(known[key])}"
-                    )
-            if bound.not_worse_than and not direction(bound.metric):
-                raise ValueError(
-                    f"gates.bounds.{place}.not_worse_than: {bound.metric} has no better side; set a minimum or maximum"
-                )
-        return self
+    def measured(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Slices by metric by split: probabilities and the config's own slices in split ``test`` only."""
+        slices = (*SLICES, delta_vs(self.default_model))
+        own = tuple(f"{name}=VALUE" for name in self.evaluation.slices)
+        metrics = {name: parse(name, OWN)[0] for name in self.evaluation.metrics}
+        raw = [name for name, metric in metrics.items() if metric.inputs != "probabilities"]
+        return {"validation": dict.fromkeys(raw, slices), "test": dict.fromkeys(metrics, (*slices, *own))}

@@ -9,44 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from roilake.lake import Lake, extremes
 from roilake.metrics.gate_result import GateResult, result_of
+from roilake.metrics.night_tables import NightTables, late_models, late_rows, midnight, shared_rows
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.graph import Window, night_windows
 
 
-def check_leaks(
-    lake: Lake, config: RetrievalConfig, ds: date, versions: Mapping[str, int]
-) -> Iterator[GateResult]:
-    """All checks of this file on the tables of night ``ds`` at these versions."""
-    night = _Night(lake, ds, versions)
-    windows = night_windows(lake, config, ds)
+def check_leaks(night: NightTables, config: RetrievalConfig) -> Iterator[GateResult]:
+    """All checks of this file."""
+    windows = night_windows(night.lake, config, night.ds)
     requests = night.read("requests")
     yield result_of("no_shared_events", shared_events(requests), 3)
     yield result_of("requests_in_their_windows", misplaced_requests(requests, windows), 3)
     if config.graph.edges:
-        yield result_of("edges_before_requests", late_edges(night), 3)
+        edges = night.spans("edges", "last_time", "as_of")
+        late = late_rows(
+            "edges", edges, "as_of", "last_time", lambda as_of: midnight(date.fromisoformat(as_of))
+        )
+        yield result_of("edges_before_requests", late, 3)
     yield result_of("events_before_end", late_events(night), 3)
     known = known_nodes(night.read("interest_vectors"))
     yield result_of("vectors_before_requests", unknown_events(night, known), 3)
     yield result_of("lists_before_requests", unknown_neighbours(night.read("adjacency"), known), 3)
-    yield result_of("models_before_requests", late_models(night, windows), 3)
-
-
-@dataclass(frozen=True)
-class _Night:
-    lake: Lake
-    ds: date
-    versions: Mapping[str, int]
-
-    def read(self, table: str) -> DataFrame:
-        """The night's own rows."""
-        return self.lake.read(table, version=self.versions[table]).where(F.col("ds") == F.lit(self.ds))
+    start = min(window.as_of for window in windows if window.split == "validation")
+    yield result_of("models_before_requests", late_models(night, start), 3)
 
 
 @dataclass(frozen=True)
@@ -58,22 +49,11 @@ class Known:
     largest: int
 
 
-def midnight(day: date) -> datetime:
-    """UTC."""
-    return datetime.combine(day, time(), UTC)
-
-
 def shared_events(requests: DataFrame) -> Iterator[str]:
     """Events behind requests of more than one split: by id, or (under another id) by user, query, item and time."""
     past = requests.where(F.col("split") != "serve")
-    for keys, words in (
-        (("event_id",), "event ids"),
-        (("user", "query", "item", "time"), "events by content"),
-    ):
-        splits = past.groupBy(*keys).agg(F.min("split").alias("first"), F.max("split").alias("last"))
-        pairs = splits.where("first != last").groupBy("first", "last").count().collect()
-        for row in sorted(pairs):
-            yield f"requests: {row['count']} {words} both in {row['first']} and in {row['last']}, must be 0"
+    yield from shared_rows("requests", past, ("event_id",), "event ids")
+    yield from shared_rows("requests", past, ("user", "query", "item", "time"), "events by content")
 
 
 def misplaced_requests(requests: DataFrame, windows: Sequence[Window]) -> Iterator[str]:
@@ -91,23 +71,13 @@ def misplaced_requests(requests: DataFrame, windows: Sequence[Window]) -> Iterat
             yield f"requests: {split} as of {as_of} holds times {low} to {high}, must be within {as_of} to {end}"
 
 
-def late_edges(night: _Night) -> Iterator[str]:
-    """Instants whose graph holds an event from after them."""
-    found = extremes(
-        night.lake, "edges", night.versions["edges"], "last_time", ("as_of",), filters={"ds": night.ds}
+def late_events(night: NightTables) -> Iterator[str]:
+    """Nights up to this one that ingested an event from after their end."""
+    spans = night.spans("events", "time", "ds", all_nights=True)
+    earlier = {ds: span for ds, span in spans.items() if ds <= str(night.ds)}
+    return late_rows(
+        "events", earlier, "ds", "time", lambda ds: midnight(date.fromisoformat(ds) + timedelta(days=1))
     )
-    for (as_of,), (_, last) in sorted(found.items()):
-        if last >= midnight(date.fromisoformat(as_of)):
-            yield f"edges: those as of {as_of} hold an event of {last:%Y-%m-%d %H:%M:%S}, must be before it"
-
-
-def late_events(night: _Night) -> Iterator[str]:
-    """Nights that ingested an event from after their end."""
-    found = extremes(night.lake, "events", night.versions["events"], "time", ("ds",), filters={})
-    for (ds,), (_, last) in sorted(found.items()):
-        end = date.fromisoformat(ds) + timedelta(days=1)
-        if ds <= str(night.ds) and last >= midnight(end):
-            yield f"events: night {ds} holds an event of {last:%Y-%m-%d %H:%M:%S}, must be before {end}"
 
 
 def known_nodes(vectors: DataFrame) -> dict[tuple[date, str], Known]:
@@ -119,7 +89,7 @@ def known_nodes(vectors: DataFrame) -> dict[tuple[date, str], Known]:
     }
 
 
-def unknown_events(night: _Night, known: Mapping[tuple[date, str], Known]) -> Iterator[str]:
+def unknown_events(night: NightTables, known: Mapping[tuple[date, str], Known]) -> Iterator[str]:
     """Instants whose vectors rest on more or fewer events than there were before, or on none."""
     events = night.lake.read("events", version=night.versions["events"]).where(F.col("ds") <= F.lit(night.ds))
     instants = sorted({as_of for as_of, _ in known})
@@ -151,12 +121,3 @@ def unknown_neighbours(lists: DataFrame, known: Mapping[tuple[date, str], Known]
                     f"adjacency: {row['edge_type']} as of {row['as_of']} names {kind} {node}, must be at most {most}, "
                     "the last one with an event before it"
                 )
-
-
-def late_models(night: _Night, windows: Sequence[Window]) -> Iterator[str]:
-    """Models that were trained on what they are judged by."""
-    start = min(window.as_of for window in windows if window.split == "validation")
-    models = night.lake.to_arrow("models", night.versions["models"], filters={"ds": night.ds})
-    for row in models.select(["name", "train_end"]).to_pylist():
-        if row["train_end"] > start:
-            yield f"models: {row['name']} was trained until {row['train_end']}, must be at most {start}"

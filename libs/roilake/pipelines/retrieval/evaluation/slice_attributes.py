@@ -31,8 +31,8 @@ def links(edges: DataFrame, positives: pa.Table) -> pa.Table:
     """Edge types that linked a positive to its request as of the window: from its user, its query, or the item that the
     user chose last before the window. ``positives`` has columns as_of, request, user, query, item; ``edges`` are rows
     of that table of these windows. Gives distinct (request, item, edge_type)."""
-    asked = edges.sparkSession.createDataFrame(positives)
-    ours = F.broadcast(asked.select("as_of", F.col("user").alias("src")).distinct())
+    wanted = edges.sparkSession.createDataFrame(positives)
+    ours = F.broadcast(wanted.select("as_of", F.col("user").alias("src")).distinct())
     choices = edges.where(F.col("edge_type") == "user_item").join(ours, on=["as_of", "src"], how="left_semi")
     last = F.max_by("dst", F.struct("last_time", "dst")).alias("recent")
     recent = choices.groupBy("as_of", F.col("src").alias("user")).agg(last)
@@ -44,7 +44,7 @@ def links(edges: DataFrame, positives: pa.Table) -> pa.Table:
         )
     )
     pairs = (
-        asked.join(F.broadcast(recent), on=["as_of", "user"], how="left")
+        wanted.join(F.broadcast(recent), on=["as_of", "user"], how="left")
         .select("as_of", "request", F.col("item").alias("dst"), sources.alias("source"))
         .select("as_of", "request", "dst", "source.type", "source.src")
     )

@@ -67,7 +67,7 @@ class Positives:
 
 
 def slice_masks(
-    positives: Positives, slices: Mapping[str, SliceConfig], facts: SliceAttributes
+    positives: Positives, slices: Mapping[str, SliceConfig], attributes: SliceAttributes
 ) -> dict[str, Mask]:
     """Slice to mask [P]: all, users without (cold) or with events before the window, the fifth of the items with
     most events before it (head) or the others, and those that the config names, as ``NAME=VALUE``."""
@@ -80,20 +80,20 @@ def slice_masks(
         "tail_items": ~positives.head,
     }
     for name, cut in slices.items():
-        masks |= {f"{name}={value}": mask for value, mask in _cut(positives, cut, facts)}
+        masks |= {f"{name}={value}": mask for value, mask in _cut(positives, cut, attributes)}
     return masks
 
 
-def _cut(positives: Positives, cut: SliceConfig, facts: SliceAttributes) -> Iterator[tuple[str, Mask]]:
+def _cut(positives: Positives, cut: SliceConfig, attributes: SliceAttributes) -> Iterator[tuple[str, Mask]]:
     if cut.by == "edge_type":
-        yield from _linked(positives, facts.links)
+        yield from _linked(positives, attributes.links)
     elif cut.by == "day":
         days = np.datetime_as_string(positives.day.astype("datetime64[D]"))
         yield from _by_value(days, len(days), sort=True)
     elif cut.by == "activity":
-        yield from _active(positives, facts)
+        yield from _active(positives, attributes)
     else:
-        values = facts.fields[cut.by, cut.field or ""]
+        values = attributes.fields[cut.by, cut.field or ""]
         ids = getattr(positives, cut.by)
         known = np.array([*values, None], dtype=object)[np.where((ids >= 0) & (ids < len(values)), ids, -1)]
         named = np.array(["none" if value is None else str(value) for value in known], dtype=object)
@@ -111,9 +111,9 @@ def _by_value(values: NDArray, most: int, *, sort: bool) -> Iterator[tuple[str, 
         yield "other", rest
 
 
-def _active(positives: Positives, facts: SliceAttributes) -> Iterator[tuple[str, Mask]]:
+def _active(positives: Positives, attributes: SliceAttributes) -> Iterator[tuple[str, Mask]]:
     events = np.zeros(len(positives.user), np.int64)
-    for as_of, events_U in facts.activity.items():
+    for as_of, events_U in attributes.activity.items():
         mine = positives.as_of == np.datetime64(as_of)
         events[mine] = events_U[positives.user[mine]]
     bucket = np.searchsorted([bound for bound, _ in BUCKETS], events)

@@ -1,0 +1,28 @@
+"""Names of slices that every pipeline writes. A slice ``NAME=VALUE``, or of another name, is a group of rows."""
+
+from __future__ import annotations
+
+ALL = "all"
+LEAKAGE_CHECK = "leakage_check"
+"""Holds metrics of shuffled labels."""
+_DELTA, _BIN = "delta_vs_", "calibration bin "
+
+
+def delta_vs(model: str) -> str:
+    """The slice of paired differences to a model."""
+    return _DELTA + model
+
+
+def is_delta(name: str) -> bool:
+    """Whether a slice holds differences."""
+    return name.startswith(_DELTA)
+
+
+def calibration_bin(number: int) -> str:
+    """The slice of a bin of the calibration curve, from 1."""
+    return f"{_BIN}{number:02d}"
+
+
+def is_group(name: str) -> bool:
+    """Whether a slice is a group of rows: not all of them, a difference, a bin or a leakage check."""
+    return name not in (ALL, LEAKAGE_CHECK) and not name.startswith((_DELTA, _BIN))

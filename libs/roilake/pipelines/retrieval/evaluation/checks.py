@@ -1,0 +1,92 @@
+"""What is audited of a night before it is published, beside what every pipeline's is: leaks, and whether every request
+has its recommendations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from roilake.lake import Lake
+from roilake.metrics.bounds import Measured
+from roilake.metrics.gate_result import GateResult, result_of
+from roilake.metrics.leakage import check_leak, check_shuffled
+from roilake.metrics.night_tables import NightTables
+from roilake.metrics.slices import ALL
+from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.evaluation.leaks import check_leaks
+from roilake.pipelines.retrieval.metrics import POPULARITY_NEGATIVES
+
+AUCS = dict.fromkeys(("auc", POPULARITY_NEGATIVES, "gauc"), ALL)
+"""AUCs that may show a leak, and the slice that is looked at."""
+
+
+def filled(config: RetrievalConfig) -> list[str]:
+    """Tables that the night must have rows of."""
+    tables = ("nodes", "edges", "adjacency", "interest_vectors", "requests", "rois", "models", "metrics")
+    return [table for table in tables if table != "edges" or config.graph.edges]
+
+
+def checks(
+    lake: Lake, config: RetrievalConfig, ds: date, versions: Mapping[str, int], now: Measured
+) -> Iterator[GateResult]:
+    """All checks of night ``ds`` at these table versions; ``now`` are its metrics."""
+    night = NightTables(lake, config.pipeline, ds, versions)
+    yield from check_shuffled(now, "evaluate_models")
+    yield from check_leak(now, AUCS)
+    yield from check_leaks(night, config)
+    yield result_of("recommendations_complete", check_recommendations(night, config))
+
+
+def check_recommendations(night: NightTables, config: RetrievalConfig) -> Iterator[str]:
+    """Requests and rows that break the contract of ``recommendations``."""
+    requests = night.read("requests").where(F.col("split") == "serve")
+    ids = night.lake.read("node_ids", version=night.versions["node_ids"])
+    items = ids.where(F.col("node_type") == "item").count()
+    most = min(config.scoring.top_k, items)
+    least = 0 if config.scoring.drop_seen else most
+    counts = count_faults(requested_keys(requests, ids), night.read("recommendations"), least, most)
+    for fault, count in counts.items():
+        if count:
+            yield f"recommendations: {count} {fault}, must be 0"
+
+
+def requested_keys(requests: DataFrame, ids: DataFrame) -> DataFrame:
+    """Distinct (user, query) keys of requests; query null for -1."""
+    pairs = requests.select("user", "query").distinct()
+    for name in ("user", "query"):
+        keys = ids.where(F.col("node_type") == name).select(F.col("id").alias(name), "key")
+        pairs = pairs.join(F.broadcast(keys), on=name, how="left").drop(name).withColumnRenamed("key", name)
+    return pairs.select("user", "query")
+
+
+def count_faults(requested: DataFrame, rows: DataFrame, least: int, most: int) -> dict[str, int]:
+    """How many requests and rows break the contract of ``recommendations``, by kind of fault: each requested
+    pair has ``least`` to ``most`` rows, ranks 1, 2, ... without gap or double, no item twice, and scores that
+    are numbers."""
+    bad_score = F.col("score").isNull() | F.isnan("score") | F.col("score").isin(float("inf"), float("-inf"))
+    lists = rows.groupBy("user", "query").agg(
+        F.count("*").alias("rows"),
+        F.count_distinct("rank").alias("ranks"),
+        F.min("rank").alias("first"),
+        F.max("rank").alias("last"),
+        F.count_distinct("item").alias("items"),
+        F.sum(bad_score.cast("long")).alias("bad"),
+        F.lit(True).alias("listed"),
+    )
+    wanted = requested.withColumn("requested", F.lit(True))
+    same = wanted["user"].eqNullSafe(lists["user"]) & wanted["query"].eqNullSafe(lists["query"])
+    both = wanted.join(lists, on=same, how="full")
+    gap = (F.col("first") != 1) | (F.col("last") != F.col("rows")) | (F.col("ranks") != F.col("rows"))
+    faults = {
+        "requests without a row": F.col("listed").isNull() & F.lit(least > 0),
+        "lists without a request": F.col("requested").isNull(),
+        f"requests with fewer than {least} or more than {most} rows": ~F.col("rows").between(least, most),
+        "requests with gaps or doubles in their ranks": gap,
+        "requests with an item twice": F.col("items") != F.col("rows"),
+    }
+    sums = [F.sum(F.coalesce(fault, F.lit(False)).cast("long")).alias(name) for name, fault in faults.items()]
+    found = both.agg(*sums, F.sum("bad").alias("scores that are no number")).first()
+    return {name: count or 0 for name, count in found.asDict().items()} if found else {}
