@@ -14,7 +14,7 @@ import yaml
 from roilake.lake import TABLES, Lake
 from roilake.pipelines.conversion.config import ConversionConfig
 
-CONF = Path(__file__).parents[2] / "conf" / "nights" / "conversions.yaml"
+CONF = Path(__file__).parents[2] / "conf" / "nights" / "conversion" / "generated.yaml"
 DS = date(1998, 3, 28)
 MODELS: dict[str, Any] = {
     "ukd": {"kind": "ukd", "teacher": "both"},
@@ -27,6 +27,7 @@ TEACHERS: dict[str, Any] = {"adversarial": {"kind": "ukd_teacher"}, "product": {
 def generated_night(**sections: Any) -> ConversionConfig:
     """Six thousand impressions, a quarter clicked and a third of these converted; 30 steps by two workers."""
     tree = yaml.safe_load(CONF.read_text())
+    tree.pop("preset", None)
     truth = {"impressions": 6000, "click_rate": 0.25, "conversion_rate": 0.3, "random_pairs": 1500}
     tree["impressions"]["truth"] |= truth
     tree["models"], tree["teachers"], tree["evaluation"] = MODELS, TEACHERS, {"bootstrap": 20}
@@ -66,7 +67,7 @@ def night_of(folder: Path, log: pa.Table, **sections: Any) -> ConversionConfig:
     told = sections.pop("impressions", {})
     tree: dict[str, Any] = {
         "name": "small",
-        "night": "conversions",
+        "pipeline": "conversion",
         "seed": 3,
         "default_model": "base",
         "impressions": {"source": source, "split": {"validation": 2, "test": 2}, "shards": 1, **told},

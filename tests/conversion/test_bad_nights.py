@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from roilake.runtime.kinds import check_lake
 from safetensors.numpy import load_file, save_file
 
 from jobs.conversion import build_impressions, train_cvr, train_cvr_teacher, write_pseudo_labels
 from jobs.retrieval import ingest_events
 from roilake.errors import AuditError, ConfigError, LakeError
 from roilake.lake import TABLES, Lake, Run
-from roilake.metrics.bounds import Measured
 from roilake.pipelines.conversion.config import ConversionConfig, GraphVectors
-from roilake.pipelines.conversion.evaluation.leaks import (
-    check_metrics,
-    impossible_labels,
-    readers_of_truth,
-    shared_impressions,
-)
 from roilake.pipelines.conversion.impressions.ingest import categories_of
 from roilake.pipelines.conversion.training.graph_vectors import write_graph_vectors
 from roilake.pipelines.conversion.training.night import learnt_from
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.runtime import night as run_night
-from roilake.runtime.kinds import check_lake
 from roilake.runtime.step import Recorder, make_run
 from tests.conversion.small import DS, generated_night, log_of, night_of, table
 
@@ -140,34 +133,6 @@ def test_a_ensemble_is_of_teachers() -> None:
         generated_night(ensembles={"both": ["adversarial", "product"], "product": ["adversarial", "product"]})
 
 
-@pytest.mark.parametrize(
-    ("bound", "message"),
-    [
-        (
-            {"metric": "auc", "minimum": 0.5},
-            r"slice: the night has no slice 'all' of auc on split test; .*clicked",
-        ),
-        ({"metric": "hit_rate@5", "minimum": 0.5}, "metric: the night has no metric 'hit_rate@5'"),
-        ({"metric": "ctr_auc", "model": "x", "minimum": 0.5}, "model: the night has no model 'x'"),
-        (
-            {"metric": "calibration_ratio", "slice": "clicked", "not_worse_than": "last"},
-            "calibration_ratio has no better side",
-        ),
-    ],
-)
-def test_bounds_name_what_the_night_measures(bound: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        generated_night(gates={"bounds": [bound]})
-    fits = {"metric": "auc", "split": "unbiased", "minimum": 0.5}
-    assert generated_night(gates={"bounds": [fits]}).gates.bounds
-
-
-def test_a_night_without_random_pairs_has_no_bound_on_them(tmp_path: Path) -> None:
-    gates = {"bounds": [{"metric": "auc", "split": "unbiased", "minimum": 0.5}]}
-    with pytest.raises(ValueError, match="split: the night has no split 'random' of auc"):
-        night_of(tmp_path, log_of(rows=20), gates=gates)
-
-
 def test_a_lake_holds_one_kind_of_night(
     lake: Lake, tmp_path: Path, make_night: Callable[..., RetrievalConfig]
 ) -> None:
@@ -185,72 +150,6 @@ def test_a_lake_holds_one_kind_of_night(
     with pytest.raises(LakeError, match=message):
         build_impressions.run(lake, clicks, DS)
     assert not lake.exists("impressions")
-
-
-def impressions(rows: list[dict[str, Any]], spark: Any) -> Any:
-    usual = {
-        "split": "test",
-        "click": 1,
-        "conversion": 0,
-        "delay_seconds": None,
-        "time": "1998-03-28 12:00:00",
-    }
-    schema = (
-        "impression_id string, split string, click int, conversion int, delay_seconds double, time string"
-    )
-    full = [{"impression_id": f"i{n}", **usual, **row} for n, row in enumerate(rows)]
-    frame = spark.createDataFrame(full, schema)
-    return frame.withColumn("time", frame["time"].cast("timestamp"))
-
-
-def test_impossible_labels_are_found(lake: Lake) -> None:
-    midnight = datetime.combine(DS + timedelta(days=1), time(), UTC)
-    sound = [{}, {"conversion": 1, "delay_seconds": 10.0}, {"click": 0, "conversion": None}]
-    drawn = {"split": "unbiased", "click": None, "conversion": 1}
-    assert list(impossible_labels(impressions([*sound, drawn], lake.spark), midnight)) == []
-    bad = [
-        {"click": 0, "conversion": 1}, {"conversion": None}, {"click": 2},
-        {"conversion": 1, "delay_seconds": 43200.0},
-    ]  # fmt: skip
-    assert list(impossible_labels(impressions([*sound, *bad], lake.spark), midnight)) == [
-        "impressions: 1 conversions without a click, must be 0",
-        "impressions: 1 clicks whose conversion is not told, must be 0",
-        "impressions: 1 labels that are neither 0 nor 1, must be 0",
-        "impressions: 1 conversions from 1998-03-29 on, must be 0",
-    ]
-
-
-def test_impressions_of_two_splits_and_doubles_are_found(lake: Lake) -> None:
-    rows = [
-        {"impression_id": "a", "split": "train"}, {"impression_id": "a"}, {"impression_id": "b"},
-        {"impression_id": "b"}, {"impression_id": "c"},
-    ]  # fmt: skip
-    assert list(shared_impressions(impressions(rows, lake.spark))) == [
-        "impressions: 1 twice in test, must be 0",
-        "impressions: 1 both in test and in train, must be 0",
-    ]
-
-
-def test_whoever_reads_the_truth_is_named() -> None:
-    inputs = {
-        "train_cvr": {"impressions": 1, "conversion_truth": 1},
-        "evaluate_conversions": {"conversion_truth": 1},
-    }
-    assert list(readers_of_truth(inputs)) == [
-        "train_cvr: read conversion_truth, which only evaluate_conversions may"
-    ]
-
-
-def test_an_auc_of_few_conversions_is_no_leak() -> None:
-    def row(n: int, metric: str = "auc", name: str = "clicked") -> dict[str, Any]:
-        place = {"model": "a", "split": "test", "slice": name, "metric": metric, "n": n}
-        return {**place, "value": 1.0, "low": 1.0, "high": 1.0}
-
-    def leaks(*rows: dict[str, Any]) -> list[bool]:
-        return [r.passed for r in check_metrics(Measured.of(DS, rows)) if r.gate == "leak"]
-
-    assert leaks(row(9)) == [] and leaks(row(10)) == [False]
-    assert leaks(row(500, "ctr_auc", "all"), row(500, "ctcvr_auc", "all")) == [False, False]
 
 
 @pytest.fixture

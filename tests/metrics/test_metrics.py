@@ -3,6 +3,8 @@ averaged."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,17 @@ from torchmetrics.functional.classification import binary_calibration_error
 
 from roilake.errors import MetricError
 from roilake.metrics import classification as m
+from roilake.metrics import measure_arrays
+from roilake.metrics.calibration import calibration_curve as our_curve
+from roilake.metrics.intervals import Draws
+
+
+def measured(name: str) -> Callable[..., float]:
+    """The metric of a night, as a function of labels, scores and weights."""
+    return lambda y, s, w=None, **given: measure_arrays(y, s, [name], weights=w, **given)[name].value
+
+
+average_precision, kolmogorov_smirnov, grouped_auc = map(measured, ("pr_auc", "ks", "gauc"))
 
 
 def sample(seed: int, n: int = 300, levels: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -34,7 +47,7 @@ def test_equal_scikit_learn_with_ties_and_weights(seed: int, weighted: bool) -> 
     entropy = sk.log_loss(y, np.full(len(y), rate), sample_weight=w)
     pairs = [
         (m.auc(y, p, w), sk.roc_auc_score(y, p, sample_weight=w)),
-        (m.average_precision(y, p, w), sk.average_precision_score(y, p, sample_weight=w)),
+        (average_precision(y, p, w), sk.average_precision_score(y, p, sample_weight=w)),
         (m.log_loss(y, p, w), sk.log_loss(y, p, sample_weight=w)),
         (m.brier(y, p, w), sk.brier_score_loss(y, p, sample_weight=w)),
         (m.normalised_entropy(y, p, w), sk.log_loss(y, p, sample_weight=w) / entropy),
@@ -46,11 +59,9 @@ def test_equal_scikit_learn_with_ties_and_weights(seed: int, weighted: bool) -> 
 
 def test_unweighted_ks_and_calibration_error_equal_the_libraries() -> None:
     y, p, _ = sample(7)
-    assert m.kolmogorov_smirnov(y, p) == pytest.approx(
-        stats.ks_2samp(p[y == 1], p[y == 0]).statistic, abs=1e-9
-    )
+    assert kolmogorov_smirnov(y, p) == pytest.approx(stats.ks_2samp(p[y == 1], p[y == 0]).statistic, abs=1e-9)
     theirs = binary_calibration_error(torch.tensor(p), torch.tensor(y), n_bins=15)
-    assert m.calibration_error(y, p, bins=15) == pytest.approx(float(theirs), abs=1e-9)
+    assert m.calibration_error(y, p) == pytest.approx(float(theirs), abs=1e-9)
 
 
 def test_weight_two_is_the_row_twice() -> None:
@@ -59,10 +70,10 @@ def test_weight_two_is_the_row_twice() -> None:
     rows = np.r_[np.arange(len(y)), np.flatnonzero(twice)]
     for metric in (
         m.auc,
-        m.average_precision,
+        average_precision,
         m.log_loss,
         m.brier,
-        m.kolmogorov_smirnov,
+        kolmogorov_smirnov,
         m.calibration_error,
     ):
         assert metric(y, p, 1.0 + twice) == pytest.approx(metric(y[rows], p[rows]), abs=1e-9)
@@ -79,9 +90,9 @@ def test_auc_is_the_share_of_pairs_won(rows: list[tuple[int, int]]) -> None:
 def test_gauc_skips_groups_of_one_class_and_weighs_by_size() -> None:
     y = [1, 0, 1, 0, 0, 1, 1]
     s = [2.0, 1.0, 0.0, 5.0, 1.0, 3.0, 4.0]
-    groups = ["a", "a", "b", "b", "b", "c", "c"]
-    assert m.grouped_auc(y, s, groups) == pytest.approx((2 * 1.0 + 3 * 0.0) / 5)
-    assert np.isnan(m.grouped_auc([1, 1], [0.1, 0.2], [0, 1]))
+    groups = [4, 4, 7, 7, 7, 9, 9]
+    assert grouped_auc(y, s, users=groups) == pytest.approx((2 * 1.0 + 3 * 0.0) / 5)
+    assert np.isnan(grouped_auc([1, 1], [0.1, 0.2], users=[0, 1]))
 
 
 def test_torch_tensors_give_the_same() -> None:
@@ -101,7 +112,7 @@ def test_torch_tensors_give_the_same() -> None:
     ],
 )
 def test_bad_input_is_refused(labels: list, scores: list, weights: list | None, says: str) -> None:
-    for metric in (m.auc, m.average_precision, m.kolmogorov_smirnov, m.log_loss):
+    for metric in (m.auc, average_precision, kolmogorov_smirnov, m.log_loss):
         with pytest.raises(MetricError, match=says):
             metric(labels, scores, weights)
 
@@ -113,9 +124,9 @@ def test_probabilities_outside_the_unit_interval_are_refused() -> None:
 
 def test_one_class_or_nothing_is_nan() -> None:
     for rows in ([], [1, 1]):
-        for metric in (m.auc, m.kolmogorov_smirnov, m.normalised_entropy):
+        for metric in (m.auc, kolmogorov_smirnov, m.normalised_entropy):
             assert np.isnan(metric(rows, [0.5] * len(rows)))
-    assert np.isnan(m.average_precision([0, 0], [0.1, 0.2]))
+    assert np.isnan(average_precision([0, 0], [0.1, 0.2]))
     assert np.isnan(m.calibration_ratio([0], [0.3]))
     assert np.isnan(m.log_loss([], []))
     assert np.isnan(m.auc([0, 1], [0.1, 0.2], [1.0, 0.0]))
@@ -125,9 +136,14 @@ def test_the_calibration_curve_is_scikit_learns() -> None:
     draw = np.random.default_rng(3)
     probabilities = draw.random(2000)
     labels = (draw.random(2000) < probabilities**2).astype(float)
-    curve = m.calibration_curve(labels, probabilities, bins=10)
-    observed, predicted = calibration_curve(labels, probabilities, n_bins=10)
-    assert sum(each.n for each in curve) == 2000
-    assert np.allclose(
-        [(each.predicted, each.observed) for each in curve], np.c_[predicted, observed], atol=1e-12
-    )
+    users = np.arange(2000)
+    data = m.checked_probabilities(labels, probabilities)
+    curve = dict(our_curve(data, m.bin_of(probabilities), users, 2000))
+    observed, predicted = calibration_curve(labels, probabilities, n_bins=m.BINS)
+    ours = [
+        [each.estimate(Draws(users, 10, 0)).value for (_, metric), each in curve.items() if metric == name]
+        for name in ("predicted", "observed")
+    ]
+    assert sum(each.n for each in curve.values()) == 2 * 2000
+    assert next(name for name, metric in curve if metric == "observed") == "calibration bin 01"
+    assert np.allclose(ours, [predicted, observed], atol=1e-12)

@@ -117,7 +117,7 @@ def test_pr_auc_s_interval_is_that_of_the_jackknife() -> None:
         ({}, "recal@5", "unknown metric 'recal@5'"),
         ({}, "recall@0", "unknown metric 'recall@0'"),
         ({}, "recall", "unknown metric 'recall'"),
-        ({}, "auc_popularity_negatives", "only known to a night"),
+        ({}, "odd_auc", "unknown metric 'odd_auc'"),
     ],
 )
 def test_bad_rows_are_refused(make: Callable, change: dict[str, Any], metric: str, says: str) -> None:

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pytest
 from rich.console import Console
+from roilake.runtime.kinds import GRAPH
 
 from jobs.retrieval import evaluate_models, score_requests
 from roilake.errors import AuditError
@@ -20,7 +21,6 @@ from roilake.metrics.bounds import Measured
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.report import night_summary, print_summary, report_path, to_json
 from roilake.runtime import publish as publish_night
-from roilake.runtime.kinds import GRAPH
 from tests.retrieval.scoring.small_night import DS, USERS, small_config, write_run, write_small_night
 
 NEXT = DS + timedelta(days=1)
@@ -126,27 +126,6 @@ def test_a_failed_audit_publishes_nothing_and_says_why(
     runs = lake.to_arrow("runs", lake.version("runs"), filters={"job": "publish_night"}).to_pylist()
     assert [row["status"] for row in runs] == ["failed"]
     assert not night_summary(lake, config, DS, run_id="r", seconds=1, published=False)["published"]
-
-
-def test_recommendations_are_held_against_what_was_asked(lake: Lake) -> None:
-    asked = [("a", "q"), ("a", None), ("b", "q"), ("c", "q")]
-    rows = [
-        ("a", "q", 1, "x", 1.0), ("a", "q", 2, "y", 0.5),
-        ("a", None, 1, "x", 1.0), ("a", None, 3, "y", float("nan")),
-        ("b", "q", 1, "x", 1.0), ("b", "q", 2, "x", 1.0),
-        ("d", "q", 1, "x", 1.0), ("d", "q", 2, "y", 1.0),
-    ]  # fmt: skip
-    requested = lake.spark.createDataFrame(asked, "user string, query string")
-    found = lake.spark.createDataFrame(rows, "user string, query string, rank int, item string, score double")
-    assert gates.count_faults(requested, found, 2, 2) == {
-        "requests without a row": 1,
-        "lists that nobody asked for": 1,
-        "requests with fewer than 2 or more than 2 rows": 0,
-        "requests with gaps or doubles in their ranks": 1,
-        "requests with an item twice": 1,
-        "scores that are no number": 1,
-    }
-    assert not any(gates.count_faults(requested.limit(0), found.limit(0), 2, 2).values())
 
 
 def run_row(job: str, **changes: object) -> dict:

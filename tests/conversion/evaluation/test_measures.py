@@ -11,7 +11,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from roilake.errors import MetricError
 from roilake.metrics.intervals import Draws
-from roilake.pipelines.conversion.evaluation.measures import BINS, Judged, Scores, curve, measure, observe
+from roilake.pipelines.conversion.evaluation.measures import BINS, curve, measure, observe
+from roilake.pipelines.conversion.evaluation.predictions import EvaluatedImpressions, Predictions
 
 ROWS, USERS = 3000, 90
 Measured = dict[tuple[str, str, str, str], dict]
@@ -49,7 +50,7 @@ def truth(world: dict[str, np.ndarray]) -> pa.Table:
     return pa.table({"impression_id": ids, **probabilities}).take(np.arange(ROWS)[::-1])
 
 
-def said(world: dict[str, np.ndarray], name: str, *, clicks: bool = True) -> pa.Table:
+def predicted(world: dict[str, np.ndarray], name: str, *, clicks: bool = True) -> pa.Table:
     pctr = pa.array(world["clicks"]) if clicks else pa.nulls(ROWS, pa.float64())
     both = pa.array(world["clicks"] * world[name]) if clicks else pctr
     ids = [f"i{n:05d}" for n in world["ids"]]
@@ -58,17 +59,17 @@ def said(world: dict[str, np.ndarray], name: str, *, clicks: bool = True) -> pa.
 
 @pytest.fixture(scope="module")
 def found(world: dict[str, np.ndarray]) -> Measured:
-    judged = {
-        "test": Judged.of(impressions(world)),
-        "unbiased": Judged.of(impressions(world, known=False), truth(world)),
+    evaluated = {
+        "test": EvaluatedImpressions.of(impressions(world)),
+        "unbiased": EvaluatedImpressions.of(impressions(world, known=False), truth(world)),
     }
-    rows = {"good": said(world, "good"), "poor": said(world, "poor", clicks=False)}
-    scores = {s: {m: Scores.of(r, k, m) for m, r in rows.items()} for s, k in judged.items()}
-    metrics = measure(judged, scores, "good", 50, 1, date(2020, 1, 1), "run")
+    rows = {"good": predicted(world, "good"), "poor": predicted(world, "poor", clicks=False)}
+    scores = {s: {m: Predictions.of(r, k, m) for m, r in rows.items()} for s, k in evaluated.items()}
+    metrics = measure(evaluated, scores, "good", 50, 1, date(2020, 1, 1), "run")
     return {(r["model"], r["split"], r["slice"], r["metric"]): r for r in metrics.to_pylist()}
 
 
-def test_clicks_are_judged_by_what_came_of_them(world: dict[str, np.ndarray], found: Measured) -> None:
+def test_clicks_are_evaluated_by_what_came_of_them(world: dict[str, np.ndarray], found: Measured) -> None:
     mine = world["click"] == 1
     label, score, weight = world["bought"][mine], world["good"][mine], 1 / world["rate"][mine]
     place = ("good", "test", "clicked")
@@ -79,7 +80,9 @@ def test_clicks_are_judged_by_what_came_of_them(world: dict[str, np.ndarray], fo
     assert all(found[*place, "auc"][end] is not None for end in ("low", "high"))
 
 
-def test_impressions_are_judged_by_click_and_by_both(world: dict[str, np.ndarray], found: Measured) -> None:
+def test_impressions_are_evaluated_by_click_and_by_both(
+    world: dict[str, np.ndarray], found: Measured
+) -> None:
     weight, both = 1 / world["rate"], np.nan_to_num(world["bought"])
     expected = {
         "ctr_auc": roc_auc_score(world["click"], world["clicks"], sample_weight=weight),
@@ -118,7 +121,7 @@ def test_the_expectation_is_the_mean_over_many_draws(world: dict[str, np.ndarray
     assert abs(found["good", "unbiased", "all", "auc"]["value"] - np.mean(drawn)) < error
 
 
-def test_differences_are_paired_and_of_the_places_that_stand_for_a_split(found: Measured) -> None:
+def test_differences_are_paired_and_of_the_slices_that_stand_for_a_split(found: Measured) -> None:
     for split, own in (("test", "clicked"), ("unbiased", "all")):
         for metric in ("auc", "log_loss", "calibration_ratio", "calibration_error"):
             values = [found[model, split, own, metric]["value"] for model in ("poor", "good")]
@@ -130,11 +133,11 @@ def test_differences_are_paired_and_of_the_places_that_stand_for_a_split(found: 
 
 
 def test_the_curve_has_bins_of_equal_numbers_of_rows(world: dict[str, np.ndarray]) -> None:
-    judged = Judged.of(impressions(world, known=False), truth(world))
-    scores = Scores.of(said(world, "good"), judged, "good")
-    bins = dict(curve(judged, scores, "all"))
+    evaluated = EvaluatedImpressions.of(impressions(world, known=False), truth(world))
+    scores = Predictions.of(predicted(world, "good"), evaluated, "good")
+    bins = dict(curve(evaluated, scores, "all"))
     assert len(bins) == 2 * BINS and all(part.n == ROWS / BINS for part in bins.values())
-    draws = Draws(np.arange(judged.users), 10, 0)
+    draws = Draws(np.arange(evaluated.users), 10, 0)
     means = [bins[f"calibration bin {n:02d}", "predicted"].estimate(draws).value for n in range(1, BINS + 1)]
     assert means == sorted(means)
     weight = 1 / world["rate"]
@@ -146,9 +149,9 @@ def test_the_curve_has_bins_of_equal_numbers_of_rows(world: dict[str, np.ndarray
 def test_a_split_without_conversions_has_what_is_defined(world: dict[str, np.ndarray]) -> None:
     rows = impressions(world)
     none = pa.array(np.where(world["click"] == 1, 0.0, np.nan), from_pandas=True)
-    judged = Judged.of(rows.set_column(3, "conversion", none))
-    scores = {"test": {"good": Scores.of(said(world, "good"), judged, "good")}}
-    metrics = measure({"test": judged}, scores, "good", 10, 1, date(2020, 1, 1), "run").to_pylist()
+    evaluated = EvaluatedImpressions.of(rows.set_column(3, "conversion", none))
+    scores = {"test": {"good": Predictions.of(predicted(world, "good"), evaluated, "good")}}
+    metrics = measure({"test": evaluated}, scores, "good", 10, 1, date(2020, 1, 1), "run").to_pylist()
     values = {(row["slice"], row["metric"]): row["value"] for row in metrics}
     assert values["clicked", "auc"] is None and values["clicked", "calibration_ratio"] is None
     assert values["all", "ctcvr_auc"] is None and values["leakage_check", "auc_shuffled"] is None
@@ -157,16 +160,21 @@ def test_a_split_without_conversions_has_what_is_defined(world: dict[str, np.nda
 
 def test_random_pairs_with_known_labels_need_no_clicks(world: dict[str, np.ndarray]) -> None:
     rows = impressions(world).set_column(2, "click", pa.nulls(ROWS, pa.float64()))
-    known = Judged.of(rows.set_column(3, "conversion", pa.array((world["buys"] > 0.2).astype(float))))
-    places = {name for name, _ in observe("unbiased", known, Scores.of(said(world, "good"), known, "good"))}
+    known = EvaluatedImpressions.of(
+        rows.set_column(3, "conversion", pa.array((world["buys"] > 0.2).astype(float)))
+    )
+    places = {
+        name
+        for name, _ in observe("unbiased", known, Predictions.of(predicted(world, "good"), known, "good"))
+    }
     assert places == {"all"}
 
 
 def test_scores_of_other_impressions_are_refused(world: dict[str, np.ndarray]) -> None:
-    judged = Judged.of(impressions(world))
+    evaluated = EvaluatedImpressions.of(impressions(world))
     with pytest.raises(
         MetricError, match=r"cvr_scores of good are of other impressions .* run score_conversions again"
     ):
-        Scores.of(said(world, "good").slice(1), judged, "good")
+        Predictions.of(predicted(world, "good").slice(1), evaluated, "good")
     with pytest.raises(MetricError, match="conversion_truth holds 2999 of the 3000 random pairs"):
-        Judged.of(impressions(world, known=False), truth(world).slice(1))
+        EvaluatedImpressions.of(impressions(world, known=False), truth(world).slice(1))

@@ -14,9 +14,10 @@ from sklearn.linear_model import LogisticRegression
 
 from roilake.errors import MetricError
 from roilake.metrics.calibration import fit_logistic
+from roilake.metrics.lists import Catalogue
 from roilake.metrics.ranking import Ranks, ranks_among_negatives
 from roilake.pipelines.retrieval.config import EvaluationConfig, SliceConfig
-from roilake.pipelines.retrieval.evaluation.measures import Catalogue, measure
+from roilake.pipelines.retrieval.evaluation.measures import measure
 from roilake.pipelines.retrieval.evaluation.slice_attributes import field_values, links
 from roilake.pipelines.retrieval.evaluation.slices import SliceAttributes
 
@@ -67,7 +68,7 @@ def config(**changes: Any) -> EvaluationConfig:
     return EvaluationConfig.model_validate({"metrics": metrics, "slices": slices, "bootstrap": 20, **changes})
 
 
-def facts() -> SliceAttributes:
+def attributes() -> SliceAttributes:
     fields = {
         ("user", "sex"): np.array(["f", "m", None, "x"] * 5, dtype=object),
         ("query", "kind"): np.array(["a", "b"], dtype=object),
@@ -82,7 +83,7 @@ def measured(table: pa.Table, settings: EvaluationConfig) -> dict[tuple[str, ...
         start: Catalogue(np.arange(ITEMS)[::-1], np.random.default_rng(1).normal(size=(ITEMS, 3)))
         for start in STARTS.values()
     }
-    rows = measure(table, catalogues, facts(), settings, "good", 3, DS, "run").to_pylist()
+    rows = measure(table, catalogues, attributes(), settings, "good", 3, DS, "run").to_pylist()
     found = {(row["model"], row["split"], row["slice"], row["metric"]): row for row in rows}
     assert len(found) == len(rows)
     return found
@@ -140,7 +141,7 @@ def test_a_default_model_without_outcomes_and_other_requests_are_named() -> None
         measured(outcomes(("bad",)), config())
     table = outcomes()
     less = table.filter((pa.compute.field("model") != "bad") | (pa.compute.field("request") != 7))
-    with pytest.raises(MetricError, match="bad and good were judged on different"):
+    with pytest.raises(MetricError, match="bad and good were evaluated on different"):
         measured(less, config())
 
 
@@ -174,8 +175,8 @@ def test_links_are_edges_of_the_window_from_user_query_and_last_item(spark: Spar
          edge("user_item", 1, 3, as_of=date(2020, 1, 9))],
         "as_of date, edge_type string, src int, dst int, last_time timestamp",
     )  # fmt: skip
-    asked = {"as_of": [DS] * 3, "request": [100] * 3, "user": [1] * 3, "query": [2, 2, 2], "item": [7, 9, 3]}
-    found = links(edges, pa.table(asked)).to_pylist()
+    wanted = {"as_of": [DS] * 3, "request": [100] * 3, "user": [1] * 3, "query": [2, 2, 2], "item": [7, 9, 3]}
+    found = links(edges, pa.table(wanted)).to_pylist()
     pairs = sorted((row["item"], row["edge_type"]) for row in found)
     assert pairs == [(7, "user_item"), (9, "item_item"), (9, "query_item")]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from roilake.lake import TABLES, Lake, Run
+from roilake.pipelines.retrieval import PIPELINE
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.runtime.kinds import GRAPH
 
 DS = date(2020, 1, 10)
 USERS, QUERIES, ITEMS, DIM = 6, 3, 20, 4
@@ -24,6 +25,7 @@ SIZES = {"user": USERS, "query": QUERIES, "item": ITEMS}
 def small_config(**changes: Any) -> RetrievalConfig:
     """Two models that need no training; ``changes`` are dotted into sections: ``scoring={"top_k": 3}``."""
     tree: dict[str, Any] = {
+        "pipeline": "retrieval",
         "name": "small",
         "default_model": "interest_dot",
         "source": {
@@ -49,23 +51,28 @@ def write_small_night(
     for table, rows in _tables(rng, config, ds).items():
         if table in ("events", "node_ids") and ds != DS:
             continue  # the first night knows them all
-        _write(lake, table, [{"ds": ds, **row} for row in rows], make_run(ds), ds)
+        _write(lake, table, [{"ds": ds, **row} for row in rows], own(make_run(ds)), ds)
     outputs = {"build_graph": ("node_ids", "nodes", "edges", "adjacency"), "build_rois": ("rois",)}
-    for job in GRAPH.jobs[:-2]:
-        versions = {table: lake.version(table) for table in outputs.get(job, ())}
-        write_run(lake, make_run, ds, job, outputs=versions)
+    for step in PIPELINE.steps[:-2]:
+        versions = {table: lake.version(table) for table in outputs.get(step.name, ())}
+        write_run(lake, make_run, ds, step.name, outputs=versions)
 
 
-def write_run(lake: Lake, make_run: Callable[..., Run], ds: date, job: str, **changes: Any) -> None:
+def write_run(lake: Lake, make_run: Callable[..., Run], ds: date, step: str, **changes: Any) -> None:
     """A row of ``runs``: succeeded, nothing read or written, unless told otherwise."""
     row: dict[str, Any] = {
-        "ds": ds, "run_id": "r", "job": job, "status": "succeeded", "inputs": {}, "outputs": {}, "rows_in": 10,
-        "rows_out": 10, "rows_quarantined": 0, "seconds": 1.5, "bytes": 1000, "config_hash": "c", "details": {},
-        **changes,
+        "ds": ds, "run_id": "r", "step": step, "status": "succeeded", "inputs": {}, "outputs": {}, "upstreams": {},
+        "rows_in": 10, "rows_out": 10, "rows_quarantined": 0, "rows_later": 0, "seconds": 1.5, "bytes": 1000,
+        "config_hash": "c", "details": {}, **changes,
     }  # fmt: skip
-    row |= {name: json.dumps(row[name]) for name in ("inputs", "outputs", "details")}
+    row |= {name: json.dumps(row[name]) for name in ("inputs", "outputs", "upstreams", "details")}
     rows = pa.Table.from_pylist([row], schema=TABLES["runs"].arrow_schema)
-    lake.write("runs", rows, where={"ds": ds, "job": job}, run=make_run(ds))
+    lake.write("runs", rows, where={"ds": ds, "step": step}, run=own(make_run(ds)))
+
+
+def own(run: Run) -> Run:
+    """The run as one of the retrieval pipeline."""
+    return replace(run, pipeline=PIPELINE.name)
 
 
 def _write(lake: Lake, table: str, rows: Sequence[dict], run: Run, ds: date) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from roilake.errors import MetricError
-from roilake.metrics import NEVER
+from roilake.metrics.ranking import NEVER
 from roilake.pipelines.retrieval.scoring.topk import NOTHING, Product, Seen, ranks, top_k
 
 
