@@ -1,4 +1,4 @@
-"""Nights as they come out of a lake, with made-up numbers."""
+"""Retrieval nights as they come out of a lake, with made-up numbers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
+from roilake.pipelines.retrieval.report import Graph
 from roilake.report.data import ReportData
-from roilake.report.night import Night
+from roilake.report.night import NightData
+from roilake.runtime.registry import find
 
 NAMES = ("auc", "auc_popularity_negatives", "hit_rate@50", "hit_rate@100", "hit_rate@200", "ndcg@20")
 MODELS = ("gat", "graphsage", "interest_dot", "no_graph", "popularity", "zoomer")
-JOBS = ("ingest_events", "build_graph", "build_requests", "embed_interests", "build_rois", "train_models")
+STEPS = ("ingest_events", "build_graph", "build_requests", "embed_interests", "build_rois", "train_models")
 
 
 def measure(value: float, half: float = 0.0115, n: int = 4132) -> dict:
@@ -19,13 +21,13 @@ def measure(value: float, half: float = 0.0115, n: int = 4132) -> dict:
 
 
 def measures(base: float, n: int = 4132) -> dict:
-    values = {name: round(base * (1 - 0.09 * place), 4) for place, name in enumerate(NAMES)}
+    values = {name: round(base * (1 - 0.09 * index), 4) for index, name in enumerate(NAMES)}
     found = {name: measure(value, n=n) for name, value in values.items()}
     return {**found, "log_loss": measure(round(0.4 - 0.1 * base, 4)), "coverage@20": measure(0.31)}
 
 
 def metrics() -> dict:
-    test = {name: measures(0.78 + 0.021 * place) for place, name in enumerate(MODELS)}
+    test = {name: measures(0.78 + 0.021 * index) for index, name in enumerate(MODELS)}
     test["gat"]["hit_rate@50"] = measure(0.81)
     differences = {name: {metric: measure(-0.02, 0.01) for metric in NAMES} for name in MODELS[:-1]}
     differences["gat"]["hit_rate@50"] = measure(0.05, 0.01)
@@ -77,17 +79,38 @@ def runs(factor: float = 1.0) -> tuple[dict, ...]:
     }
     return tuple(
         {
-            "job": job, "status": "succeeded", "rows_in": 98000, "rows_out": 41000 + place, "rows_quarantined": 0,
-            "bytes": 14_400_000, "seconds": factor * (4.0 + 9 * place), "details": details.get(job, {}),
+            "step": step, "status": "succeeded", "rows_in": 98000, "rows_out": 41000 + index, "rows_quarantined": 0,
+            "rows_later": 0, "bytes": 14_400_000, "seconds": factor * (4.0 + 9 * index),
+            "details": details.get(step, {}),
         }
-        for place, job in enumerate((*JOBS, "score_requests", "evaluate_models"))
+        for index, step in enumerate((*STEPS, "score_requests", "evaluate_models"))
     )  # fmt: skip
 
 
-def night() -> Night:
+def graph() -> Graph:
+    fanout = [
+        {"model": model, "fanout": k, "seconds": k * len(model), "auc": 0.83 + 0.001 * k}
+        for model in ("zoomer", "graphsage")
+        for k in (2, 5, 10, 20, 40)
+    ]
+    return Graph(
+        nodes={"item": 1682, "query": 19, "user": 943},
+        edges={"item_item": 61230, "item_item_similar": 8103, "user_item": 98214, "query_user": 15712},
+        new={"user": 3, "item": 1},
+        nulls={"query": 121},
+        rois={
+            ("item", "test"): 1682, ("item", "train"): 1682, ("request", "serve"): 47,
+            ("request", "test"): 424, ("request", "train"): 30_000, ("request", "validation"): 4_000,
+        },
+        fanout=tuple(fanout),
+    )  # fmt: skip
+
+
+def night() -> NightData:
     curve = [{"step": 20 * k, "loss": 7.4 - 1.2 * (1 - 0.93**k), "seconds": 1.0 * k} for k in range(40)]
     epochs = [{"epoch": k, "auc": 0.83 + 0.01 * k} for k in range(1, 4)]
-    return Night(
+    return NightData(
+        pipeline=find("retrieval"),
         ds=date(1998, 4, 10),
         run_id="3f9c1e77a2b4",
         code_revision="b2e39637c1d0f00dcafe",
@@ -99,25 +122,19 @@ def night() -> Night:
         gates=(gate("not_a_leak", passed=True), gate("lift_over_popularity", passed=True)),
         quarantine=(
             {
-                "job": "ingest_events",
+                "step": "ingest_events",
                 "reason": "no time",
                 "rows": 12,
                 "examples": ['{"user_id:token":"196","item_id:token":"<b>242</b>","timestamp:float":null}'],
             },
         ),
         rows={"events": 1210, "nodes": 2644, "recommendations": 48_200, "rois": 41_004},
-        nodes={"item": 1682, "query": 19, "user": 943},
-        edges={"item_item": 61230, "item_item_similar": 8103, "user_item": 98214, "query_user": 15712},
-        new={"user": 3, "item": 1},
-        nulls={"query": 121},
-        rois={
-            ("item", "test"): 1682, ("item", "train"): 1682, ("request", "serve"): 47,
-            ("request", "test"): 424, ("request", "train"): 30_000, ("request", "validation"): 4_000,
-        },
+        upstreams={"conversion": None},
+        own=graph(),
     )  # fmt: skip
 
 
-def last_night() -> Night:
+def last_night() -> NightData:
     """The night before: zoomer's AUC lay well below, its other metrics within noise; one job was much faster."""
     found = metrics()
     found["test", "all"]["zoomer"]["auc"] = measure(0.83)
@@ -128,12 +145,7 @@ def last_night() -> Night:
 
 
 def sample() -> ReportData:
-    fanout = [
-        {"model": model, "fanout": k, "seconds": k * len(model), "auc": 0.83 + 0.001 * k}
-        for model in ("zoomer", "graphsage")
-        for k in (2, 5, 10, 20, 40)
-    ]
-    return ReportData(night(), before=last_night(), fanout=tuple(fanout))
+    return ReportData(night(), before=last_night())
 
 
 def failed() -> ReportData:

@@ -1,4 +1,4 @@
-"""Two published nights of a few rows, written without Spark, and what readers of them need."""
+"""Published nights of a few rows, written without Spark, and what readers of them need."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from roilake.lake import TABLES, Lake, Run
+from roilake.lake import Lake, Publication, Run
+from roilake.runtime.registry import tables
 
 FIRST, SECOND = date(2020, 1, 9), date(2020, 1, 10)
-JOBS = ("ingest_events", "build_graph", "build_rois", "train_models", "evaluate_models", "publish_night")
+STEPS = ("ingest_events", "build_graph", "build_rois", "train_models", "evaluate_models", "publish_night")
 
 
 def write_lake(folder: Path) -> Lake:
@@ -26,42 +27,71 @@ def write_lake(folder: Path) -> Lake:
 def write_night(
     lake: Lake, ds: date, *, auc: float, events: int, rejected: int, epochs: int, run_id: str | None = None
 ) -> None:
-    run = Run(run_id or f"run{ds:%m%d}abc", ds, "test", "digest", "0123456789abcdef")
-    tables = {
-        "events": [event(ds, place) for place in range(events)],
+    """A night of retrieval."""
+    run = a_run(run_id or f"run{ds:%m%d}abc", "retrieval", ds)
+    rows = {
+        "events": [event(ds, hour) for hour in range(events)],
         "node_ids": [{"node_type": kind, "key": f"{kind} {ds}", "id": ds.day} for kind in ("user", "item")],
         "nodes": [{"node_type": kind, "id": 0, "key": kind, "fields": [], "terms": []} for kind in ("user", "item")],
         "rois": [roi("request", ds, "serve"), roi("request", ds - timedelta(1), "test"), roi("item", ds, "item")],
         "metrics": [metric(run, model, value) for model, value in (("zoomer", auc), ("popularity", 0.6))],
-        "quarantine": [{"job": "ingest_events", "row": f'{{"n":{n}}}', "reason": "no time"} for n in range(rejected)],
-        "runs": [job(run, name, place) for place, name in enumerate(JOBS)],
+        "quarantine": [{"step": "ingest_events", "row": f'{{"n":{n}}}', "reason": "no time"} for n in range(rejected)],
+        "runs": [step(run, name, index) for index, name in enumerate(STEPS)],
     }  # fmt: skip
-    for table, rows in tables.items():
-        write(lake, run, table, rows)
-    config = {
-        "name": "small",
-        "default_model": "zoomer",
-        "models": {name: {"kind": name} for name in ("zoomer", "popularity")},
-        "training": {"epochs": epochs},
+    models = {name: {"kind": name} for name in ("zoomer", "popularity")}
+    publish(lake, run, rows, {"default_model": "zoomer", "models": models, "training": {"epochs": epochs}})
+
+
+def write_conversion(lake: Lake, ds: date, upstream: Any = None) -> None:
+    """A night of conversion, which read ``upstream`` of retrieval; three rows of its source are later than it."""
+    run = a_run(f"cvr{ds:%m%d}abc", "conversion", ds)
+    scored = {"split": "test", "impression_id": "i", "user": "u", "item": "i", "pcvr": 0.25, "version": "v"}
+    steps = [step(run, name, 1) for name in ("build_impressions", "publish_night")]
+    rows = {
+        "impressions": [impression(ds, number) for number in range(4)],
+        "node_ids": [{"node_type": "user", "key": f"seen {ds}", "id": 1000 + ds.day}],
+        "cvr_scores": [{"model": model, **scored} for model in ("ukd", "base")],
+        "metrics": [metric(run, model, value) for model, value in (("ukd", 0.75), ("base", 0.74))],
+        "runs": [{**steps[0], "rows_in": 13, "rows_later": 3}, steps[1]],
     }
-    lake.publish(ds, {table: lake.version(table) for table in tables}, run, json.dumps(config))
+    publish(
+        lake, run, rows, {"default_model": "ukd", "models": {"ukd": {}, "base": {}}}, {"retrieval": upstream}
+    )
+
+
+def a_run(run_id: str, pipeline: str, ds: date) -> Run:
+    return Run(run_id, pipeline, ds, "test", "digest", "0123456789abcdef")
+
+
+def publish(
+    lake: Lake, run: Run, rows: dict[str, list[dict[str, Any]]], config: dict[str, Any], upstreams: Any = None
+) -> None:
+    """Write the rows by table, and publish them as one night."""
+    for table, held in rows.items():
+        write(lake, run, table, held)
+    versions = {table: lake.version(table) for table in rows}
+    written = json.dumps({"name": "small", **config})
+    lake.publish(
+        Publication(run.pipeline, run.ds, run.run_id, versions, written, run.code_revision, upstreams or {}),
+        run,
+    )
 
 
 def write(lake: Lake, run: Run, table: str, rows: list[dict[str, Any]]) -> None:
-    """Rows of one night; a table partitioned by job takes them job by job."""
-    by_job: dict[str | None, list[dict[str, Any]]] = {}
+    """Rows of one night; a table partitioned by step takes them step by step."""
+    definition, by_step = tables()[table], dict[str | None, list[dict[str, Any]]]()
     for row in rows:
-        key = row["job"] if "job" in TABLES[table].partitions else None
-        by_job.setdefault(key, []).append({"ds": run.ds, **row})
-    for name, held in (by_job or {None: []}).items():
-        where = {"ds": run.ds} | ({} if name is None else {"job": name})
-        lake.write(table, pa.Table.from_pylist(held, schema=TABLES[table].arrow_schema), where=where, run=run)
+        key = row["step"] if "step" in definition.partitions else None
+        by_step.setdefault(key, []).append({"ds": run.ds, "pipeline": run.pipeline, **row})
+    for name, held in (by_step or {None: []}).items():
+        where = {"ds": run.ds} | ({} if name is None else {"step": name})
+        lake.write(table, pa.Table.from_pylist(held, schema=definition.arrow_schema), where=where, run=run)
 
 
-def event(ds: date, place: int) -> dict[str, Any]:
-    time = datetime(ds.year, ds.month, ds.day, place, tzinfo=UTC)
-    who = {"user": "u", "query": "q" if place else None, "item": "i", "event_type": "click", "value": 1.0}
-    return {"event_id": f"{ds}/{place}", "time": time, "session": "s", **who}
+def event(ds: date, hour: int) -> dict[str, Any]:
+    time = datetime(ds.year, ds.month, ds.day, hour, tzinfo=UTC)
+    who = {"user": "u", "query": "q" if hour else None, "item": "i", "event_type": "click", "value": 1.0}
+    return {"event_id": f"{ds}/{hour}", "time": time, "session": "s", **who}
 
 
 def roi(side: str, as_of: date, split: str) -> dict[str, Any]:
@@ -74,9 +104,24 @@ def metric(run: Run, model: str, value: float) -> dict[str, Any]:
     return {"run": run.run_id, "model": model, "split": "test", "slice": "all", "metric": "auc", **measure}
 
 
-def job(run: Run, name: str, place: int, status: str = "succeeded") -> dict[str, Any]:
+def impression(ds: date, number: int) -> dict[str, Any]:
+    """Of four, the first is clicked and converted, the second clicked."""
+    labels = {"click": int(number < 2), "conversion": int(number < 1) if number < 2 else None}
+    time = datetime(ds.year, ds.month, ds.day, number, tzinfo=UTC)
+    where = {
+        "split": "train",
+        "labelled": int(number < 2),
+        "shard": 0,
+        "user": "u",
+        "item": "i",
+        "categories": [1],
+    }
+    return {"impression_id": f"{ds}/{number}", "time": time, "sampling_rate": 1.0, **where, **labels}
+
+
+def step(run: Run, name: str, index: int, status: str = "succeeded") -> dict[str, Any]:
     return {
-        "run_id": run.run_id, "job": name, "status": status, "inputs": "{}", "outputs": json.dumps({name: 1}),
-        "rows_in": 10, "rows_out": 10, "rows_quarantined": 0, "seconds": 1.5 * place, "bytes": 1000,
-        "config_hash": "digest", "details": "{}",
+        "run_id": run.run_id, "step": name, "status": status, "inputs": "{}", "outputs": json.dumps({name: 1}),
+        "upstreams": "{}", "rows_in": 10, "rows_out": 10, "rows_quarantined": 0, "rows_later": 0,
+        "seconds": 1.5 * index, "bytes": 1000, "config_hash": "digest", "details": "{}",
     }  # fmt: skip

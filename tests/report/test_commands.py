@@ -11,9 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from roilake.cli import app
-from roilake.lake import Run
 from roilake.report import gather, published
-from tests.report.small_lake import FIRST, SECOND, job, write, write_lake, write_night
+from tests.report.small_lake import FIRST, SECOND, a_run, step, write, write_lake, write_night
 
 
 @pytest.fixture(scope="module")
@@ -32,25 +31,25 @@ def call(folder: Path, *arguments: str) -> str:
 
 def test_a_night_is_read_as_it_was_published(folder: Path) -> None:
     lake = write_lake(folder.parent / "other")
-    found = gather(lake, published(lake, SECOND), since=FIRST)
+    found = gather(lake, published(lake, None, SECOND), since=FIRST)
     night = found.night
     assert (found.before and found.before.ds, found.since) == (FIRST, None)  # the last night is shown once
     assert night.rows == {
         "events": 2, "metrics": 2, "node_ids": 2, "nodes": 2, "quarantine": 1, "rois": 3, "runs": 6,
     }  # fmt: skip
-    assert (night.new, night.nodes) == ({"item": 1, "user": 1}, {"item": 1, "user": 1})
-    assert night.nulls == {"query": 1}
-    assert night.rois == {("item", "serve"): 1, ("request", "serve"): 1, ("request", "test"): 1}
+    assert (night.own.new, night.own.nodes) == ({"item": 1, "user": 1}, {"item": 1, "user": 1})
+    assert night.own.nulls == {"query": 1}
+    assert night.own.rois == {("item", "serve"): 1, ("request", "serve"): 1, ("request", "test"): 1}
     assert night.quarantine == (
-        {"job": "ingest_events", "reason": "no time", "rows": 1, "examples": ['{"n":0}']},
+        {"step": "ingest_events", "reason": "no time", "rows": 1, "examples": ['{"n":0}']},
     )
-    assert [run["job"] for run in night.runs] == sorted(run["job"] for run in night.runs)
+    assert [run["step"] for run in night.runs] == sorted(run["step"] for run in night.runs)
     assert night.run("publish_night") is None
 
 
 def test_report_writes_the_page_again_and_prints_its_path(folder: Path) -> None:
     path = Path(call(folder, "report", "--ds", str(SECOND)).strip())
-    assert path == folder / "reports" / f"{SECOND}.html"
+    assert path == folder / "reports" / "retrieval" / f"{SECOND}.html"
     page = path.read_text()
     assert "Since 2020-01-09, zoomer got better in AUC (+0.100)." in page
     assert "2 events came in (4 on 2020-01-09), with 1 new user and 1 new item; 1 row rejected." in page
@@ -71,38 +70,37 @@ def test_commands_start_no_jvm(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_runs_lists_nights_and_the_jobs_of_one(folder: Path) -> None:
+def test_runs_lists_nights_and_the_steps_of_one(folder: Path) -> None:
     text = call(folder, "runs")
-    assert [line.split()[:4] for line in text.splitlines() if "2020-" in line] == [
-        ["2020-01-09", "run0109abc", "succeeded", "yes"],
-        ["2020-01-10", "run0110abc", "succeeded", "yes"],
+    assert [line.split()[:5] for line in text.splitlines() if "2020-" in line] == [
+        ["2020-01-09", "retrieval", "run0109abc", "succeeded", "yes"],
+        ["2020-01-10", "retrieval", "run0110abc", "succeeded", "yes"],
     ]
     nights = json.loads(call(folder, "runs", "--json"))
     assert nights[1] == {
-        "ds": "2020-01-10", "run_id": "run0110abc", "status": "succeeded", "published": "run0110abc", "jobs": 6,
-        "seconds": 22.5, "rows_out": 60, "rows_quarantined": 0, "bytes": 6000,
+        "pipeline": "retrieval", "ds": "2020-01-10", "run_id": "run0110abc", "status": "succeeded",
+        "published": "run0110abc", "steps": 6, "seconds": 22.5, "rows_out": 60, "rows_quarantined": 0,
+        "rows_later": 0, "bytes": 6000,
     }  # fmt: skip
     assert [night["ds"] for night in json.loads(call(folder, "runs", "--last", "1", "--json"))] == [
         str(SECOND)
     ]
-    jobs = json.loads(call(folder, "runs", "--ds", str(FIRST), "--json"))
-    assert [row["job"] for row in jobs] == [
+    steps = json.loads(call(folder, "runs", "--ds", str(FIRST), "--json"))
+    assert [row["step"] for row in steps] == [
         "ingest_events", "build_graph", "build_rois", "train_models", "evaluate_models", "publish_night",
     ]  # fmt: skip
-    assert jobs[1]["outputs"] == {"build_graph": 1}
+    assert steps[1]["outputs"] == {"build_graph": 1}
     assert "Night of 2020-01-09, run run0109abc" in call(folder, "runs", "--ds", str(FIRST))
 
 
 def test_a_failed_rerun_and_a_night_cut_short_are_told_apart(tmp_path: Path) -> None:
     lake = write_lake(tmp_path / "lake")
-    rerun, cut = (
-        Run(f"late{ds.day}", ds, "test", "digest", "code") for ds in (SECOND, SECOND.replace(day=11))
-    )
-    write(lake, rerun, "runs", [job(rerun, "publish_night", 1, "failed")])
-    write(lake, cut, "runs", [job(cut, "ingest_events", 1)])
+    rerun, cut = (a_run(f"late{ds.day}", "retrieval", ds) for ds in (SECOND, SECOND.replace(day=11)))
+    write(lake, rerun, "runs", [step(rerun, "publish_night", 1, "failed")])
+    write(lake, cut, "runs", [step(cut, "ingest_events", 1)])
     nights = json.loads(call(tmp_path / "lake", "runs", "--json"))
-    told = [(night["run_id"], night["status"], night["published"]) for night in nights]
-    assert told == [
+    found = [(night["run_id"], night["status"], night["published"]) for night in nights]
+    assert found == [
         ("run0109abc", "succeeded", "run0109abc"), ("late10", "failed", "run0110abc"), ("late11", "incomplete", None),
     ]  # fmt: skip
 

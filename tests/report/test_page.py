@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from roilake.report import costs, quality, slices
+from roilake.metrics.registry import in_order, label
+from roilake.pipelines.retrieval.report import Graph
+from roilake.pipelines.retrieval.report.regions import amortisation
+from roilake.report import costs, counts, slices
 from roilake.report.changes import Change, changes, difference
 from roilake.report.data import ReportData
-from roilake.report.formatting import duration, in_order, label, number, signed, size
+from roilake.report.formatting import duration, number, signed, size
 from roilake.report.headline import headline
-from roilake.report.page import render, unfolded, write_page
+from roilake.report.page import render, write_page
+from roilake.report.slices import unfolded
 from tests.report.sample import MODELS, NAMES, failed, last_night, measure, metrics, night, runs, sample
 
 good = cache(lambda: render(sample()))
@@ -102,8 +106,8 @@ def test_what_moves_all_models_alike_is_laid_to_the_requests() -> None:
     before = metrics()
     for found in before["test", "all"].values():
         found["auc"] = measure(found["auc"]["value"] + 0.1)
-    told = headline(ReportData(night(), before=replace(last_night(), metrics=before)))[2]
-    assert "got worse in AUC (−0.100); so did every other model" in told
+    found = headline(ReportData(night(), before=replace(last_night(), metrics=before)))[2]
+    assert "got worse in AUC (−0.100); so did every other model" in found
 
 
 def test_a_change_has_the_interval_of_two_independent_estimates() -> None:
@@ -139,8 +143,8 @@ def test_slices_are_grouped_and_what_moved_most_comes_first() -> None:
 
 
 def test_regions_are_set_against_their_uses() -> None:
-    assert costs.amortisation(replace(night(), runs=())) is None
-    found = costs.amortisation(night())
+    assert amortisation(replace(night(), runs=())) is None
+    found = amortisation(night())
     assert found is not None
     assert [(use.side, use.split, use.times) for use in found.uses] == [
         ("request", "train", 6),  # zoomer and gat: three epochs each
@@ -155,7 +159,7 @@ def test_regions_are_set_against_their_uses() -> None:
 
 
 def test_time_is_held_against_the_plan_or_the_night_before() -> None:
-    times = {time.run["job"]: time for time in costs.times(night(), last_night())}
+    times = {time.run["step"]: time for time in costs.times(night(), last_night())}
     assert (times["train_models"].meant, times["train_models"].planned) == (60.0, True)
     assert (times["build_rois"].meant, times["build_rois"].planned) == (pytest.approx(16.0), False)
     assert not times["train_models"].late
@@ -165,10 +169,10 @@ def test_time_is_held_against_the_plan_or_the_night_before() -> None:
 
 
 def test_counts_against_an_earlier_night() -> None:
-    counts = {count.name: count for count in quality.table_counts(night(), last_night())}
-    assert (counts["events"].change, counts["nodes"].change) == ("−19 %", "+0.2 %")
-    assert (counts["recommendations"].change, counts["rois"].change) == ("same", "")
-    assert quality.Count("x", 900, 100).change == "× 9.0"
+    found = {count.name: count for count in counts.table_counts(night(), last_night())}
+    assert (found["events"].change, found["nodes"].change) == ("−19 %", "+0.2 %")
+    assert (found["recommendations"].change, found["rois"].change) == ("same", "")
+    assert counts.Count("x", 900, 100).change == "× 9.0"
 
 
 def test_the_page_stands_alone_and_is_safe() -> None:
@@ -196,17 +200,17 @@ def test_a_failed_audit_is_the_first_thing_said() -> None:
 
 def test_a_night_with_next_to_nothing_renders() -> None:
     bare = replace(
-        night(), metrics={}, curves={}, runs=(), gates=(), quarantine=(), rows={}, nodes={}, edges={}, new={},
-        nulls={}, rois={}, versions={},
+        night(), metrics={}, curves={}, runs=(), gates=(), quarantine=(), rows={}, own=Graph(), versions={},
+        upstreams={},
     )  # fmt: skip
     text = text_of(render(ReportData(bare, problems=("runs: missing",))))
     assert "readers still see no night at all" in text
-    assert "No model was judged." in text
+    assert "No model was evaluated." in text
     assert "There is no earlier published night" in text
     assert render(ReportData(night(), before=bare, since=bare))
     assert headline(ReportData(replace(night(), config={**night().config, "default_model": "absent"})))[
         1
-    ] == ("No model was judged.")
+    ] == ("No model was evaluated.")
 
 
 def test_a_chosen_night_stands_before_the_last_one() -> None:
@@ -223,7 +227,7 @@ def test_writing_leaves_no_half_page(tmp_path: Path) -> None:
     path.write_text("older")
     write_page(failed(), path)
     assert path.read_text() == bad()
-    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["1998-04-10.html", "1998-04-10.txt"]
 
 
 def test_words_for_numbers() -> None:

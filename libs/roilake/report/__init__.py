@@ -1,17 +1,21 @@
-"""A night's report: one HTML page, the summary that a night prints when it ends, and how nights compare."""
+"""A night's report: one HTML page of sections, the summary that a night prints when it ends, and how nights compare."""
 
 from roilake.report.compare import compare, print_comparison, to_object
 from roilake.report.data import ReportData, gather, published
-from roilake.report.nights import jobs, jobs_table, nights, nights_table, run_rows
+from roilake.report.night import NightData
+from roilake.report.nights import nights, nights_table, run_rows, steps, steps_table
 from roilake.report.page import render, write_page
+from roilake.report.section import Section, render_section
 from roilake.report.summary import night_summary, print_summary, report_path, table_versions, to_json
+from roilake.report.texts import Texts
 
 __all__ = [
+    "NightData",
     "ReportData",
+    "Section",
+    "Texts",
     "compare",
     "gather",
-    "jobs",
-    "jobs_table",
     "night_summary",
     "nights",
     "nights_table",
@@ -19,8 +23,11 @@ __all__ = [
     "print_summary",
     "published",
     "render",
+    "render_section",
     "report_path",
     "run_rows",
+    "steps",
+    "steps_table",
     "table_versions",
     "to_json",
     "to_object",

@@ -1,4 +1,4 @@
-"""Changes between two nights, with intervals, so that noise is not sold as change.
+"""Changes between two nights, with intervals, so that noise is not taken for change.
 
 Nights keep estimates, not outcomes, so a change between them has no paired interval: the two estimates are taken as
 independent. Where nights share test days (they mostly do) their errors go together, and the interval is wider than
@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import sqrt
 
-from roilake.report.formatting import direction, in_order
+from roilake.metrics.registry import direction, in_order
 from roilake.report.night import Measure, Measures
-from roilake.runtime.kinds import Place
+from roilake.runtime.pipeline import EvaluationSet
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ def slice_changes(
     before: Mapping[tuple[str, str], Measures],
     after: Mapping[tuple[str, str], Measures],
     model: str,
-    place: Place,
+    on: EvaluationSet,
 ) -> Iterator[Change]:
-    """Changes of one model in every slice of the place's split, but its own, that both nights have."""
+    """Changes of one model in every slice of the evaluation set's split, but its own, that both nights have."""
     for (split, name), found in after.items():
-        if split == place.split and name not in place.slices and model in found:
+        if split == on.split and name not in on.slices and model in found:
             earlier = before.get((split, name), {})
             yield from changes(earlier, {model: found[model]}, name)
 

@@ -1,4 +1,5 @@
-"""Two published nights side by side: metrics with the intervals of their differences, config, code, rows and time."""
+"""Two published nights of a pipeline side by side: metrics with the intervals of their differences, config, code, rows
+and time."""
 
 from __future__ import annotations
 
@@ -6,39 +7,38 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from roilake.errors import LakeError
 from roilake.lake import Lake, Publication
+from roilake.metrics.registry import label
 from roilake.report.changes import Change, changes
-from roilake.report.formatting import duration, label, number, signed
-from roilake.report.night import Night, read_night
-from roilake.report.nights import nearest
-from roilake.report.quality import Count, table_counts
+from roilake.report.counts import Count, table_counts
+from roilake.report.data import the_one
+from roilake.report.formatting import duration, number, signed
+from roilake.report.night import NightData, read_night
+from roilake.report.nights import nearest, plain_table, publications
 
 
 @dataclass(frozen=True)
 class Comparison:
     """``after`` against ``before``. ``config`` maps dotted keys to the two values (None: not there)."""
 
-    before: Night
-    after: Night
+    before: NightData
+    after: NightData
     changes: list[Change]
     config: dict[str, tuple[Any, Any]]
     rows: list[Count]
 
 
-def find_run(lake: Lake, name: str) -> Publication:
-    """The published night that a date or a run id (or the start of one) names. A run that a
+def find_run(lake: Lake, name: str, pipeline: str | None = None) -> Publication:
+    """The published night that a date or a run id (or the start of one) names; ``pipeline`` narrows them. A run that a
     later run of its night has replaced is found by its id, too. Raises LakeError, which lists those that there are."""
-    nights = lake.publications()
-    found = [
-        night
-        for night in nights
-        if name == str(night.ds) or (len(name) >= 4 and night.run_id.startswith(name))
-    ]
+    nights = publications(lake, pipeline)
+    if dated := [night for night in nights if name == str(night.ds)]:
+        return the_one(lake, dated, name)
+    found = [night for night in nights if len(name) >= 4 and night.run_id.startswith(name)]
     replaced = lake.replaced_publication(name) if not found and len(name) >= 4 else None
     if len(found) == 1 or replaced:
         return replaced or found[0]
@@ -51,16 +51,23 @@ def find_run(lake: Lake, name: str) -> Publication:
     raise LakeError(f"{lake.path}: {name!r} {problem}; {known} (see `roilake runs`)")
 
 
-def compare(lake: Lake, before: str, after: str) -> Comparison:
-    """Read and compare two runs, each named by its night or its run id. Raises LakeError."""
-    first, second = (read_night(lake, find_run(lake, name)) for name in (before, after))
+def compare(lake: Lake, before: str, after: str, pipeline: str | None = None) -> Comparison:
+    """Read and compare two runs, each named by its night or its run id. Raises LakeError, also for runs of two
+    pipelines."""
+    found = [find_run(lake, name, pipeline) for name in (before, after)]
+    if found[0].pipeline != found[1].pipeline:
+        owners = " and ".join(
+            f"{name!r} of {night.pipeline}" for name, night in zip((before, after), found, strict=True)
+        )
+        raise LakeError(f"{lake.path}: {owners}: only runs of one pipeline can be compared")
+    first, second = (read_night(lake, night) for night in found)
     return Comparison(
         before=first,
         after=second,
         changes=[
             change
-            for place in second.places
-            for change in changes(first.at(place).measures, second.at(place).measures, place.name)
+            for on in second.evaluated
+            for change in changes(first.at(on).measures, second.at(on).measures, on.name)
         ],
         config=config_changes(dict(first.config), dict(second.config)),
         rows=table_counts(second, first),
@@ -84,24 +91,27 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def to_object(found: Comparison) -> dict[str, Any]:
     """The same for machines."""
     return {
-        "runs": [{"ds": str(night.ds), "run_id": night.run_id, "code_revision": night.code_revision} for night in
-                 (found.before, found.after)],
+        "pipeline": found.after.pipeline.name,
+        "runs": [
+            {"ds": str(night.ds), "run_id": night.run_id, "code_revision": night.code_revision}
+            for night in (found.before, found.after)
+        ],
         "metrics": [
             {
-                "model": change.model, "metric": change.metric, "place": change.slice, "before": change.before["value"],
-                "after": change.after["value"], "difference": change.value, "low": change.low, "high": change.high,
-                "verdict": change.verdict,
+                "model": change.model, "metric": change.metric, "evaluated": change.slice,
+                "before": change.before["value"], "after": change.after["value"], "difference": change.value,
+                "low": change.low, "high": change.high, "verdict": change.verdict,
             }
             for change in found.changes
         ],
         "config": {key: list(values) for key, values in found.config.items()},
         "rows": {count.name: [count.before, count.now] for count in found.rows},
-        "seconds": {run["job"]: [_seconds(found.before, run["job"]), run["seconds"]] for run in found.after.runs},
+        "seconds": {run["step"]: [_seconds(found.before, run["step"]), run["seconds"]] for run in found.after.runs},
     }  # fmt: skip
 
 
-def _seconds(night: Night, job: str) -> float | None:
-    run = night.run(job)
+def _seconds(night: NightData, step: str) -> float | None:
+    run = night.run(step)
     return run["seconds"] if run else None
 
 
@@ -109,7 +119,8 @@ def print_comparison(found: Comparison, console: Console) -> None:
     """What a person reads: what differs in code and config first, since it is the cause, then what came of it."""
     first, second = found.before, found.after
     console.print(
-        f"\n[bold]{second.ds}[/bold] ({second.run_id}) against [bold]{first.ds}[/bold] ({first.run_id})"
+        f"\n{second.pipeline.name}: [bold]{second.ds}[/bold] ({second.run_id}) against [bold]{first.ds}[/bold] "
+        f"({first.run_id})"
     )
     same = first.code_revision == second.code_revision
     code = f"{first.code_revision[:12]} → {second.code_revision[:12]}"
@@ -119,44 +130,33 @@ def print_comparison(found: Comparison, console: Console) -> None:
     for key, (old, new) in found.config.items():
         console.print(f"config: {key}: {old} → {new}", markup=False, soft_wrap=True)
     console.print(_metrics(found))
-    console.print(
-        "Nights are held against each other as independent: where they share test days the interval is wide."
-    )
+    console.print("Nights are compared as independent: where they share test days the interval is wide.")
     console.print(_figures(found))
 
 
 def _metrics(found: Comparison) -> Table:
-    several = len(found.after.places) > 1
-    table = _table(found.after.place.title if not several else "All models", found, "model", "metric")
-    for name in ("difference", "95 % interval", "reading"):
-        table.add_column(name, justify="left" if name == "reading" else "right")
+    night, ends = found.after, (str(found.before.ds), str(found.after.ds))
+    title = "All models" if night.several else night.on.title
+    names = ("model", "metric", *(f"#{ds}" for ds in ends), "#change", "#95 % interval", "reading")
+    table = plain_table(title, *names, fold=("model", "metric"))
     for change in found.changes:
-        name = f"{label(change.metric)}, {change.slice}" if several else label(change.metric)
-        ends = f"{signed(change.low)} to {signed(change.high)}" if change.low is not None else "–"
+        name = f"{label(change.metric)}, {change.slice}" if night.several else label(change.metric)
+        interval = f"{signed(change.low)} to {signed(change.high)}" if change.low is not None else "–"
         table.add_row(
             change.model, name, number(change.before["value"]), number(change.after["value"]),
-            signed(change.value), ends, {"noise": "within noise"}.get(change.verdict, change.verdict),
-            style="bold" if change.beyond and change.model == found.after.default_model else None,
+            signed(change.value), interval, {"noise": "within noise"}.get(change.verdict, change.verdict),
+            style="bold" if change.beyond and change.model == night.default_model else None,
         )  # fmt: skip
     return table
 
 
 def _figures(found: Comparison) -> Table:
-    table = _table("Rows of the night, and time of its jobs", found, "table or job")
-    table.add_column("change", justify="right")
+    names = ("table or step", f"#{found.before.ds}", f"#{found.after.ds}", "#change")
+    table = plain_table("Rows of the night, and time of its steps", *names, fold=("table or step",))
     for count in found.rows:
         table.add_row(count.name, number(count.before), number(count.now), count.change)
     for run in found.after.runs:
-        earlier = _seconds(found.before, run["job"])
+        earlier = _seconds(found.before, run["step"])
         old = "–" if earlier is None else duration(earlier)
-        table.add_row(run["job"], old, duration(run["seconds"]), "")
-    return table
-
-
-def _table(title: str, found: Comparison, *names: str) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD)
-    for name in names:
-        table.add_column(name)
-    for night in (found.before, found.after):
-        table.add_column(str(night.ds), justify="right")
+        table.add_row(run["step"], old, duration(run["seconds"]), "")
     return table

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 from roilake.errors import LakeError
 from roilake.lake import Lake, Publication
-from roilake.report.night import Night, read_fanout, read_night
-from roilake.report.nights import nearest
+from roilake.report.night import NightData, read_night
+from roilake.report.nights import nearest, publications
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """``problems`` are the failed checks: empty means published. ``before`` is the night published last, and
+    """``problems`` are the failed checks: empty means published. ``before`` is the pipeline's night published last, and
     ``since`` the one chosen to compare with, if any."""
 
-    night: Night
+    night: NightData
     problems: tuple[str, ...] = ()
-    before: Night | None = None
-    since: Night | None = None
-    fanout: tuple[dict[str, Any], ...] = ()
+    before: NightData | None = None
+    since: NightData | None = None
 
     @property
-    def others(self) -> tuple[Night, ...]:
+    def others(self) -> tuple[NightData, ...]:
         """The nights to compare with, the chosen one first."""
         return tuple(night for night in (self.since, self.before) if night is not None)
 
@@ -32,24 +30,34 @@ class ReportData:
 def gather(
     lake: Lake, night: Publication, problems: tuple[str, ...] = (), *, since: date | None = None
 ) -> ReportData:
-    """Read what the page needs. Raises LakeError when the night ``since`` was not published."""
-    last = lake.publication(before=night.ds)
+    """Read what the page needs. Raises LakeError when the pipeline's night ``since`` was not published."""
+    last = lake.publication(night.pipeline, before=night.ds)
     chosen = None
     if since is not None and (last is None or since != last.ds):
-        chosen = published(lake, since)
+        chosen = published(lake, night.pipeline, since)
     return ReportData(
         night=read_night(lake, night),
         problems=problems,
         before=read_night(lake, last) if last else None,
         since=read_night(lake, chosen) if chosen else None,
-        fanout=tuple(read_fanout(lake.folder)),
     )
 
 
-def published(lake: Lake, ds: date) -> Publication:
-    """The publication of a night. Raises LakeError, which names the nearest nights that there are."""
-    found = lake.publication(ds=ds)
-    if found is None:
-        known = nearest(ds, [other.ds for other in lake.publications()])
-        raise LakeError(f"{lake.path}: night {ds} is not published; {known}")
-    return found
+def published(lake: Lake, pipeline: str | None, ds: date) -> Publication:
+    """The publication of a night; ``pipeline`` may be left out where one alone published it. Raises LakeError, which
+    names the pipelines that there are, or the nearest nights."""
+    known = publications(lake, pipeline)
+    found = [night for night in known if night.ds == ds]
+    if not found:
+        by = f" by {pipeline}" if pipeline else ""
+        close = nearest(ds, [night.ds for night in known])
+        raise LakeError(f"{lake.path}: night {ds} is not published{by}; {close}")
+    return the_one(lake, found, str(ds))
+
+
+def the_one(lake: Lake, found: list[Publication], name: str) -> Publication:
+    """The only one. Raises LakeError where several pipelines published what ``name`` says."""
+    if len(found) > 1:
+        names = ", ".join(night.pipeline for night in found)
+        raise LakeError(f"{lake.path}: {name} was published by {names}; say which one by --pipeline")
+    return found[0]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from itertools import groupby
 from typing import Any
 
 from rich import box
@@ -12,63 +13,85 @@ from rich.table import Table
 
 from roilake.errors import LakeError
 from roilake.lake import Lake, Publication
-from roilake.report.formatting import duration, number, size
+from roilake.report.formatting import duration, number
 from roilake.report.night import Row
-from roilake.runtime.kinds import JOBS
+from roilake.runtime.pipeline import PUBLISH
+from roilake.runtime.registry import find, pipelines
+
+_SUMS = ("seconds", "rows_out", "rows_quarantined", "rows_later", "bytes")
 
 
-def run_rows(lake: Lake, ds: date | None = None, last: int | None = None) -> list[Row]:
-    """The rows of ``runs``, of one night or of the last so many, by night and by job in the order of a night.
-    Raises LakeError for a night that never ran."""
+def run_rows(
+    lake: Lake, ds: date | None = None, last: int | None = None, pipeline: str | None = None
+) -> list[Row]:
+    """The rows of ``runs`` of all pipelines or one, of one date or of the last so many nights, by night and by step in
+    the order of a night. Raises LakeError for a night that never ran, ConfigError for an unknown pipeline."""
+    if pipeline is not None:
+        find(pipeline)
     version = lake.version("runs")
-    known = sorted(
-        {date.fromisoformat(f.partition["ds"]) for f in lake.active_files("runs", version) if f.rows}
+    files = [file.partition for file in lake.active_files("runs", version) if file.rows]
+    known = {(date.fromisoformat(f["ds"]), f["pipeline"]) for f in files if pipeline in (None, f["pipeline"])}
+    if ds is not None and ds not in {night for night, _ in known}:
+        of = f" of {pipeline}" if pipeline else ""
+        raise LakeError(
+            f"{lake.path}: no night {ds}{of} has run; {nearest(ds, [night for night, _ in known])}"
+        )
+    wanted = (
+        {night for night in known if night[0] == ds} if ds else set(sorted(known)[-last:] if last else known)
     )
-    if ds is not None and ds not in known:
-        raise LakeError(f"{lake.path}: no night {ds} has run; {nearest(ds, known)}")
-    wanted = [ds] if ds is not None else known[-last:] if last else known
-    rows = lake.to_arrow("runs", version, filters={"ds": wanted}).to_pylist()
-    return sorted(rows, key=lambda row: (row["ds"], _place(row), row["job"]))
+    rows = lake.to_arrow("runs", version, filters={"ds": [night for night, _ in wanted]}).to_pylist()
+    return sorted((row for row in rows if _night(row) in wanted), key=lambda row: (*_night(row), _order(row)))
 
 
-def _place(row: Row) -> int:
-    """The order of the jobs of a night; publishing comes last."""
-    return JOBS.index(row["job"]) if row["job"] in JOBS else len(JOBS)
+def _night(row: Row) -> tuple[date, str]:
+    return row["ds"], row["pipeline"]
 
 
-def nearest(ds: date, known: Sequence[date], count: int = 5) -> str:
-    """Words that name the nights nearest to one that is not there."""
-    close = sorted(sorted(known, key=lambda other: abs((other - ds).days))[:count])
+def _order(row: Row) -> tuple[int, str]:
+    """Position of a step in its pipeline's night; steps that nobody knows any more come last."""
+    pipeline = pipelines().get(row["pipeline"])
+    names = pipeline.step_names if pipeline else ()
+    return names.index(row["step"]) if row["step"] in names else len(names), row["step"]
+
+
+def publications(lake: Lake, pipeline: str | None) -> list[Publication]:
+    """All published nights, or those of a pipeline, the latest last. Raises ConfigError for an unknown pipeline."""
+    return lake.publications(find(pipeline).name if pipeline is not None else None)
+
+
+def nearest(ds: date, known: Iterable[date], count: int = 5) -> str:
+    """Names the nights nearest to one that is not there."""
+    close = sorted(sorted(set(known), key=lambda other: abs((other - ds).days))[:count])
     return f"the nearest are {', '.join(map(str, close))}" if close else "there is none yet"
 
 
-def nights(rows: Sequence[Row], published: Mapping[date, Publication]) -> list[dict[str, Any]]:
-    """One object per night: ``ds, run_id, status, published, jobs, seconds, rows_out, rows_quarantined, bytes``.
-    ``published`` is the run id that readers see, null where there is none: after a failed rerun it is another than
-    ``run_id``. ``status`` is the worst of the jobs', ``incomplete`` for a night that ended before publishing."""
-    found: dict[date, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row["ds"], []).append(row)
-    return [_night(ds, jobs, published.get(ds)) for ds, jobs in sorted(found.items())]
+def nights(rows: Sequence[Row], published: Sequence[Publication]) -> list[dict[str, Any]]:
+    """One object per night: ``pipeline, ds, run_id, status, published, steps, seconds, rows_out, rows_quarantined,
+    rows_later, bytes``. ``published`` is the run id that readers see, null where there is none: after a failed rerun it
+    is another than ``run_id``. ``status`` is the worst of the steps', ``incomplete`` for a night that ended before
+    publishing."""
+    seen = {(night.ds, night.pipeline): night.run_id for night in published}
+    found = groupby(sorted(rows, key=_night), key=_night)
+    return [_summed(*night, list(steps), seen.get(night)) for night, steps in found]
 
 
-def _night(ds: date, jobs: list[Row], publication: Publication | None) -> dict[str, Any]:
-    ended = {row["job"]: row for row in jobs}
-    failed = any(row["status"] != "succeeded" for row in jobs)
-    sums = ("seconds", "rows_out", "rows_quarantined", "bytes")
+def _summed(ds: date, pipeline: str, steps: list[Row], published: str | None) -> dict[str, Any]:
+    failed = any(row["status"] != "succeeded" for row in steps)
+    complete = any(row["step"] == PUBLISH for row in steps)
     return {
+        "pipeline": pipeline,
         "ds": str(ds),
-        "run_id": jobs[-1]["run_id"],
-        "status": "failed" if failed else "succeeded" if "publish_night" in ended else "incomplete",
-        "published": publication.run_id if publication else None,
-        "jobs": len(jobs),
-        **{name: round(sum(row[name] for row in jobs), 1 if name == "seconds" else None) for name in sums},
+        "run_id": steps[-1]["run_id"],
+        "status": "failed" if failed else "succeeded" if complete else "incomplete",
+        "published": published,
+        "steps": len(steps),
+        **{name: round(sum(row[name] for row in steps), 1 if name == "seconds" else None) for name in _SUMS},
     }
 
 
-def jobs(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """One object per job: its row of ``runs`` with the texts that hold JSON read."""
-    read = ("inputs", "outputs", "details")
+def steps(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """One object per step: its row of ``runs`` with the texts that hold JSON read."""
+    read = ("inputs", "outputs", "upstreams", "details")
     return [
         {**row, "ds": str(row["ds"]), **{name: json.loads(row[name] or "{}") for name in read}}
         for row in rows
@@ -77,39 +100,42 @@ def jobs(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def nights_table(found: Sequence[Mapping[str, Any]]) -> Table:
     """Nights, the latest last."""
-    table = _table(
-        "Nights", "night", "run", "status", "published", "#jobs", "#time", "#rows out", "#rejected", "#bytes"
-    )
+    names = ("night", "pipeline", "run", "status", "seen", "#time", "#rows out", "#rejected")
+    table = plain_table("Nights", *names, fold=("pipeline", "#time"))
     for night in found:
         seen = "yes" if night["published"] == night["run_id"] else night["published"] or "no"
         table.add_row(
-            night["ds"], night["run_id"], night["status"], seen, str(night["jobs"]), duration(night["seconds"]),
-            number(night["rows_out"]), number(night["rows_quarantined"]), size(night["bytes"]),
+            night["ds"], night["pipeline"], night["run_id"], night["status"], seen, duration(night["seconds"]),
+            number(night["rows_out"]), number(night["rows_quarantined"]),
             style=None if night["published"] == night["run_id"] else "bold red",
         )  # fmt: skip
     return table
 
 
-def jobs_table(ds: date, found: Sequence[Mapping[str, Any]]) -> Table:
-    """The jobs of one night."""
-    title = f"Night of {ds}, run {found[-1]['run_id']}"
-    table = _table(
-        title, "job", "status", "#time", "#rows in", "#rows out", "#rejected", "#bytes", "wrote versions"
-    )
-    for job in found:
-        written = ", ".join(f"{name} {version}" for name, version in sorted(job["outputs"].items()))
+def steps_table(ds: date, found: Sequence[Mapping[str, Any]]) -> Table:
+    """The steps of one night, or of the nights that several pipelines had that day."""
+    runs = ", ".join(dict.fromkeys(f"run {step['run_id']} of {step['pipeline']}" for step in found))
+    names = ("step", "status", "#time", "#rows in", "#rows out", "#rejected", "wrote versions")
+    table = plain_table(f"Night of {ds}, {runs}", *names, fold=("wrote versions",))
+    for before, step in zip((None, *found), found, strict=False):
+        if before and before["pipeline"] != step["pipeline"]:
+            table.add_section()
+        written = ", ".join(f"{name} {version}" for name, version in sorted(step["outputs"].items()))
         table.add_row(
-            job["job"], job["status"], duration(job["seconds"]), number(job["rows_in"]), number(job["rows_out"]),
-            number(job["rows_quarantined"]), size(job["bytes"]), written,
-            style=None if job["status"] == "succeeded" else "bold red",
+            step["step"], step["status"], duration(step["seconds"]), number(step["rows_in"]),
+            number(step["rows_out"]), number(step["rows_quarantined"]), written,
+            style=None if step["status"] == "succeeded" else "bold red",
         )  # fmt: skip
     return table
 
 
-def _table(title: str, *columns: str) -> Table:
-    """``#`` marks a column of numbers."""
-    table = Table(title=title, box=box.SIMPLE_HEAD)
+def plain_table(title: str, *columns: str, fold: Sequence[str]) -> Table:
+    """Columns parted by a blank. ``#`` marks one of numbers; those of ``fold`` break over lines where the others, which
+    are never cut, leave no room."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     for column in columns:
-        right, last = column.startswith("#"), column == columns[-1]
-        table.add_column(column.removeprefix("#"), justify="right" if right else "left", no_wrap=not last)
+        name, right = column.removeprefix("#"), column.startswith("#")
+        table.add_column(
+            name, justify="right" if right else "left", overflow="fold", no_wrap=column not in fold
+        )
     return table

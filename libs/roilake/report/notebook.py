@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from roilake.metrics.registry import label
 from roilake.report import plots
 from roilake.report.changes import changes
-from roilake.report.formatting import label, signed
+from roilake.report.formatting import signed
 from roilake.report.night import Measure, Measures
 from roilake.report.slices import BINS
 
@@ -25,7 +26,7 @@ _PLAIN = [
     {"selector": "th", "props": f"color: {plots.MUTED}; font-weight: normal"},
     {"selector": "tbody tr", "props": f"background: none; border-top: 1px solid {plots.FAINT}"},
 ]
-_USUAL = {"f": "{:.3f}", "i": "{:,}"}
+_FORMATS = {"f": "{:.3f}", "i": "{:,}"}
 
 
 def beside(figures: Mapping[str, str], *, width: str = "24em") -> HTML:
@@ -45,9 +46,10 @@ def beside(figures: Mapping[str, str], *, width: str = "24em") -> HTML:
 
 def table(rows: pd.DataFrame, **formats: str) -> Styler:
     """Rows in the report's plain style. Fractions have three digits, counts a comma at each thousand; ``formats`` says
-    what is to look otherwise, e.g. ``seconds="{:.1f}"``."""
-    usual = {name: _USUAL[kind] for name, kind in rows.dtypes.map(lambda t: t.kind).items() if kind in _USUAL}
-    return rows.style.hide(axis="index").set_table_styles(_PLAIN).format({**usual, **formats}, na_rep="–")
+    what differs, e.g. ``seconds="{:.1f}"``."""
+    kinds = rows.dtypes.map(lambda dtype: dtype.kind).items()
+    chosen = {**{name: _FORMATS[kind] for name, kind in kinds if kind in _FORMATS}, **formats}
+    return rows.style.hide(axis="index").set_table_styles(_PLAIN).format(chosen, na_rep="–")
 
 
 def intervals(metrics: pd.DataFrame, metric: str, highlight: str, part: str = "all") -> str:
@@ -67,8 +69,8 @@ def differences(metrics: pd.DataFrame, metric: str, default: str) -> str:
         axes.axvline(0, color=plots.MUTED, lw=1)
         for row, measure in enumerate(found[model] for model in order):
             low, high, value = (measure[name] for name in ("low", "high", "value"))
-            told = low is not None and not low <= 0 <= high
-            colour = (plots.ACCENT if value > 0 else plots.COLOURS[1]) if told else plots.MUTED
+            beyond = low is not None and not low <= 0 <= high
+            colour = (plots.ACCENT if value > 0 else plots.COLOURS[1]) if beyond else plots.MUTED
             if low is not None:
                 axes.plot([low, high], [row, row], color=colour, lw=5, alpha=0.28, solid_capstyle="round")
             axes.plot(value, row, "o", color=colour, ms=5.5)
@@ -85,8 +87,10 @@ def differences(metrics: pd.DataFrame, metric: str, default: str) -> str:
         axes.grid(axis="x", color=plots.FAINT, lw=0.7)
         axes.locator_params(axis="x", nbins=4)
 
-    told = ", ".join(f"{model} {signed(found[model]['value'])}" for model in order)
-    return plots.draw(paint, 0.5 + 0.25 * max(len(order), 1), alt=f"{label(metric)} minus {default}: {told}")
+    listed = ", ".join(f"{model} {signed(found[model]['value'])}" for model in order)
+    return plots.draw(
+        paint, 0.5 + 0.25 * max(len(order), 1), alt=f"{label(metric)} minus {default}: {listed}"
+    )
 
 
 def over_nights(metrics: pd.DataFrame, metric: str, highlight: str) -> str:
@@ -97,9 +101,9 @@ def over_nights(metrics: pd.DataFrame, metric: str, highlight: str) -> str:
     spread = 0.4 / max(len(models), 1)
 
     def paint(axes: Axes) -> None:
-        for place, model in enumerate(models):
-            own, colour = rows[rows["model"] == model], plots.COLOURS[place % len(plots.COLOURS)]
-            xs = [nights.index(ds) + spread * (place - (len(models) - 1) / 2) for ds in own["ds"]]
+        for index, model in enumerate(models):
+            own, colour = rows[rows["model"] == model], plots.COLOURS[index % len(plots.COLOURS)]
+            xs = [nights.index(ds) + spread * (index - (len(models) - 1) / 2) for ds in own["ds"]]
             axes.plot(
                 xs,
                 own["value"],
@@ -121,10 +125,10 @@ def over_nights(metrics: pd.DataFrame, metric: str, highlight: str) -> str:
 def since(metrics: pd.DataFrame, before: date, after: date, names: Sequence[str]) -> pd.DataFrame:
     """What changed between two nights in the metrics ``names`` of all test requests: metric, model, a column per night,
     change, low, high, verdict. Their test days differ, so the interval takes them as independent; see ``changes``."""
-    told = changes(_by_model(metrics, before), _by_model(metrics, after))
+    found = changes(_by_model(metrics, before), _by_model(metrics, after))
     rows = [
         (label(c.metric), c.model, c.before["value"], c.after["value"], c.value, c.low, c.high, c.verdict)
-        for c in told
+        for c in found
         if c.metric in names
     ]
     columns = ["metric", "model", str(before), str(after), "change", "low", "high", "verdict"]

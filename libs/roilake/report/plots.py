@@ -1,5 +1,5 @@
 """Small plots as inline SVG, each as wide as a phone: text stays text, so that they read well when scaled. ``alt`` is
-what a screen reader says in their place."""
+what a screen reader reads in their stead."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def draw(paint: Callable[[Axes], None], height: float, width: float = 3.5, *, al
     svg = text.getvalue()
     head, rest = svg[svg.index("<svg") :].split(">", 1)
     head = re.sub(r' (width|height)="[^"]*"', "", head)
-    told = f' role="img" aria-label="{escape(alt)}"' if alt else ""
-    return f"{head}{told}>{rest}"
+    described = f' role="img" aria-label="{escape(alt)}"' if alt else ""
+    return f"{head}{described}>{rest}"
 
 
 def intervals(
@@ -100,8 +100,8 @@ def lines(
     names = sorted(series, key=lambda name: (name != highlight, name))
 
     def paint(axes: Axes) -> None:
-        for place, name in enumerate(names):
-            colour = COLOURS[place % len(COLOURS)]
+        for index, name in enumerate(names):
+            colour = COLOURS[index % len(COLOURS)]
             xs, ys = series[name]
             axes.plot(
                 xs,
@@ -111,7 +111,7 @@ def lines(
                 marker="o" if dots or len(xs) == 1 else "",
                 ms=3.5,
                 label=name,
-                zorder=9 - place,
+                zorder=9 - index,
             )
         axes.set_xlabel(x)
         axes.set_ylabel(y)
@@ -150,9 +150,9 @@ def calibration(curves: Mapping[str, Sequence[tuple[float, Any]]], highlight: st
             axes.plot(
                 xs, ys, color=colour, lw=2 if name == highlight else 1.2, marker="o", ms=3.5, label=name
             )
-            for place, measure in points if name == highlight else ():
+            for x, measure in points if name == highlight else ():
                 if measure["low"] is not None:
-                    axes.plot([place] * 2, [measure["low"], measure["high"]], color=colour, lw=4, alpha=0.25)
+                    axes.plot([x] * 2, [measure["low"], measure["high"]], color=colour, lw=4, alpha=0.25)
         axes.set_xlabel("predicted")
         axes.set_ylabel("observed")
         axes.grid(color=FAINT, lw=0.7)

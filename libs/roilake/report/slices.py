@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from roilake.report import leaderboard
 from roilake.report.changes import Change, slice_changes
-from roilake.report.leaderboard import slice_metrics
-from roilake.report.night import Measure, Night
+from roilake.report.night import Measure, NightData
+from roilake.report.texts import Texts
 
-BUILT_IN = {
-    "cold_users": ("user history", "none"),
-    "warm_users": ("user history", "some"),
-    "head_items": ("item popularity", "most popular fifth"),
-    "tail_items": ("item popularity", "the others"),
-    "clicked": ("click", "clicked"),
-    "unclicked": ("click", "not clicked"),
-}
+SHOWN = 20
+"""Slices that are shown at once; the others unfold."""
 BINS = "calibration bin "
 
 
@@ -45,17 +40,17 @@ Group = tuple[str, list[Slice]]
 
 def is_slice(name: str) -> bool:
     """Whether it is a group of requests, and not all of them, a difference, a bin or a leakage check."""
-    return name != "all" and not name.startswith(("delta_vs_", "calibration bin ", "leakage_check"))
+    return name != "all" and not name.startswith(("delta_vs_", BINS, "leakage_check"))
 
 
-def group_and_value(name: str) -> tuple[str, str]:
+def group_and_value(name: str, texts: Texts) -> tuple[str, str]:
     """What a slice is cut by, and its value there: ``gender=F`` is (gender, F)."""
     group, _, value = name.partition("=")
-    return BUILT_IN.get(name, (group.replace("_", " "), value or "yes"))
+    return texts.slice_names.get(name, (group.replace("_", " "), value or "yes"))
 
 
-def groups(night: Night, before: Night | None) -> list[Group]:
-    """Groups of slices where the night is looked at, and slices within them, by their strongest change since
+def groups(night: NightData, before: NightData | None) -> list[Group]:
+    """Groups of slices on the evaluation set that is looked at, and slices within them, by their strongest change since
     ``before``; by name where there is none. Empty slices are left out."""
     found: dict[str, list[Slice]] = {}
     for one in filter(lambda one: one.n, _slices(night, before)):
@@ -64,29 +59,51 @@ def groups(night: Night, before: Night | None) -> list[Group]:
     return [(group, sorted(found[group], key=lambda one: (-one.strength, one.name))) for group in order]
 
 
-def _slices(night: Night, before: Night | None) -> list[Slice]:
-    names, model = slice_metrics(night), night.default_model
+def _slices(night: NightData, before: NightData | None) -> list[Slice]:
+    names, model = leaderboard.slice_metrics(night), night.default_model
     moved: dict[str, dict[str, Change]] = {}
-    for change in slice_changes(before.metrics, night.metrics, model, night.place) if before else ():
+    for change in slice_changes(before.metrics, night.metrics, model, night.on) if before else ():
         moved.setdefault(change.slice, {})[change.metric] = change
     return [
         Slice(
             name,
-            *group_and_value(name),
+            *group_and_value(name, night.texts),
             {metric: found[model][metric] for metric in names if metric in found[model]},
             {metric: change for metric, change in moved.get(name, {}).items() if metric in names},
         )
         for (split, name), found in sorted(night.metrics.items())
-        if split == night.place.split and model in found and is_slice(name) and name not in night.place.slices
+        if split == night.on.split and model in found and is_slice(name) and name not in night.on.slices
     ]
 
 
-def calibration(night: Night) -> dict[str, list[tuple[float, Measure]]]:
-    """(mean predicted probability, observed share) of each model's bins where the night is looked at, in order."""
+def calibration(night: NightData) -> dict[str, list[tuple[float, Measure]]]:
+    """(mean predicted probability, observed share) of each model's bins on the set that is looked at, in order."""
     curves: dict[str, list[tuple[float, Measure]]] = {}
     for (split, name), models in sorted(night.metrics.items()):
-        if split == night.place.split and name.startswith(BINS):
+        if split == night.on.split and name.startswith(BINS):
             for model, found in models.items():
                 if found.get("predicted", {}).get("value") is not None and "observed" in found:
                     curves.setdefault(model, []).append((found["predicted"]["value"], found["observed"]))
     return curves
+
+
+def unfolded(groups: list[Group]) -> tuple[list[Group], list[Group]]:
+    """Groups to show at once, the first and those that still fit, and the others, which unfold."""
+    shown, free = groups[:1], SHOWN - sum(len(found) for _, found in groups[:1])
+    folded: list[Group] = []
+    for group, found in groups[1:]:
+        fits = len(found) <= free
+        (shown if fits else folded).append((group, found))
+        free -= len(found) if fits else 0
+    return shown, folded
+
+
+def scale(night: NightData, found: list[Slice], name: str) -> dict[str, float]:
+    """The common axis of a column of small plots: its left end, its width, and the value of the whole set there. It
+    holds the values of the slices shown at once; what lies beyond is drawn at its end."""
+    whole = leaderboard.value(night.measures, night.default_model, name)
+    values = [one.measures[name]["value"] for one in found if name in one.measures]
+    known = [value for value in [*values, whole] if value is not None] or [0.0]
+    margin = 0.25 * (max(known) - min(known)) or 0.05
+    mark = whole if whole is not None else min(known)
+    return {"low": min(known) - margin, "width": max(known) - min(known) + 2 * margin, "mark": mark}

@@ -3,88 +3,132 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import date
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from roilake.config.base import NightConfig
-from roilake.lake import TABLES, Lake
-from roilake.report.formatting import in_order, label, number
-from roilake.report.night import Measure, Measures, judged_places, merged, read_metrics
-from roilake.runtime.kinds import Place, kind_of
+from roilake.config import NightConfig
+from roilake.lake import Lake, report_name
+from roilake.metrics.registry import in_order, label
+from roilake.report.formatting import number
+from roilake.report.leaderboard import leading, model_order, rank
+from roilake.report.night import Measure, Measures, NightData, by_slice, merged, sets_of
+from roilake.report.nights import plain_table
+from roilake.runtime.pipeline import EvaluationSet
+from roilake.runtime.registry import find, owner, tables
+
+WIDEST = 10_000
+"""Characters: no table of metrics is as wide."""
+Evaluated = Mapping[EvaluationSet, Measures]
 
 
 def night_summary(
     lake: Lake, config: NightConfig, ds: date, *, run_id: str, seconds: float, published: bool
 ) -> dict[str, Any]:
-    """The final JSON object of a night: ``ds, published, run_id, seconds, report, tables, metrics``.
+    """The final JSON object of a night: ``pipeline, ds, published, run_id, seconds, report, tables, metrics``.
 
-    ``tables`` maps names to the published versions (the latest ones if the night is not published);
-    ``metrics`` maps model to metric to value (null where undefined), on the test windows, all requests; of a night of
-    conversions, model to split to metric to value. ``config`` is the night's."""
-    publication = lake.publication(ds=ds) if published else None
-    tables = publication.versions if publication else table_versions(lake)
+    ``tables`` maps names to the published versions (the latest ones if the night is not published); ``metrics`` maps
+    model to metric to value (null where undefined) on the pipeline's evaluation set, of one with several model to
+    split to metric to value. ``config`` is the night's."""
+    publication = lake.publication(config.pipeline, ds=ds) if published else None
+    versions = publication.versions if publication else table_versions(lake, config.pipeline)
+    found = _evaluated(lake, config.pipeline, versions, ds)
     return {
+        "pipeline": config.pipeline,
         "ds": str(ds),
         "published": published,
         "run_id": run_id,
         "seconds": round(seconds, 1),
-        "report": str(report_path(lake, ds)),
-        "tables": dict(sorted(tables.items())),
-        "metrics": _values(_judged(lake, config, tables, ds), several=len(kind_of(config).places) > 1),
+        "report": str(report_path(lake, config.pipeline, ds)),
+        "tables": dict(sorted(versions.items())),
+        "metrics": _values(found, several=len(find(config.pipeline).evaluated) > 1),
     }
 
 
-def _values(judged: dict[Place, Measures], *, several: bool) -> dict[str, Any]:
-    """By model, (of ``several`` places: by split) and metric."""
-    found: dict[str, Any] = {}
-    for place, measures in judged.items():
+def _values(found: Evaluated, *, several: bool) -> dict[str, Any]:
+    """By model, (of ``several`` evaluation sets: by split) and metric."""
+    values: dict[str, Any] = {}
+    for on, measures in found.items():
         for model, known in measures.items():
-            values = {name: measure["value"] for name, measure in known.items()}
-            found.setdefault(model, {}).update({place.split: values} if several else values)
-    return found
+            own = {name: measure["value"] for name, measure in known.items()}
+            values.setdefault(model, {}).update({on.split: own} if several else own)
+    return values
 
 
-def table_versions(lake: Lake) -> dict[str, int]:
-    """The latest version of every table that the lake holds, but for ``publications``."""
-    return {name: lake.version(name) for name in TABLES if name != "publications" and lake.exists(name)}
+def table_versions(lake: Lake, pipeline: str) -> dict[str, int]:
+    """The latest version of every table of a pipeline, and of the shared ones but ``publications``, that the lake
+    holds."""
+    names = [name for name in tables() if name != "publications" and owner(name) in (None, find(pipeline))]
+    return {name: lake.version(name) for name in names if lake.exists(name)}
 
 
-def report_path(lake: Lake, ds: date, since: date | None = None) -> Path:
+def report_path(lake: Lake, pipeline: str, ds: date, since: date | None = None) -> Path:
     """Where the report of a night lies; one that looks back to a chosen night lies beside it."""
-    return lake.folder / "reports" / (f"{ds}.html" if since is None else f"{ds}-since-{since}.html")
+    return lake.files.local(report_name(pipeline, ds, since))
 
 
-def _judged(lake: Lake, config: NightConfig, tables: dict[str, int], ds: date) -> dict[Place, Measures]:
-    metrics = read_metrics(lake, tables.get("metrics"), ds)
-    return {place: merged(metrics, place) for place in judged_places(kind_of(config), metrics)}
+def _evaluated(lake: Lake, pipeline: str, versions: Mapping[str, int], ds: date) -> Evaluated:
+    where = {"pipeline": pipeline, "ds": ds}
+    rows = (
+        lake.to_arrow("metrics", versions["metrics"], filters=where).to_pylist()
+        if "metrics" in versions
+        else []
+    )
+    metrics = by_slice(rows)
+    return {on: merged(metrics, on) for on in sets_of(find(pipeline).evaluated, metrics)}
 
 
-def print_summary(lake: Lake, summary: dict[str, Any], config: NightConfig, console: Console) -> None:
-    """Print the tables that a person reads: each model's metrics with half-widths of their intervals."""
-    judged = _judged(lake, config, summary["tables"], date.fromisoformat(summary["ds"]))
+def print_summary(
+    lake: Lake, summary: dict[str, Any], config: NightConfig, console: Console, *, wide: bool = False
+) -> None:
+    """Print what a person reads: of each evaluation set the models by the four leading metrics and the default model's
+    ranks, within 80 columns; ``wide`` prints all metrics, however many columns that takes."""
+    found = _evaluated(lake, config.pipeline, summary["tables"], date.fromisoformat(summary["ds"]))
     state = "published" if summary["published"] else "NOT published"
-    console.print(f"\nNight of {summary['ds']}: [bold]{state}[/bold] in {summary['seconds']:.0f} s")
-    for place, found in judged.items():
-        console.print(metrics_table(found, config.default_model, place))
-    console.print(f"Report: {summary['report']}", soft_wrap=True)
+    console.print(
+        f"\nNight of {summary['ds']}: [bold]{state}[/bold] in {summary['seconds']:.0f} s ({config.pipeline})"
+    )
+    for on, measures in found.items():
+        table = metrics_table(measures, config.default_model, on, wide=wide)
+        console.print()
+        console.print(table, width=WIDEST if wide else None, crop=not wide)
+    page = Path(summary["report"])
+    console.print(f"\nReport: {page}\nAll metrics: {page.with_suffix('.txt')}", soft_wrap=True)
 
 
-def metrics_table(found: Measures, default_model: str, place: Place) -> Table:
-    """Models by metrics, the default model first."""
-    table = Table(title=f"{place.title}: value ± half the 95 % interval", box=box.SIMPLE_HEAD)
-    table.add_column("model")
-    names = in_order(name for measures in found.values() for name in measures)
-    for name in names:
-        table.add_column(label(name), justify="right")
-    order = sorted(found, key=lambda m: (m != default_model, -(found[m].get("auc", {}).get("value") or 0), m))
-    for model in order:
-        cells = [_cell(found[model].get(name)) for name in names]
-        table.add_row(model, *cells, style="bold" if model == default_model else None)
+def whole_text(night: NightData) -> str:
+    """All metrics of all models on each evaluation set, as text."""
+    console = Console(file=StringIO(), width=WIDEST, color_system=None)
+    for on in night.evaluated:
+        console.print()
+        console.print(metrics_table(night.at(on).measures, night.default_model, on, wide=True))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    return "\n".join(
+        [f"{night.pipeline.name}, night of {night.ds}, run {night.run_id}", *map(str.rstrip, lines), ""]
+    )
+
+
+def metrics_table(measures: Measures, default_model: str, on: EvaluationSet, *, wide: bool) -> Table:
+    """Models by metrics, value and half the 95 % interval, the default model first; under it its rank among the models
+    in each metric."""
+    every = in_order(name for found in measures.values() for name in found)
+    names = every if wide else leading(every)
+    table = plain_table(on.title, "model", *(f"#{label(name)}" for name in names), fold=("model",))
+    for model in model_order(measures, default_model):
+        own = model == default_model
+        table.add_row(
+            model, *(_cell(measures[model].get(name)) for name in names), style="bold" if own else None
+        )
+        if own:
+            ranks = [rank(measures, model, name) for name in names]
+            table.add_row(
+                "its rank", *("–" if r is None else f"{r[0]} of {r[1]}" for r in ranks), style="dim"
+            )
     return table
 
 

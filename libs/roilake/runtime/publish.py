@@ -11,10 +11,9 @@ from roilake.config import NightConfig
 from roilake.errors import AuditError
 from roilake.lake import Lake, Publication
 from roilake.metrics.gate_result import to_table
-from roilake.report import gather, report_path, write_page
+from roilake.report import gather, report_path, table_versions, write_page
 from roilake.runtime.audit import audit
 from roilake.runtime.pipeline import PUBLISH
-from roilake.runtime.registry import find, owner, tables
 from roilake.runtime.step import Recorder, StepResult, recorded
 
 
@@ -24,7 +23,7 @@ def run(lake: Lake, config: NightConfig, ds: date) -> StepResult:
     a reader could see."""
     with recorded(lake, config, ds, PUBLISH) as record:
         versions = {
-            table: record.pin(table) for table in latest_versions(lake, config.pipeline) if table != "gates"
+            table: record.pin(table) for table in table_versions(lake, config.pipeline) if table != "gates"
         }
         results = audit(lake, config, ds, versions)
         problems = [result.line for result in results if not result.passed]
@@ -50,10 +49,3 @@ def _publication(record: Recorder, versions: dict[str, int]) -> Publication:
             upstreams[name] = {**read, "tables": tables} if read else upstreams.get(name)
     written, run = record.config.model_dump_json(), record.run
     return Publication(run.pipeline, run.ds, run.run_id, versions, written, run.code_revision, upstreams)
-
-
-def latest_versions(lake: Lake, pipeline: str) -> dict[str, int]:
-    """The latest version of every table of the pipeline, and of the shared ones, that the lake holds."""
-    own = find(pipeline)
-    names = [name for name in tables() if name != "publications" and owner(name) in (None, own)]
-    return {name: lake.version(name) for name in names if lake.exists(name)}

@@ -1,0 +1,191 @@
+"""The sections that every pipeline's page has, and where a pipeline's own stand among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from roilake.metrics.registry import GROUPS, group_of
+from roilake.report import costs, leaderboard, slices
+from roilake.report.changes import Change, changes
+from roilake.report.counts import table_counts
+from roilake.report.data import ReportData
+from roilake.report.formatting import listed
+from roilake.report.night import NightData, Row
+from roilake.report.pictures import calibration_pictures, curve_pictures, metric_pictures
+from roilake.report.section import Section, render_section
+from roilake.runtime.pipeline import load
+
+COLUMNS = 7
+"""Metrics side by side in a table."""
+
+
+def sections(data: ReportData) -> Iterator[Section]:
+    """All sections of a page, in their order."""
+    found = [
+        gates(data.night),
+        tiles(data.night),
+        *(since(data, earlier) for earlier in data.others),
+        compared(data.night),
+        by_slice(data),
+        training(data.night),
+        *(load(reference)(data) for reference in data.night.pipeline.sections),
+        tables(data),
+        spent(data),
+        upstreams(data.night),
+        versions(data.night),
+    ]
+    return (section for section in found if section is not None)
+
+
+def gates(night: NightData) -> Section | None:
+    """What had to hold, the failed first."""
+    found = sorted(night.gates, key=lambda gate: gate["passed"])
+    return render_section("", "gates.html.j2", gates=found) if found else None
+
+
+def tiles(night: NightData) -> Section | None:
+    """The default model's main metrics."""
+    found = leaderboard.tiles(night)
+    return render_section("", "tiles.html.j2", night=night, tiles=found) if found else None
+
+
+def since(data: ReportData, earlier: NightData) -> Section | None:
+    """What changed since an earlier night, on each evaluation set."""
+    night = data.night
+    found = [(on, change_rows(night.at(on), earlier.at(on))) for on in night.evaluated]
+    last = ", the night published last" if earlier is data.before else ""
+    if not any(rows for _, rows in found):
+        return None
+    title = f"Since {earlier.ds}{last}"
+    return render_section(title, "since.html.j2", night=night, earlier=earlier, found=found)
+
+
+def change_rows(night: NightData, before: NightData) -> list[dict[str, Any]]:
+    """Each metric's change of the default model, and how many of the other models moved beyond noise, up or down."""
+    found = changes(before.measures, night.measures)
+    return [
+        {"own": own, "others": _moves([c for c in found if c.metric == own.metric and c is not own])}
+        for own in found
+        if own.model == night.default_model
+    ]
+
+
+def _moves(others: list[Change]) -> str:
+    up = sum(change.beyond and change.value > 0 for change in others)
+    down = sum(change.beyond and change.value < 0 for change in others)
+    parts = [f"{count} {way}" for count, way in ((up, "up"), (down, "down")) if count]
+    return f"{listed(parts) if parts else 'none'} of {len(others)}" if others else "–"
+
+
+def compared(night: NightData) -> Section | None:
+    """All models by all metrics, of each evaluation set."""
+    found = [_leaderboard(night.at(on)) for on in night.evaluated]
+    if not any(board["models"] for board in found):
+        return None
+    pictures = metric_pictures(night)
+    return render_section("Models compared", "models.html.j2", night=night, boards=found, pictures=pictures)
+
+
+def _leaderboard(night: NightData) -> dict[str, Any]:
+    names = leaderboard.metric_names(night)
+    return {
+        "on": night.on,
+        "measures": night.measures,
+        "models": leaderboard.model_order(night.measures, night.default_model),
+        "tables": metric_tables(names) if names else [],
+        "best": {name: leaderboard.best_value(night, name) for name in names},
+    }
+
+
+def metric_tables(names: list[str]) -> list[list[str]]:
+    """Metrics cut into tables that fit the page; a group is not parted unless it is too long itself."""
+    found: list[list[str]] = [[]]
+    for group in GROUPS:
+        fresh = [name for name in names if group_of(name) == group]
+        if len(found[-1]) + len(fresh) > COLUMNS:
+            found.append([])
+        for name in fresh:
+            if len(found[-1]) == COLUMNS:
+                found.append([])
+            found[-1].append(name)
+    return [table for table in found if table]
+
+
+def by_slice(data: ReportData) -> Section | None:
+    """The default model's slices, those that moved most first."""
+    night, other = data.night, data.since or data.before
+    groups = slices.groups(night, other)
+    if not groups:
+        return None
+    names, (shown, folded) = leaderboard.slice_metrics(night), slices.unfolded(groups)
+    moves = [move for _, group in groups for one in group for move in one.changes.values()]
+    known = [move for move in moves if move.verdict != "unknown"]
+    first = [one for _, group in shown for one in group]
+    return render_section(
+        f"Where {night.default_model} does well, and where not",
+        "slices.html.j2",
+        night=night,
+        other=other,
+        names=names,
+        shown=shown,
+        folded=folded,
+        moves=(sum(move.beyond for move in known), len(known)),
+        scales={name: slices.scale(night, first, name) for name in names},
+    )
+
+
+def training(night: NightData) -> Section | None:
+    """Learning curves and calibration."""
+    curves, calibrated = curve_pictures(night), calibration_pictures(night)
+    if not curves and not calibrated:
+        return None
+    title = "Training and calibration" if calibrated else "Training"
+    note = night.texts.calibration if calibrated else ""
+    return render_section(title, "training.html.j2", note=note, pictures={**curves, **calibrated})
+
+
+def tables(data: ReportData) -> Section:
+    """Rows by table, rejected rows, and what became of every row of the source."""
+    night, other = data.night, data.since or data.before
+    reconciled = [run for step in night.pipeline.steps if step.reconciles and (run := night.run(step.name))]
+    counts = table_counts(night, other)
+    return render_section(
+        "Data", "data.html.j2", night=night, other=other, counts=counts, reconciled=reconciled
+    )
+
+
+def spent(data: ReportData) -> Section:
+    """Steps: planned against spent."""
+    night, times = data.night, costs.times(data.night, data.before)
+    return render_section(
+        "Time",
+        "costs.html.j2",
+        before=data.before,
+        times=times,
+        slowest=max((max(time.seconds, time.meant or 0) for time in times), default=1) or 1,
+        seconds=sum(time.seconds for time in times),
+        meant=sum(time.meant for time in times if time.meant is not None),
+        planned=any(time.planned for time in times),
+        wait=costs.waiting(night),
+    )
+
+
+def upstreams(night: NightData) -> Section | None:
+    """Which publications of other pipelines were read."""
+    declared = {upstream.pipeline: upstream for upstream in night.pipeline.upstreams}
+    found: list[Row] = [
+        {
+            "name": name,
+            "declared": declared.get(name),
+            "read": night.upstreams.get(name),
+            "used": name in night.upstreams,
+        }
+        for name in dict.fromkeys((*declared, *night.upstreams))
+    ]
+    return render_section("Other pipelines", "upstreams.html.j2", upstreams=found) if found else None
+
+
+def versions(night: NightData) -> Section:
+    """Run, code, and the table versions that belong together."""
+    return render_section("Versions", "versions.html.j2", night=night)
