@@ -249,3 +249,6 @@ PUBLICATIONS = table(
     config string the night's config as JSON
     code_revision string revision of the code that ran""",
 )
+
+SHARED = (NODE_IDS, MODELS, METRICS, GATES, RUNS, QUARANTINE, PUBLICATIONS)
+"""The tables of all pipelines."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from roilake.config import NightConfig, load_gates, read_mapping, validated
 from roilake.errors import ConfigError
-from roilake.lake.tables import TABLES, Table
+from roilake.lake.tables import SHARED, Table
 from roilake.pipelines import PIPELINES
 from roilake.runtime.pipeline import PUBLISH, Pipeline
 
@@ -27,7 +27,7 @@ def _declared(module: str) -> Pipeline:
         declared: Pipeline = importlib.import_module(module).PIPELINE
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"pipeline module {module}: declares no PIPELINE that can be loaded ({error}); mend it, or ROILAKE_PIPELINES"
+            f"{module}: declares no PIPELINE that can be loaded ({error}); mend it, or ROILAKE_PIPELINES"
         ) from error
     return declared
 
@@ -70,12 +70,8 @@ def load_config(path: str | Path, pipeline: str | None = None) -> NightConfig:
 
 def tables() -> dict[str, Table]:
     """All tables by name: those that all pipelines share, then those of each."""
-    owned = [table for pipeline in pipelines().values() for table in pipeline.tables]
-    names = {table.name for table in owned}
-    return {
-        **{name: table for name, table in TABLES.items() if name not in names},
-        **{t.name: t for t in owned},
-    }
+    owned = (table for pipeline in pipelines().values() for table in pipeline.tables)
+    return {table.name: table for table in (*SHARED, *owned)}
 
 
 def owner(table: str) -> Pipeline | None:

@@ -1,0 +1,1 @@
+"""Steps of the toy pipeline, in a file each."""
