@@ -11,20 +11,24 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pytest
 from rich.console import Console
-from roilake.runtime.kinds import GRAPH
 
 from jobs.retrieval import evaluate_models, score_requests
 from roilake.errors import AuditError
-from roilake.lake import Lake, Run
-from roilake.metrics import gates
+from roilake.lake import Lake, Publication, Run
 from roilake.metrics.bounds import Measured
+from roilake.pipelines.retrieval import PIPELINE
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.report import night_summary, print_summary, report_path, to_json
 from roilake.runtime import publish as publish_night
-from tests.retrieval.scoring.small_night import DS, USERS, small_config, write_run, write_small_night
+from roilake.runtime.audit import check_evaluated, check_runs
+from tests.retrieval.scoring.small_night import DS, USERS, own, small_config, write_run, write_small_night
 
 NEXT = DS + timedelta(days=1)
 Night = Callable[[date], RetrievalConfig]
+
+
+def last(lake: Lake) -> Publication | None:
+    return lake.publication("retrieval")
 
 
 @pytest.fixture
@@ -44,17 +48,26 @@ def night(lake: Lake, make_run: Callable[..., Run]) -> Night:
 def test_a_night_is_published_and_summed_up(lake: Lake, night: Night) -> None:
     config = night(DS)
     result = publish_night.run(lake, config, DS)
-    published = lake.publication()
+    published = last(lake)
     assert published is not None
-    assert (published.ds, published.run_id) == (DS, result.run_id)
+    assert (published.pipeline, published.ds, published.run_id) == ("retrieval", DS, result.run_id)
     assert published.versions["recommendations"] == lake.version("recommendations")
     assert RetrievalConfig.model_validate_json(published.config) == config
-    page = report_path(lake, DS).read_text()
+    page = report_path(lake, "retrieval", DS).read_text()
     assert "Published" in page
     assert "interest_dot" in page
 
     summary = night_summary(lake, config, DS, run_id=result.run_id, seconds=3.21, published=True)
-    assert list(summary) == ["ds", "published", "run_id", "seconds", "report", "tables", "metrics"]
+    assert list(summary) == [
+        "pipeline",
+        "ds",
+        "published",
+        "run_id",
+        "seconds",
+        "report",
+        "tables",
+        "metrics",
+    ]
     assert json.loads(to_json(summary))["metrics"]["popularity"].keys() == {
         "auc", "auc_popularity_negatives", "hit_rate@1", "hit_rate@5", "ndcg@5",
     }  # fmt: skip
@@ -64,6 +77,7 @@ def test_a_night_is_published_and_summed_up(lake: Lake, night: Night) -> None:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "Night of 2020-01-10: published in 3 s" in text
     assert text.index("interest_dot") < text.index("popularity")
+    assert (lake.folder / "reports" / "retrieval" / f"{DS}.txt").read_text().count("interest_dot") == 1
 
 
 def test_a_crash_leaves_the_night_before_and_the_rerun_completes(
@@ -80,16 +94,16 @@ def test_a_crash_leaves_the_night_before_and_the_rerun_completes(
             patch.setattr(owner, point, crash)
             with pytest.raises(KeyboardInterrupt, match="crash"):
                 publish_night.run(lake, config, NEXT)
-        last = lake.publication()
-        assert last is not None
-        assert last.ds == DS
-        seen = lake.to_arrow("recommendations", last.versions["recommendations"])
+        before = last(lake)
+        assert before is not None
+        assert before.ds == DS
+        seen = lake.to_arrow("recommendations", before.versions["recommendations"])
         assert set(seen["ds"].to_pylist()) == {DS}
     publish_night.run(lake, config, NEXT)
-    now = lake.publication()
+    now = last(lake)
     assert now is not None
     assert now.ds == NEXT
-    assert "since 2020-01-10" in report_path(lake, NEXT).read_text()
+    assert "since 2020-01-10" in report_path(lake, "retrieval", NEXT).read_text()
 
 
 def test_a_failed_audit_publishes_nothing_and_says_why(
@@ -98,7 +112,7 @@ def test_a_failed_audit_publishes_nothing_and_says_why(
     config = night(DS)
     metrics = lake.to_arrow("metrics", lake.version("metrics"))
     leaky = pa.array([0.997] * metrics.num_rows)
-    where, run = {"ds": DS}, make_run(DS)
+    where, run = {"ds": DS}, own(make_run(DS))
     lake.write(
         "metrics",
         metrics.set_column(metrics.column_names.index("value"), "value", leaky),
@@ -119,38 +133,47 @@ def test_a_failed_audit_publishes_nothing_and_says_why(
     assert f"recommendations: {USERS} requests with gaps or doubles in their ranks, must be 0" in message
     assert f"{USERS} requests with fewer than 5 or more than 5 rows" in message
     assert "build_rois: status is failed, must be succeeded" in message
-    assert lake.publication() is None
-    page = report_path(lake, DS).read_text()
+    assert last(lake) is None
+    page = report_path(lake, "retrieval", DS).read_text()
     assert "Not published" in page
     assert "likely a leak" in page
-    runs = lake.to_arrow("runs", lake.version("runs"), filters={"job": "publish_night"}).to_pylist()
+    runs = lake.to_arrow("runs", lake.version("runs"), filters={"step": "publish_night"}).to_pylist()
     assert [row["status"] for row in runs] == ["failed"]
     assert not night_summary(lake, config, DS, run_id="r", seconds=1, published=False)["published"]
 
 
-def run_row(job: str, **changes: object) -> dict:
-    row = {"job": job, "status": "succeeded", "rows_in": 5, "rows_out": 4, "rows_quarantined": 1}
+def run_row(step: str, **changes: object) -> dict:
+    row = {
+        "step": step,
+        "status": "succeeded",
+        "rows_in": 7,
+        "rows_out": 4,
+        "rows_quarantined": 1,
+        "rows_later": 2,
+    }
     row |= {"inputs": {}, "outputs": {}} | changes
     return row | {name: json.dumps(row[name]) for name in ("inputs", "outputs")}
 
 
-def test_jobs_must_have_read_what_was_written_last() -> None:
-    rows = {job: run_row(job) for job in GRAPH.jobs}
-    assert list(gates.check_runs(list(rows.values()))) == []
+def test_steps_must_have_read_what_was_written_last() -> None:
+    rows = {step.name: run_row(step.name) for step in PIPELINE.steps}
+    assert list(check_runs(list(rows.values()), PIPELINE)) == []
     rows["build_graph"] = run_row("build_graph", outputs={"adjacency": 7})
     rows["build_rois"] = run_row("build_rois", inputs={"adjacency": 6, "requests": 2})
     rows["ingest_events"] = run_row("ingest_events", rows_in=6)
     del rows["train_models"]
-    assert list(gates.check_runs(list(rows.values()))) == [
+    assert list(check_runs(list(rows.values()), PIPELINE)) == [
+        "ingest_events: 6 rows in, but 4 out, 1 quarantined, 2 later than the night; they must add up",
         "build_rois: read adjacency version 6, not build_graph's 7; run build_rois again",
         "train_models: status is missing, must be succeeded",
-        "ingest_events: 6 rows in, but 4 out and 1 quarantined; they must add up",
     ]
 
 
-def test_every_model_must_have_been_judged() -> None:
+def test_every_model_must_have_been_evaluated() -> None:
     row = {"split": "test", "slice": "all", "model": "a", "metric": "auc", "value": 0.9}
-    assert list(gates.check_judged(Measured.of(DS, [row]), ("a",))) == []
-    assert "metrics of b: 0 test metrics" in next(gates.check_judged(Measured.of(DS, [row]), ("a", "b")))
+    assert list(check_evaluated(Measured.of(DS, [row]), ("a",), PIPELINE)) == []
+    assert "metrics of b: 0 test metrics" in next(
+        check_evaluated(Measured.of(DS, [row]), ("a", "b"), PIPELINE)
+    )
     undefined = Measured.of(DS, [{**row, "value": None}])
-    assert "metrics of a: 0 test metrics" in next(gates.check_judged(undefined, ("a",)))
+    assert "metrics of a: 0 test metrics" in next(check_evaluated(undefined, ("a",), PIPELINE))

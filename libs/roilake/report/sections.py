@@ -11,7 +11,7 @@ from roilake.report.changes import Change, changes
 from roilake.report.counts import table_counts
 from roilake.report.data import ReportData
 from roilake.report.formatting import listed
-from roilake.report.night import NightData, Row
+from roilake.report.night import NightData
 from roilake.report.pictures import calibration_pictures, curve_pictures, metric_pictures
 from roilake.report.section import Section, render_section
 from roilake.runtime.pipeline import load
@@ -173,11 +173,13 @@ def spent(data: ReportData) -> Section:
 
 def upstreams(night: NightData) -> Section | None:
     """Which publications of other pipelines were read."""
-    declared = {upstream.pipeline: upstream for upstream in night.pipeline.upstreams}
-    found: list[Row] = [
+    declared: dict[str, list[str]] = {}
+    for upstream in night.pipeline.upstreams:
+        declared.setdefault(upstream.pipeline, []).append(f"{upstream.table}: {upstream.purpose}")
+    found = [
         {
             "name": name,
-            "declared": declared.get(name),
+            "purposes": declared.get(name, []),
             "read": night.upstreams.get(name),
             "used": name in night.upstreams,
         }

@@ -56,7 +56,7 @@ class Names:
         return None if node < 0 else str(self._rows.at[(node_type, node), "key"])
 
     def label_of(self, node_type: str, node: int) -> str:
-        """The first words of the node's text, and its key where they do not say the same."""
+        """The first words of the node's text, and its key where they differ."""
         key, words = (
             str(self.key_of(node_type, node)),
             " ".join(self._rows.at[(node_type, node), "terms"][:WORDS]),
@@ -65,26 +65,26 @@ class Names:
 
 
 def kept_neighbours(layout: RoiLayout, row: Mapping[str, Any], names: Names) -> pd.DataFrame:
-    """One row per neighbour that a row of ``rois`` keeps: position and above (places in the row's arrays, -1 above hop
+    """One row per neighbour that a row of ``rois`` keeps: position and above (indices in the row's arrays, -1 above hop
     1), path (of edge types from the root), hop, edge_type, place (0 is best), parent_type, parent, node_type, neighbour
     (keys), label, and relevance to the focal in [-1/3, 1]."""
     ids_S, relevance_S = np.asarray(row["neighbours"]), np.asarray(row["relevance"], np.float64) / 127
     roots = {"item": row["root"], "user": row["user"], "query": row["query"]}
     found = []
-    for place in positions(layout):
-        node = int(ids_S[place.position])
+    for index in positions(layout):
+        node = int(ids_S[index.position])
         if node >= 0:
-            parent_type, node_type = node_types(place.edge_type)
-            above = int(ids_S[place.above]) if place.above >= 0 else int(roots[place.root_type])
-            told = {
+            parent_type, node_type = node_types(index.edge_type)
+            above = int(ids_S[index.above]) if index.above >= 0 else int(roots[index.root_type])
+            named = {
                 "parent_type": parent_type,
                 "parent": names.key_of(parent_type, above),
                 "node_type": node_type,
                 "neighbour": names.key_of(node_type, node),
                 "label": names.label_of(node_type, node),
-                "relevance": relevance_S[place.position],
+                "relevance": relevance_S[index.position],
             }
-            found.append({**asdict(place), **told})
+            found.append({**asdict(index), **named})
     columns = [
         "position", "above", "slot", "hop", "edge_type", "place", "parent_type", "parent", "node_type", "neighbour",
         "label", "relevance",

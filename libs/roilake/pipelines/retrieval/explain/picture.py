@@ -35,7 +35,7 @@ def draw_request(explanation: Explanation, items: pd.DataFrame, shared: pd.DataF
 
     Thin lines lead on to the items (``recommended``) whose own regions hold the neighbour (``shared_nodes``), strong
     ones to an item that is itself a neighbour. Of a hop, the 28 neighbours with the largest share are drawn."""
-    drawing = _place(explanation, items)
+    drawing = _arrange(explanation, items)
     drawn = (*drawing.spots.values(), *drawing.items.values(), *drawing.roots.values())
     rows = max(-y for _, y in drawn) + 2
 
@@ -52,7 +52,7 @@ def draw_request(explanation: Explanation, items: pd.DataFrame, shared: pd.DataF
     return draw(paint, 0.21 * rows + 0.4, 9.0, alt=alt)
 
 
-def _place(explanation: Explanation, items: pd.DataFrame) -> _Drawing:
+def _arrange(explanation: Explanation, items: pd.DataFrame) -> _Drawing:
     best = explanation.neighbours.sort_values("share", ascending=False).groupby("hop").head(PER_HOP)
     kept = best.sort_values("position")
     spots: dict[int, Spot] = {}
@@ -66,9 +66,9 @@ def _place(explanation: Explanation, items: pd.DataFrame) -> _Drawing:
     roots = {kind: (0.0, y) for kind, y in _root_heights(explanation, kept, spots)}
     height, last = -min((y for _, y in spots.values()), default=0.0), kept["hop"].max() if len(kept) else 0
     step = max(1.0, height / max(len(items) - 1, 1))
-    places = {rank: ((last + 1) * COLUMN - 0.7, -step * row) for row, rank in enumerate(items["rank"])}
+    lists = {rank: ((last + 1) * COLUMN - 0.7, -step * row) for row, rank in enumerate(items["rank"])}
     colours = dict(zip(explanation.neighbours["edge_type"].unique(), COLOURS * 2, strict=False))
-    return _Drawing(kept, spots, roots, places, colours)
+    return _Drawing(kept, spots, roots, lists, colours)
 
 
 def _root_heights(
@@ -150,26 +150,26 @@ def _paint_items(axes: Axes, drawing: _Drawing, items: pd.DataFrame, shared: pd.
             drawing.colours[row.edge_type],
             row.path_of_item == "item",
         )
-        looks = {"lw": 1.8, "alpha": 0.9} if same else {"lw": 0.8, "alpha": 0.35}
+        style = {"lw": 1.8, "alpha": 0.9} if same else {"lw": 0.8, "alpha": 0.35}
         axes.scatter([x + LABEL], [y], s=5, color=colour, lw=0)
-        _curve(axes, (x + LABEL, y), drawing.items[row.rank], color=colour, zorder=3 if same else 1, **looks)
+        _curve(axes, (x + LABEL, y), drawing.items[row.rank], color=colour, zorder=3 if same else 1, **style)
 
 
 def _links(drawing: _Drawing, shared: pd.DataFrame) -> pd.DataFrame:
-    """Drawn neighbours that an item's region holds: position, edge_type, rank, path_of_item. A node in several
-    places counts at its first."""
+    """Drawn neighbours that an item's region holds: position, edge_type, rank, path_of_item. A node at several
+    positions counts at its first."""
     nodes = drawing.neighbours.rename(columns={"neighbour": "node"})
     first = nodes.drop_duplicates(["node_type", "node"])[["node_type", "node", "position", "edge_type"]]
     return shared.merge(first, on=["node_type", "node"])
 
 
-def _curve(axes: Axes, start: Spot, end: Spot, **looks: Any) -> None:
+def _curve(axes: Axes, start: Spot, end: Spot, **style: Any) -> None:
     """A line that leaves and arrives level."""
     ts = [k / 24 for k in range(25)]
     ease = [t * t * (3 - 2 * t) for t in ts]
     xs = [start[0] + (end[0] - start[0]) * t for t in ts]
     ys = [start[1] + (end[1] - start[1]) * e for e in ease]
-    axes.plot(xs, ys, solid_capstyle="round", **looks)
+    axes.plot(xs, ys, solid_capstyle="round", **style)
 
 
 def _short(label: str) -> str:

@@ -12,10 +12,10 @@ from roilake.reading import read
 
 def recommended(explanation: Explanation, top: int = 10) -> pd.DataFrame:
     """The request's ``top`` items, best first, by the night's default model: rank, item, label, score."""
-    asked = {"user": explanation.user, "query": explanation.query, "rank": range(1, top + 1)}
+    where = {"user": explanation.user, "query": explanation.query, "rank": range(1, top + 1)}
     columns = ["rank", "item", "score"]
     rows = read(
-        "recommendations", lake=explanation.lake, ds=explanation.ds, where=asked, columns=columns
+        "recommendations", lake=explanation.lake, ds=explanation.ds, where=where, columns=columns
     ).sort_values("rank", ignore_index=True)
     names = explanation.names
     rows.insert(2, "label", [names.label_of("item", names.id_of("item", key)) for key in rows["item"]])

@@ -70,20 +70,28 @@ def explain_request(
     Raises LakeError for a request that the night did not answer, or a model that the night does not have or that has
     no attention to show.
     """
-    published = read("publications", lake=lake, ds=ds).to_dict("records")[0]
-    night = Publication(**published)
-    config, opened = json.loads(night.config), Lake(None, check_folder(lake, create=False))
+    opened = Lake(None, check_folder(lake, create=False))
+    night = _publication(opened, ds)
+    config = json.loads(night.config)
     roi, name = RoiConfig.model_validate(config["roi"]), model or config["default_model"]
     names = Names.read(opened.folder, night.ds)
     layout = RoiLayout.of(roi.request_hops, REQUEST_ROOTS)
     row = _request(opened.folder, night.ds, names, user, query)
-    told = _attention(_night(opened, night, roi, config), _tower(opened, night.ds, name), night.ds, row)
+    attention = _attention(_night(opened, night, roi, config), _tower(opened, night.ds, name), night.ds, row)
     neighbours = kept_neighbours(layout, row, names)
-    weighed = _weighed(layout, told)
+    weighed = _weighed(layout, attention)
     return Explanation(
         opened.folder, night.ds, name, user, query, roi, names,
-        neighbours.join(weighed, on="position"), _relations(layout, told, neighbours, names, row),
+        neighbours.join(weighed, on="position"), _relations(layout, attention, neighbours, names, row),
     )  # fmt: skip
+
+
+def _publication(lake: Lake, ds: date | str | None) -> Publication:
+    """The retrieval night ``ds``, or the last one."""
+    found = read("publications", lake=lake.folder, ds=ds, pipeline="retrieval", columns=["ds"])
+    night = lake.publication("retrieval", ds=found["ds"][0])
+    assert night is not None
+    return night
 
 
 def _request(lake: Path, ds: date, names: Names, user: str, query: str | None) -> dict[str, Any]:
@@ -122,7 +130,7 @@ def _night(lake: Lake, night: Publication, roi: RoiConfig, config: dict[str, Any
 
 
 def _tower(lake: Lake, ds: date, name: str) -> Tower:
-    rows = read("models", lake=lake.folder, ds=ds).set_index("name")
+    rows = read("models", lake=lake.folder, ds=ds, pipeline="retrieval").set_index("name")
     if name not in rows.index:
         raise LakeError(f"models: night {ds} has no model {name!r}; it has {', '.join(rows.index)}")
     row = rows.loc[name]
@@ -131,7 +139,7 @@ def _tower(lake: Lake, ds: date, name: str) -> Tower:
         raise LakeError(
             f"models: {name!r} is a {config['kind']}, which has no attention to show; name a zoomer"
         )
-    return Tower(name, config["kind"], config["options"], str(lake.folder / row["path"]))
+    return Tower(name, config["kind"], config["options"], str(lake.files.local(row["path"])))
 
 
 @torch.inference_mode()
@@ -153,14 +161,14 @@ def _batch(row: dict[str, Any]) -> RequestBatch:
     )
 
 
-def _weighed(layout: RoiLayout, told: list[Attention]) -> pd.DataFrame:
+def _weighed(layout: RoiLayout, attention: list[Attention]) -> pd.DataFrame:
     """attention, relation and share of each position [S]."""
     attention_S, relation_S = np.zeros(layout.size), np.zeros(layout.size)
-    for seen in told:
-        for place, (slot, weight_BPk) in enumerate(zip(seen.slots, seen.edge, strict=True), start=1):
+    for seen in attention:
+        for relation, (slot, weight_BPk) in enumerate(zip(seen.slots, seen.edge, strict=True), start=1):
             span = slice(slot.start, slot.start + slot.size)
             attention_S[span] = weight_BPk[0].flatten()
-            relation_S[span] = seen.semantic_BPR[0, :, place].repeat_interleave(slot.fanout)
+            relation_S[span] = seen.semantic_BPR[0, :, relation].repeat_interleave(slot.fanout)
     share_S = attention_S * relation_S
     for slot in layout.slots:  # parents come before their children
         if slot.parent is not None:
@@ -171,12 +179,12 @@ def _weighed(layout: RoiLayout, told: list[Attention]) -> pd.DataFrame:
 
 
 def _relations(
-    layout: RoiLayout, told: list[Attention], neighbours: pd.DataFrame, names: Names, row: dict[str, Any]
+    layout: RoiLayout, attention: list[Attention], neighbours: pd.DataFrame, names: Names, row: dict[str, Any]
 ) -> pd.DataFrame:
     """``Explanation.relations``; parents that are only padding are left out."""
     keys: dict[int, str] = dict(zip(neighbours["position"], neighbours["neighbour"], strict=True))
     found = []
-    for seen in told:
+    for seen in attention:
         first = seen.slots[0]
         root, above = layout.roots[first.root], None if first.parent is None else layout.slots[first.parent]
         for position, weight_R in enumerate(seen.semantic_BPR[0].tolist()):
