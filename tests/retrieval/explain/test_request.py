@@ -29,61 +29,61 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def told(nights: Nights) -> Explanation:
+def found(nights: Nights) -> Explanation:
     """The first request of the second night."""
     first = read("recommendations", lake=nights.lake.folder).sort_values(["user", "query"]).iloc[0]
     return explain_request(first["user"], first["query"], lake=nights.lake.folder)
 
 
-def test_attention_sums_to_one_per_group(told: Explanation) -> None:
-    groups = told.neighbours.groupby(["path", "above", "parent"])
-    assert len(told.neighbours) > 10 and told.ds == SECOND and told.model == "zoomer"
+def test_attention_sums_to_one_per_group(found: Explanation) -> None:
+    groups = found.neighbours.groupby(["path", "above", "parent"])
+    assert len(found.neighbours) > 10 and found.ds == SECOND and found.model == "zoomer"
     np.testing.assert_allclose(groups["attention"].sum(), 1, atol=1e-6)
-    np.testing.assert_allclose(told.relations.groupby(["path", "parent"])["weight"].sum(), 1, atol=1e-6)
-    own = told.relations[told.relations["relation"] == "own"].set_index("path")["weight"]
-    root = told.neighbours["path"].str.split("/").str[0]
-    np.testing.assert_allclose(told.neighbours.groupby(root)["share"].sum() + own, 1, atol=1e-6)
+    np.testing.assert_allclose(found.relations.groupby(["path", "parent"])["weight"].sum(), 1, atol=1e-6)
+    own = found.relations[found.relations["relation"] == "own"].set_index("path")["weight"]
+    root = found.neighbours["path"].str.split("/").str[0]
+    np.testing.assert_allclose(found.neighbours.groupby(root)["share"].sum() + own, 1, atol=1e-6)
 
 
-def test_the_table_gives_the_request_vector_again(nights: Nights, told: Explanation) -> None:
+def test_the_table_gives_the_request_vector_again(nights: Nights, found: Explanation) -> None:
     """One hop: root' = R (b_own root + sum_e b_e W_e sum_j a_j N_j), from keys and weights of the tables alone."""
     worker, tower = opened(nights)
-    model, features = worker.open(tower), worker.store(tower).features(told.as_of)
+    model, features = worker.open(tower), worker.store(tower).features(found.as_of)
     layout = model.request_layout
-    ids = {kind: told.names.id_of(kind, key) for kind, key in (("user", told.user), ("query", told.query))}
+    ids = {kind: found.names.id_of(kind, key) for kind, key in (("user", found.user), ("query", found.query))}
     with torch.inference_mode():
         roots = [model.encoders[kind].sum(features[kind], torch.tensor([node])) for kind, node in ids.items()]
         seen = []
         for kind, root_BD in zip(ids, roots, strict=True):
-            weights = told.relations[told.relations["path"] == kind].set_index("relation")["weight"]
+            weights = found.relations[found.relations["path"] == kind].set_index("relation")["weight"]
             total_BD = weights["own"] * root_BD
             for slot in (s for s in layout.slots if layout.roots[s.root] == kind):
-                rows = told.neighbours[told.neighbours["path"] == slot.name]
-                nodes = torch.tensor([told.names.id_of(slot.dst_type, key) for key in rows["neighbour"]])
+                rows = found.neighbours[found.neighbours["path"] == slot.name]
+                nodes = torch.tensor([found.names.id_of(slot.dst_type, key) for key in rows["neighbour"]])
                 vectors_kD = model.encoders[slot.dst_type].sum(features[slot.dst_type], nodes)
                 a_1k = torch.tensor(rows["attention"].to_numpy(np.float32))[None]
                 total_BD = total_BD + weights[slot.edge_type] * model.maps[map_name(slot)](a_1k @ vectors_kD)
             seen.append(len(weights) * total_BD)
         again_BD = model.towers.requests(*seen)
-    expected_BD = asked(nights, worker, tower, told, ids)
+    expected_BD = request_vector(nights, worker, tower, found, ids)
     torch.testing.assert_close(again_BD, expected_BD, rtol=1e-5, atol=1e-5)
 
 
-def test_it_is_the_score_that_was_published(nights: Nights, told: Explanation) -> None:
+def test_it_is_the_score_that_was_published(nights: Nights, found: Explanation) -> None:
     worker, tower = opened(nights)
-    ids = {kind: told.names.id_of(kind, key) for kind, key in (("user", told.user), ("query", told.query))}
-    items, best = worker.embed_items(tower, told.as_of), recommended(told, top=5)
-    chosen = items[[told.names.id_of("item", key) for key in best["item"]]]
-    score_K = (asked(nights, worker, tower, told, ids) @ chosen.T)[0]
+    ids = {kind: found.names.id_of(kind, key) for kind, key in (("user", found.user), ("query", found.query))}
+    items, best = worker.embed_items(tower, found.as_of), recommended(found, top=5)
+    chosen = items[[found.names.id_of("item", key) for key in best["item"]]]
+    score_K = (request_vector(nights, worker, tower, found, ids) @ chosen.T)[0]
     np.testing.assert_allclose(score_K, best["score"], rtol=1e-4)
     assert list(best["rank"]) == [1, 2, 3, 4, 5] and best["label"].str.len().min() > 3
 
 
-def test_shared_nodes_lie_in_both_regions(told: Explanation) -> None:
-    items = recommended(told)
-    shared = shared_nodes(told, items)
-    own = {(row.node_type, row.neighbour) for row in told.neighbours.itertuples()}
-    own |= {("user", told.user), ("query", told.query)}
+def test_shared_nodes_lie_in_both_regions(found: Explanation) -> None:
+    items = recommended(found)
+    shared = shared_nodes(found, items)
+    own = {(row.node_type, row.neighbour) for row in found.neighbours.itertuples()}
+    own |= {("user", found.user), ("query", found.query)}
     assert len(shared) > 0 and {(row.node_type, row.node) for row in shared.itertuples()} <= own
     assert (
         set(shared["item"]) <= set(items["item"])
@@ -93,23 +93,23 @@ def test_shared_nodes_lie_in_both_regions(told: Explanation) -> None:
     assert set(same["item"]) == set(items["item"]) & {key for kind, key in own if kind == "item"}
 
 
-def test_the_picture_names_every_neighbour(told: Explanation) -> None:
-    items = recommended(told)
-    svg = draw_request(told, items, shared_nodes(told, items))
-    assert svg.startswith("<svg") and f"user {told.user}" in svg and "recommended" in svg
-    assert all(str(key) in svg for key in told.neighbours["neighbour"] if "&" not in key and "'" not in key)
+def test_the_picture_names_every_neighbour(found: Explanation) -> None:
+    items = recommended(found)
+    svg = draw_request(found, items, shared_nodes(found, items))
+    assert svg.startswith("<svg") and f"user {found.user}" in svg and "recommended" in svg
+    assert all(str(key) in svg for key in found.neighbours["neighbour"] if "&" not in key and "'" not in key)
 
 
-def test_what_cannot_be_explained_is_told_in_a_line(nights: Nights, told: Explanation) -> None:
+def test_what_cannot_be_explained_is_one_line(nights: Nights, found: Explanation) -> None:
     folder = nights.lake.folder
     with pytest.raises(LakeError, match="no user 'nobody' is known"):
-        explain_request("nobody", told.query, lake=folder)
+        explain_request("nobody", found.query, lake=folder)
     with pytest.raises(LakeError, match="with query None; those that it did answer"):
-        explain_request(told.user, None, lake=folder)
+        explain_request(found.user, None, lake=folder)
     with pytest.raises(LakeError, match="'popularity' is a popularity, which has no attention"):
-        explain_request(told.user, told.query, lake=folder, model="popularity")
+        explain_request(found.user, found.query, lake=folder, model="popularity")
     with pytest.raises(LakeError, match="has no model 'zoomr'; it has "):
-        explain_request(told.user, told.query, lake=folder, model="zoomr")
+        explain_request(found.user, found.query, lake=folder, model="zoomr")
 
 
 def opened(nights: Nights) -> tuple[Worker, Tower]:
@@ -121,15 +121,15 @@ def opened(nights: Nights) -> tuple[Worker, Tower]:
     return Worker(night), Tower("zoomer", "zoomer", options, str(nights.model_folder("zoomer", -1)))
 
 
-def asked(
-    nights: Nights, worker: Worker, tower: Tower, told: Explanation, ids: dict[str, int]
+def request_vector(
+    nights: Nights, worker: Worker, tower: Tower, found: Explanation, ids: dict[str, int]
 ) -> torch.Tensor:
     """The request's vector, its ROI read as training and scoring read it."""
     files = files_of(nights.lake, "rois", nights.published[-1].versions["rois"], ds=SECOND, side="request")
-    paths = [file.path for file in files if file.partition["as_of"] == str(told.as_of)]
+    paths = [file.path for file in files if file.partition["as_of"] == str(found.as_of)]
     rows = read_requests(paths, worker.night.request_layout.size, 1)
     pairs = pd.Series(list(zip(rows.user_R.tolist(), rows.query_R.tolist(), strict=True)))
     number = int(pairs[pairs == (ids["user"], ids["query"])].index[0])
     model = worker.open(tower)
     with torch.inference_mode():
-        return model.embed_requests(rows.batch(np.array([number])), worker.store(tower).features(told.as_of))
+        return model.embed_requests(rows.batch(np.array([number])), worker.store(tower).features(found.as_of))
