@@ -15,7 +15,6 @@ from roilake.pipelines.conversion.evaluation.predictions import EvaluatedImpress
 from roilake.runtime.command import main
 from roilake.runtime.step import Recorder, StepResult, recorded
 
-JOB = "evaluate_conversions"
 KNOWN = ("impression_id", "user", "click", "conversion", "sampling_rate")
 PREDICTED = ("impression_id", "pctr", "pcvr", "pctcvr")
 SPLITS = ("validation", "test", UNBIASED)
@@ -25,26 +24,22 @@ HASHES = 1 << 20
 def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
     """Write table ``metrics``. With ``evaluation.max_impressions``, about that many impressions of a split are
     evaluated at most, chosen by a hash of their id, so that what reaches the driver is bounded."""
-    with recorded(lake, config, ds, JOB) as record:
-        impressions, predictions, shares = {}, {}, {}
+    with recorded(lake, config, ds, "evaluate_conversions") as record:
+        impressions: dict[str, EvaluatedImpressions] = {}
+        predictions: dict[str, dict[str, Predictions]] = {}
+        shares: dict[str, float] = {}
         for split in SPLITS:
             count = _count(record, split)
             if not count:
                 continue
             shares[split] = min(1.0, (config.evaluation.max_impressions or count) / count)
-            impressions[split] = _impressions(record, config, split, shares[split])
-            record.rows_in += len(impressions[split].ids)
-            predictions[split] = {
-                model: Predictions.of(
-                    _read(record, "cvr_scores", PREDICTED, shares[split], model=model, split=split),
-                    impressions[split],
-                    model,
-                )
-                for model in config.evaluated
-            }
-            record.progress(
-                f"evaluates each model on {len(impressions[split].ids):,} impressions of split {split}"
-            )
+            known = impressions[split] = _impressions(record, config, split, shares[split])
+            record.rows_in += len(known.ids)
+            predictions[split] = {}
+            for model in config.evaluated:
+                rows = _read(record, "cvr_scores", PREDICTED, shares[split], model=model, split=split)
+                predictions[split][model] = Predictions.of(rows, known, model)
+            record.progress(f"evaluates each model on {len(known.ids):,} impressions of split {split}")
         settings = (config.default_model, config.evaluation.bootstrap, config.seed, ds, record.run.run_id)
         record.write("metrics", measure(impressions, predictions, *settings))
         record.details |= {"seed": config.seed, "shares": shares}
@@ -73,8 +68,7 @@ def _count(record: Recorder, split: str) -> int:
 def _read(record: Recorder, table: str, columns: tuple[str, ...], share: float, **where: str) -> pa.Table:
     """Columns of the night's rows of these partitions; of a ``share`` of the impressions, where that is not all."""
     if share >= 1:
-        filters = {"ds": record.run.ds, **where}
-        return record.lake.to_arrow(table, record.pin(table), filters=filters, columns=columns)
+        return record.rows(table, columns=columns, **where)
     rows = record.read(table).where(F.col("ds") == F.lit(record.run.ds))
     for name, value in where.items():
         rows = rows.where(F.col(name) == value)

@@ -34,9 +34,8 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
         record.rows_in = sum(shard.rows for shard in night.shards)
         write_index(night, record.progress)
         outcomes, share = _outcomes(record, config, night)
-        record.progress(
-            f"evaluated each model on {outcomes.num_rows // max(len(night.towers), 1):,} requests"
-        )
+        requests = outcomes.num_rows // max(len(night.towers), 1)
+        record.progress(f"evaluated each model on {requests:,} requests")
         store = Worker(night).store()
         catalogues = {
             as_of: Catalogue(store.degrees("item", as_of), store.features(as_of)["item"].interest_ND.numpy())
@@ -54,21 +53,11 @@ def _outcomes(record: Recorder, config: RetrievalConfig, night: Night) -> tuple[
     """What every model did with every evaluated request, and the share of the requests that is evaluated."""
     largest = max((sum(s.rows for s in night.shards if s.split == split) for split in SPLITS), default=0)
     share = min(1.0, (config.evaluation.max_requests or largest) / max(largest, 1))
-    work = judge(
-        config.evaluation.negatives,
-        config.seed,
-        share,
-        depth=config.evaluation.list_length,
-        drop_seen=config.scoring.drop_seen,
-    )
+    negatives, depth = config.evaluation.negatives, config.evaluation.list_length
+    work = judge(negatives, config.seed, share, depth=depth, drop_seen=config.scoring.drop_seen)
     outcomes = map_shards(record.lake.spark, night, SCHEMA, work).toArrow()
     evaluated = pc.field("request_id").isin(pc.unique(outcomes["request"]))
-    requests = record.lake.to_arrow(
-        "requests",
-        record.pin("requests"),
-        filters={"ds": record.run.ds, "split": SPLITS},
-        columns=("request_id", "item", "time"),
-    )
+    requests = record.rows("requests", split=SPLITS, columns=("request_id", "item", "time"))
     return with_days(outcomes, requests.filter(evaluated)), share
 
 
@@ -78,12 +67,7 @@ def _slice_attributes(
     """What the slices of the config ask for."""
     slices = tuple(config.evaluation.slices.values())
     nodes = {
-        kind: record.lake.to_arrow(
-            "nodes",
-            record.pin("nodes"),
-            filters={"ds": record.run.ds, "node_type": kind},
-            columns=("id", "fields"),
-        )
+        kind: record.rows("nodes", node_type=kind, columns=("id", "fields"))
         for kind in sorted({kind for kind, _ in fields_of(slices)})
     }
     fields = {(kind, name): field_values(nodes[kind], name) for kind, name in fields_of(slices)}

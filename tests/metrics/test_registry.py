@@ -11,7 +11,7 @@ import pytest
 
 from roilake.config import NightConfig
 from roilake.errors import MetricError
-from roilake.metrics import measure_arrays, registry
+from roilake.metrics import measure_arrays, measure_table, registry
 from roilake.metrics.classification import Labelled, ratio
 from roilake.metrics.intervals import Summed
 from roilake.metrics.observed import by_user
@@ -41,6 +41,8 @@ def test_a_metric_declared_outside_is_computed_and_shown() -> None:
     found = measure_arrays(**rows, metrics=["base_rate"])["base_rate"]
     assert found.value == pytest.approx(np.average(rows["labels"], weights=rows["weights"]))
     assert found.low < found.value < found.high
+    with pytest.raises(MetricError, match="base_rate is not computed over a table; there are auc, gauc"):
+        measure_table(None, ["base_rate"])  # type: ignore[arg-type]
     assert (label("base_rate"), group_of("base_rate"), direction("base_rate")) == (
         "Base rate",
         "probability",

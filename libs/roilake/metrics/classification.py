@@ -102,6 +102,7 @@ class Steps:
 
     @property
     def defined(self) -> bool:
+        """Whether both classes have weight."""
         return min(self.total) > 0
 
     def beaten(self) -> Array:

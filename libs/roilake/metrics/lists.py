@@ -1,6 +1,6 @@
 """Metrics of whole lists: what is shown, whether it is relevant or not.
 
-Legend: R requests, K places, I items of the catalogue, D dimension. ``top_RK`` holds the first items of each list,
+Legend: R requests, K positions, I items of the catalogue, D dimension. ``top_RK`` holds the first items of each list,
 padded with -1 where fewer are shown; a list without an item has no value (NaN). Arrays or tensors.
 """
 

@@ -27,6 +27,7 @@ class NightTables:
 
     @property
     def end(self) -> datetime:
+        """The first instant after the night."""
         return midnight(self.ds + timedelta(days=1))
 
     def where(self, table: str) -> dict[str, object]:

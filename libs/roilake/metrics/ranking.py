@@ -2,9 +2,8 @@
 
 Input: ``ranks_P`` (1 = best; ``NEVER`` for an item that is never shown), ``request_P`` (index of the request
 of each relevant item, 0..R-1) and ``num_requests`` R; arrays or tensors. Relevance is binary. A request without
-a relevant item has no value: NaN, left out of means. A rank below 1, a request index outside 0..R-1, or one rank
-taken twice
-in a request (a duplicated candidate) raises MetricError.
+a relevant item has no value: NaN, left out of means. A rank below 1, a request index outside 0..R-1, or one rank taken
+twice in a request (a duplicated candidate) raises MetricError.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ NEVER = int(np.iinfo(np.int64).max)
 
 @dataclass(frozen=True)
 class Ranks:
-    """Checked ranks, sorted by (request, rank); ``place_P`` is 1, 2, ... within each request."""
+    """Checked ranks, sorted by (request, rank); ``position_P`` is 1, 2, ... within each request."""
 
     rank_P: Array
     request_P: Array
-    place_P: Array
+    position_P: Array
     relevant_R: Array
 
     @classmethod
@@ -40,15 +39,14 @@ class Ranks:
             )
         if len(rank) and (rank.min() < 1 or request.min() < 0 or request.max() >= num_requests):
             raise MetricError(f"ranks start at 1 and requests lie in 0..{num_requests - 1}")
-        places = order(rank)
-        places = places[order(request[places])]
-        rank, request = rank[places], request[places]
+        index = _sorted(request, rank)
+        rank, request = rank[index], request[index]
         twice = (rank[1:] == rank[:-1]) & (request[1:] == request[:-1]) & (rank[1:] != NEVER)
         if twice.any():
             row = int(twice.nonzero()[0].ravel()[0])
             raise MetricError(f"request {request[row]} has rank {rank[row]} twice: a candidate is duplicated")
         relevant = counts(request, num_requests)
-        return cls(rank, request, places_within(request, relevant), relevant)
+        return cls(rank, request, positions_within(request, relevant), relevant)
 
     def _sum(self, values_P: Array) -> Array:
         return sums(self.request_P, values_P, len(self.relevant_R))
@@ -84,38 +82,43 @@ class Ranks:
 
     def reciprocal_rank(self, k: int | None = None) -> Array:
         """1 / rank of the best relevant item, 0 where that is beyond k."""
-        shown = (self.place_P == 1) & (self.rank_P <= (NEVER - 1 if k is None else k))
+        shown = (self.position_P == 1) & (self.rank_P <= (NEVER - 1 if k is None else k))
         return self._where_relevant(self._sum(namespace(shown).where(shown, 1 / floats(self.rank_P), 0.0)))
 
     def average_precision(self, k: int | None = None) -> Array:
         """Sum over hits of (hits so far / rank), over min(k, relevant)."""
         xp, bound = namespace(self.rank_P), NEVER - 1 if k is None else k
-        precision = xp.where(self.rank_P <= bound, self.place_P / floats(self.rank_P), 0.0)
+        precision = xp.where(self.rank_P <= bound, self.position_P / floats(self.rank_P), 0.0)
         return self._where_relevant(self._sum(precision) / xp.clip(self.relevant_R, 1, bound))
 
 
-def places_within(request_P: Array, sizes_R: Array) -> Array:
+def positions_within(request_P: Array, sizes_R: Array) -> Array:
     """1, 2, ... within each request, where rows are sorted by request."""
     first_R = sizes_R.cumsum(0) - sizes_R
     return integers(namespace(request_P).ones_like(request_P)).cumsum(0) - first_R[request_P]
 
 
+def _sorted(*keys_N: Array) -> Array:
+    """Indices [N] that sort rows by the first key, then by the second, ..."""
+    index = order(keys_N[-1])
+    for key_N in keys_N[-2::-1]:
+        index = index[order(key_N[index])]
+    return index
+
+
 def ranks_by_score(request_N: Array, score_N: Array, item_N: Array) -> Array:
     """Rank [N] of each row in its request's list: higher score first, ties by lower item."""
-    places = order(item_N)
-    for key in (-score_N, request_N):
-        places = places[order(key[places])]
-    request = request_N[places]
-    rank_N = namespace(places).empty_like(places)
-    rank_N[places] = places_within(request, counts(request, int(request[-1]) + 1 if len(request) else 0))
+    index = _sorted(request_N, -score_N, item_N)
+    request = request_N[index]
+    rank_N = namespace(index).empty_like(index)
+    rank_N[index] = positions_within(request, counts(request, int(request[-1]) + 1 if len(request) else 0))
     return rank_N
 
 
 def refuse_duplicates(request_N: Array, item_N: Array) -> None:
     """MetricError when a request has an item twice."""
-    places = order(item_N)
-    places = places[order(request_N[places])]
-    request, item = request_N[places], item_N[places]
+    index = _sorted(request_N, item_N)
+    request, item = request_N[index], item_N[index]
     twice = (request[1:] == request[:-1]) & (item[1:] == item[:-1])
     if twice.any():
         row = int(twice.nonzero()[0].ravel()[0])
@@ -129,4 +132,4 @@ def ranks_among_negatives(ranks: Ranks) -> Array:
     (order of ``ranks.rank_P``): with it, hit rate at k is a mean over relevant items, as in leave-one-out
     protocols."""
     shown = ranks.rank_P != NEVER
-    return namespace(shown).where(shown, ranks.rank_P - (ranks.place_P - 1), NEVER)
+    return namespace(shown).where(shown, ranks.rank_P - (ranks.position_P - 1), NEVER)

@@ -71,6 +71,7 @@ class _Rows:
 
     @classmethod
     def of(cls, labels: Any, scores: Any, weights: Any, users: Any, requests: Any, items: Any) -> _Rows:
+        """Check the columns [N], those of ids None where they are missing."""
         data = checked(labels, scores, weights)
         xp, like = namespace(data.scores), data.scores
         if users is None:
@@ -101,14 +102,18 @@ class _Rows:
         )
 
     def _lists(self, name: str) -> _Lists:
+        """The rows as lists. MetricError without requests and items, which the metric ``name`` needs."""
         if self.request_N is None or self.item_N is None:
             raise MetricError(f"{name} needs requests and items")
         refuse_duplicates(self.request_N, self.item_N)
         num = int(self.request_N.max()) + 1 if len(self.request_N) else 0
-        owner = self._one_each(self.user_N, num, "user")
-        weight = self._one_each(self.data.weights, num, "weight")
+        owner, weight = (
+            self._one_each(self.user_N, num, "user"),
+            self._one_each(self.data.weights, num, "weight"),
+        )
         rank_N = ranks_by_score(self.request_N, self.data.scores, self.item_N)
-        return _Lists(self, rank_N, host(owner), host(weight), num)
+        positive_N, users = self.data.labels == 1, len(self.users)
+        return _Lists(self.request_N, self.item_N, rank_N, positive_N, host(owner), host(weight), users, num)
 
     def _one_each(self, column_N: Array, num: int, what: str) -> Array:
         """The value of each request [R]. MetricError when its rows differ."""
@@ -123,50 +128,41 @@ class _Rows:
 class _Lists:
     """The rows as ranked lists of ``num`` requests, with each request's user and weight."""
 
-    rows: _Rows
+    request_N: Array
+    item_N: Array
     rank_N: Array
+    positive_N: Array
     user_R: np.ndarray
     weight_R: np.ndarray
+    users: int
     num: int
 
     def ranked(self, metric: Metric, k: int | None) -> Observed:
         """A metric of the ranks of the positives."""
-        positive = self.rows.data.labels == 1
-        ranks = Ranks.of(self.rank_N[positive], self._request()[positive], self.num)
-        values_R = host(metric.compute(ranks, k))
-        return observe_mean(values_R, self.user_R, len(self.rows.users), self.weight_R)
-
-    def _request(self) -> Array:
-        assert self.rows.request_N is not None
-        return self.rows.request_N
-
-    def _item(self) -> Array:
-        assert self.rows.item_N is not None
-        return self.rows.item_N
+        ranks = Ranks.of(self.rank_N[self.positive_N], self.request_N[self.positive_N], self.num)
+        return observe_mean(host(metric.compute(ranks, k)), self.user_R, self.users, self.weight_R)
 
     def listed(self, metric: Metric, k: int, events: Any, vectors: Any) -> Observed:
         """A metric of what the lists show. MetricError without what it needs of the catalogue."""
-        item_N, users = self._item(), len(self.rows.users)
+        item_N = self.item_N
         needed, column = ("vectors", vectors) if metric.name == "diversity" else ("events", events)
         if column is None:
             raise MetricError(f"{metric.name}@{k} needs {needed} of the catalogue")
         if len(item_N) and int(item_N.max()) >= len(column):
             raise MetricError(f"item {int(item_N.max())} is not in the catalogue of {len(column)} items")
-        top_RK = top_lists(self._request(), self.rank_N, item_N, self.num, k)
+        top_RK = top_lists(self.request_N, self.rank_N, item_N, self.num, k)
         if metric.name == "coverage":
             row, position = np.nonzero((host(top_RK) >= 0) & (self.weight_R > 0)[:, None])
-            return observe_coverage(host(top_RK)[row, position], self.user_R[row], users, len(events))
+            return observe_coverage(host(top_RK)[row, position], self.user_R[row], self.users, len(events))
         known = [None if each is None else floats(each, item_N) for each in (events, vectors)]
         values_R = host(metric.compute(top_RK, Catalogue(*known)))
         if metric.name == "popularity_bias":
-            return observe_quotient(values_R, self._chosen(known[0]), self.user_R, users, self.weight_R)
-        return observe_mean(values_R, self.user_R, users, self.weight_R)
+            return observe_quotient(values_R, self._chosen(known[0]), self.user_R, self.users, self.weight_R)
+        return observe_mean(values_R, self.user_R, self.users, self.weight_R)
 
     def _chosen(self, events_I: Array) -> Floats:
         """Mean events of the request's positives [R]; NaN without one."""
-        positive = self.rows.data.labels == 1
-        request = self._request()[positive]
-        events_P = events_I[self._item()[positive]]
+        request, events_P = self.request_N[self.positive_N], events_I[self.item_N[self.positive_N]]
         total_R = host(namespace(events_I).bincount(request, weights=events_P, minlength=self.num))
         count_R = host(counts(request, self.num))
         return np.where(count_R > 0, total_R / np.maximum(count_R, 1), np.nan)

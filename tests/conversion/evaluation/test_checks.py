@@ -79,7 +79,7 @@ def test_impossible_labels_are_found(lake: Lake) -> None:
     ]  # fmt: skip
     assert list(impossible_labels(impressions([*sound, *bad], lake.spark), midnight)) == [
         "impressions: 1 conversions without a click, must be 0",
-        "impressions: 1 clicks whose conversion is not told, must be 0",
+        "impressions: 1 clicks whose conversion is unknown, must be 0",
         "impressions: 1 labels that are neither 0 nor 1, must be 0",
         "impressions: 1 conversions from 1998-03-29 on, must be 0",
     ]

@@ -26,15 +26,9 @@ FEW = 10
 
 def filled(config: ConversionConfig) -> list[str]:
     """Tables that the night must have rows of."""
-    tables = {
-        "impressions": True,
-        "conversion_truth": config.impressions.truth is not None,
-        "pseudo_labels": bool(config.labelling_teachers),
-        "models": True,
-        "cvr_scores": True,
-        "metrics": True,
-    }
-    return [table for table, wanted in tables.items() if wanted]
+    optional = {"conversion_truth": config.impressions.truth, "pseudo_labels": config.labelling_teachers}
+    wanted = [table for table, reason in optional.items() if reason]
+    return ["impressions", *wanted, "models", "cvr_scores", "metrics"]
 
 
 def checks(

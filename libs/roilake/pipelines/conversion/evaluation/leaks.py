@@ -52,7 +52,7 @@ def impossible_labels(impressions: DataFrame, end: datetime) -> Iterator[str]:
     logged = F.col("split") != "unbiased"
     faults = {
         "conversions without a click": logged & (conversion == 1) & (click == 0),
-        "clicks whose conversion is not told": logged & (click == 1) & conversion.isNull(),
+        "clicks whose conversion is unknown": logged & (click == 1) & conversion.isNull(),
         "labels that are neither 0 nor 1": ~click.isin(0, 1) | ~conversion.isin(0, 1),
         f"conversions from {end:%Y-%m-%d} on": (conversion == 1) & (ended >= end.timestamp()),
     }

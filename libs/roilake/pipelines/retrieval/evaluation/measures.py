@@ -1,6 +1,6 @@
 """The measures of a night: what each model's outcomes come to, on all requests and on slices.
 
-Legend: R requests, P positives (flat, by request), E = P + all negatives, U users, K places of a list, I items.
+Legend: R requests, P positives (flat, by request), E = P + all negatives, U users, K positions of a list, I items.
 
 Every metric is defined as in ``roilake.metrics.classification``, ``.ranking`` and ``.lists``; what a night adds is what
 it measures them on:

@@ -150,7 +150,7 @@ def _keyed_examples(rows: pa.Table, seed: int) -> tuple[NDArray, NDArray, NDArra
 def _positions(rank_P: NDArray[np.int64], request_P: NDArray[np.int64], requests: int) -> NDArray[np.int64]:
     """Which of its request's positives each is, by rank, from 1 [P]."""
     position_P = np.empty_like(rank_P)
-    position_P[np.lexsort((rank_P, request_P))] = Ranks.of(rank_P, request_P, requests).place_P
+    position_P[np.lexsort((rank_P, request_P))] = Ranks.of(rank_P, request_P, requests).position_P
     return position_P
 
 

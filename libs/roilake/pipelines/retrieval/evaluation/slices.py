@@ -85,6 +85,7 @@ def slice_masks(
 
 
 def _cut(positives: Positives, cut: SliceConfig, attributes: SliceAttributes) -> Iterator[tuple[str, Mask]]:
+    """Value and mask [P] of each slice by one cut."""
     if cut.by == "edge_type":
         yield from _linked(positives, attributes.links)
     elif cut.by == "day":
