@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from roilake.metrics.registry import direction, label
+from roilake.metrics.slices import is_group
 from roilake.report.changes import Change, changes, moved_with, slice_changes
 from roilake.report.costs import times, training_steps, waiting
 from roilake.report.counts import later, rejected
@@ -12,7 +13,7 @@ from roilake.report.data import ReportData
 from roilake.report.formatting import duration, listed, number, plural, signed
 from roilake.report.leaderboard import best_other, lead, main_metrics, metric_names, value
 from roilake.report.night import NightData
-from roilake.report.slices import group_and_value, is_slice
+from roilake.report.slices import group_and_value
 from roilake.runtime.pipeline import load
 from roilake.runtime.registry import tables
 
@@ -162,7 +163,7 @@ def _worse_slices(data: ReportData) -> list[str]:
         change
         for change in slice_changes(other.metrics, night.metrics, night.default_model, night.on)
         if change.verdict == "worse" and change.strength > FAR
-        if change.metric in names and is_slice(change.slice)
+        if change.metric in names and is_group(change.slice)
         if change.metric not in whole or whole[change.metric].verdict != "worse"
     ]
     if not worse:

@@ -11,6 +11,7 @@ from typing import Any
 
 from roilake.lake import Lake, Publication
 from roilake.lake.lake import in_partitions
+from roilake.metrics.slices import delta_vs
 from roilake.report.texts import Texts
 from roilake.runtime.pipeline import PUBLISH, EvaluationSet, Pipeline, load
 from roilake.runtime.registry import find
@@ -86,7 +87,7 @@ class NightData:
     @property
     def differences(self) -> Measures:
         """What other models have more than the default one there, paired."""
-        return self.metrics.get((self.on.split, f"delta_vs_{self.default_model}"), {})
+        return self.metrics.get((self.on.split, delta_vs(self.default_model)), {})
 
     def run(self, step: str) -> Row | None:
         """The row of ``runs`` of this step."""

@@ -71,21 +71,8 @@ def differences(metrics: pd.DataFrame, metric: str, default: str) -> str:
             low, high, value = (measure[name] for name in ("low", "high", "value"))
             beyond = low is not None and not low <= 0 <= high
             colour = (plots.ACCENT if value > 0 else plots.COLOURS[1]) if beyond else plots.MUTED
-            if low is not None:
-                axes.plot([low, high], [row, row], color=colour, lw=5, alpha=0.28, solid_capstyle="round")
-            axes.plot(value, row, "o", color=colour, ms=5.5)
-            axes.annotate(
-                signed(value),
-                (1, row),
-                xycoords=("axes fraction", "data"),
-                ha="left",
-                va="center",
-                color=colour,
-            )
-        axes.set_yticks(range(len(order)), order)
-        axes.set_ylim(-0.6, len(order) - 0.4)
-        axes.grid(axis="x", color=plots.FAINT, lw=0.7)
-        axes.locator_params(axis="x", nbins=4)
+            plots.interval_row(axes, row, measure, colour, signed(value))
+        plots.name_rows(axes, order)
 
     listed = ", ".join(f"{model} {signed(found[model]['value'])}" for model in order)
     return plots.draw(
@@ -104,20 +91,13 @@ def over_nights(metrics: pd.DataFrame, metric: str, highlight: str) -> str:
         for index, model in enumerate(models):
             own, colour = rows[rows["model"] == model], plots.COLOURS[index % len(plots.COLOURS)]
             xs = [nights.index(ds) + spread * (index - (len(models) - 1) / 2) for ds in own["ds"]]
-            axes.plot(
-                xs,
-                own["value"],
-                color=colour,
-                lw=2 if model == highlight else 1.2,
-                marker="o",
-                ms=3.5,
-                label=model,
-            )
+            width = 2 if model == highlight else 1.2
+            axes.plot(xs, own["value"], color=colour, lw=width, marker="o", ms=3.5, label=model)
             axes.vlines(xs, own["low"], own["high"], color=colour, lw=3, alpha=0.25)
         axes.set_xticks(range(len(nights)), [f"{ds:%d %b}" for ds in nights])
         axes.grid(axis="y", color=plots.FAINT, lw=0.7)
         axes.locator_params(axis="y", nbins=5)
-        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, handlelength=1.2)
+        axes.legend(**plots.LEGEND)
 
     return plots.draw(paint, 2.6, alt=f"{label(metric)} of {', '.join(models)} over {len(nights)} nights")
 

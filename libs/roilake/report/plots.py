@@ -17,6 +17,10 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 INK, MUTED, FAINT, ACCENT = "#1c2430", "#667085", "#d8dde5", "#0f766e"
 COLOURS = (ACCENT, "#b45309", "#6d28d9", "#64748b", "#be185d", "#1d4ed8")
+LEGEND: Any = {
+    "frameon": False, "loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 3, "handlelength": 1.2,
+    "columnspacing": 1.2,
+}  # fmt: skip
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "roilake",  # the same picture has the same bytes
@@ -59,31 +63,34 @@ def intervals(
 
     def paint(axes: Axes) -> None:
         for row, name in enumerate(order):
-            measure, colour = known[name], ACCENT if name == highlight else MUTED
-            if measure["low"] is not None:
-                axes.plot(
-                    [measure["low"], measure["high"]],
-                    [row, row],
-                    color=colour,
-                    lw=5,
-                    alpha=0.28,
-                    solid_capstyle="round",
-                )
-            axes.plot(measure["value"], row, "o", color=colour, ms=5.5)
-            axes.annotate(
-                f"{measure['value']:.3f}", (1, row), (0, 0), xycoords=("axes fraction", "data"),
-                textcoords="offset points", ha="left", va="center", color=colour,
-                fontweight="bold" if name == highlight else "normal",
-            )  # fmt: skip
-        axes.set_yticks(range(len(order)), order)
-        for label in axes.get_yticklabels():
-            label.set_fontweight("bold" if label.get_text() == highlight else "normal")
-        axes.set_ylim(-0.6, len(order) - 0.4)
-        axes.grid(axis="x", color=FAINT, lw=0.7)
+            own, measure = name == highlight, known[name]
+            interval_row(axes, row, measure, ACCENT if own else MUTED, f"{measure['value']:.3f}", bold=own)
+        name_rows(axes, order, highlight)
         axes.margins(x=0.08)
-        axes.locator_params(axis="x", nbins=4)
 
     return draw(paint, 0.5 + 0.25 * max(len(order), 1), alt=alt)
+
+
+def interval_row(
+    axes: Axes, row: int, measure: Mapping[str, Any], colour: str, text: str, *, bold: bool = False
+) -> None:
+    """A dot at the measure's value, its interval as a bar, and ``text`` at the right end."""
+    if measure["low"] is not None:
+        ends = [measure["low"], measure["high"]]
+        axes.plot(ends, [row, row], color=colour, lw=5, alpha=0.28, solid_capstyle="round")
+    axes.plot(measure["value"], row, "o", color=colour, ms=5.5)
+    style: Any = {"ha": "left", "va": "center", "fontweight": "bold" if bold else "normal"}
+    axes.annotate(text, (1, row), xycoords=("axes fraction", "data"), color=colour, **style)
+
+
+def name_rows(axes: Axes, names: Sequence[str], highlight: str = "") -> None:
+    """Names of the rows of ``interval_row`` from below, ``highlight`` in bold."""
+    axes.set_yticks(range(len(names)), names)
+    for label in axes.get_yticklabels():
+        label.set_fontweight("bold" if label.get_text() == highlight else "normal")
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.grid(axis="x", color=FAINT, lw=0.7)
+    axes.locator_params(axis="x", nbins=4)
 
 
 def lines(
@@ -103,16 +110,8 @@ def lines(
         for index, name in enumerate(names):
             colour = COLOURS[index % len(COLOURS)]
             xs, ys = series[name]
-            axes.plot(
-                xs,
-                ys,
-                color=colour,
-                lw=2 if name == highlight else 1.3,
-                marker="o" if dots or len(xs) == 1 else "",
-                ms=3.5,
-                label=name,
-                zorder=9 - index,
-            )
+            width, marker = 2 if name == highlight else 1.3, "o" if dots or len(xs) == 1 else ""
+            axes.plot(xs, ys, color=colour, lw=width, marker=marker, ms=3.5, label=name, zorder=9 - index)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.grid(axis="y", color=FAINT, lw=0.7)
@@ -126,14 +125,7 @@ def lines(
             axes.set_xticks(sorted({xs[0] for xs, _ in series.values()}))
         elif dots and not log_x:
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.legend(
-            frameon=False,
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1),
-            ncols=3,
-            handlelength=1.2,
-            columnspacing=1.2,
-        )
+        axes.legend(**LEGEND)
 
     return draw(paint, 2.4, alt=alt)
 
@@ -157,6 +149,6 @@ def calibration(curves: Mapping[str, Sequence[tuple[float, Any]]], highlight: st
         axes.set_ylabel("observed")
         axes.grid(color=FAINT, lw=0.7)
         axes.locator_params(nbins=5)
-        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, handlelength=1.2)
+        axes.legend(**LEGEND)
 
     return draw(paint, 2.4, alt=alt)

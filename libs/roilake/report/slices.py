@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from roilake.metrics.slices import BINS, is_group
 from roilake.report import leaderboard
 from roilake.report.changes import Change, slice_changes
 from roilake.report.night import Measure, NightData
@@ -11,7 +12,6 @@ from roilake.report.texts import Texts
 
 SHOWN = 20
 """Slices that are shown at once; the others unfold."""
-BINS = "calibration bin "
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,6 @@ class Slice:
 
 Group = tuple[str, list[Slice]]
 """What slices are cut by, and the slices."""
-
-
-def is_slice(name: str) -> bool:
-    """Whether it is a group of requests, and not all of them, a difference, a bin or a leakage check."""
-    return name != "all" and not name.startswith(("delta_vs_", BINS, "leakage_check"))
 
 
 def group_and_value(name: str, texts: Texts) -> tuple[str, str]:
@@ -72,7 +67,7 @@ def _slices(night: NightData, before: NightData | None) -> list[Slice]:
             {metric: change for metric, change in moved.get(name, {}).items() if metric in names},
         )
         for (split, name), found in sorted(night.metrics.items())
-        if split == night.on.split and model in found and is_slice(name) and name not in night.on.slices
+        if split == night.on.split and model in found and is_group(name) and name not in night.on.slices
     ]
 
 
