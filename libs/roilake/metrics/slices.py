@@ -5,7 +5,9 @@ from __future__ import annotations
 ALL = "all"
 LEAKAGE_CHECK = "leakage_check"
 """Holds metrics of shuffled labels."""
-_DELTA, _BIN = "delta_vs_", "calibration bin "
+_DELTA = "delta_vs_"
+BINS = "calibration bin "
+"""What the slices of the calibration curve begin with."""
 
 
 def delta_vs(model: str) -> str:
@@ -20,9 +22,9 @@ def is_delta(name: str) -> bool:
 
 def calibration_bin(number: int) -> str:
     """The slice of a bin of the calibration curve, from 1."""
-    return f"{_BIN}{number:02d}"
+    return f"{BINS}{number:02d}"
 
 
 def is_group(name: str) -> bool:
     """Whether a slice is a group of rows: not all of them, a difference, a bin or a leakage check."""
-    return name not in (ALL, LEAKAGE_CHECK) and not name.startswith((_DELTA, _BIN))
+    return name not in (ALL, LEAKAGE_CHECK) and not name.startswith((_DELTA, BINS))
