@@ -11,11 +11,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from roilake.metrics.registry import label
+from roilake.metrics.slices import BINS
 from roilake.report import plots
 from roilake.report.changes import changes
 from roilake.report.formatting import signed
 from roilake.report.night import Measure, Measures
-from roilake.report.slices import BINS
 
 if TYPE_CHECKING:
     from IPython.display import HTML
