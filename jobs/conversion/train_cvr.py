@@ -12,13 +12,11 @@ from roilake.runtime.step import StepResult, recorded
 
 
 def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
-    """Write the folders ``models/<name>/<ds>/<run_id>`` and table ``models``: all ``models`` of the config, trained in
-    one launch from initial weights, beside the teachers that are there already."""
+    """Write a folder for each model (``roilake.lake.model_folder``) and table ``models``: all ``models`` of the config,
+    trained in one launch from initial weights, beside the teachers that are there already."""
     with recorded(lake, config, ds, "train_cvr") as record:
-        where = {"ds": ds, "name": list(config.teachers)}
-        version = record.pin("models")
-        teachers = lake.to_arrow("models", version, filters=where).to_pylist() if config.teachers else []
-        write_models(record, [*teachers, *train_models(record, config, config.models)])
+        known = record.rows("models", name=list(config.teachers)).to_pylist()
+        write_models(record, [*known, *train_models(record, config, config.models)])
     return record.result
 
 

@@ -1,4 +1,4 @@
-"""Train the night's teachers, whose word on unclicked impressions students learn from."""
+"""Train the night's teachers, whose predictions on unclicked impressions students learn from."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from roilake.runtime.step import StepResult, recorded
 
 
 def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
-    """Write the folders ``models/<name>/<ds>/<run_id>`` and table ``models``: all ``teachers`` of the config,
-    trained in one launch from initial weights."""
+    """Write a folder for each model (``roilake.lake.model_folder``) and table ``models``: all ``teachers`` of the
+    config, trained in one launch from initial weights."""
     with recorded(lake, config, ds, "train_cvr_teacher") as record:
         write_models(record, train_models(record, config, config.teachers) if config.teachers else [])
     return record.result

@@ -34,7 +34,6 @@ from roilake.pipelines.conversion.config import SUITE
 from roilake.pipelines.conversion.feed.rows import ImpressionRows
 from roilake.pipelines.conversion.models import ConversionModel
 from roilake.pipelines.conversion.models.ensemble import voice, weights
-from roilake.pipelines.conversion.training.loop import ConversionRecipe
 from tests.benchmarks.cvr_data import REGIMES, Dataset, calibration, expected_auc, load
 from tests.benchmarks.cvr_fit import trained
 from tests.benchmarks.cvr_flips import flipped
@@ -92,9 +91,11 @@ def fit(
     """Train a method and let it speak."""
     if pseudo_R is not None:
         data = replace(data, train=replace(data.train, pseudo_R=pseudo_R.astype(np.float32)))
-    recipe = ConversionRecipe(method.kind, method.steps, *setting, 25, method.steps, seed, method.keep)
-    model, progress = trained(data, {"dim": dim, **method.options}, recipe)
-    auc = progress.epochs[progress.best_epoch].get("auc", float("nan"))
+    options = {"dim": dim, **method.options}
+    model, progress = trained(
+        data, method.kind, options, setting, steps=method.steps, seed=seed, keep=method.keep
+    )
+    auc = progress.validations[progress.best].get("auc", float("nan"))
     return Said(auc, predict(model, data.train.row_RF), predict(model, data.judged_NF))
 
 

@@ -28,16 +28,18 @@ from typing import Any
 import torch
 
 from jobs.conversion import build_impressions
-from roilake.config.loading import load_config
-from roilake.lake import Lake, spark_session
+from roilake.lake import Lake
+from roilake.lake.session import spark_session
 from roilake.pipelines.conversion.config import ConversionConfig
+from roilake.pipelines.conversion.training.inputs import ConversionInputs
 from roilake.pipelines.conversion.training.night import learnt_from, make_plan
-from roilake.pipelines.conversion.training.rank import ConversionPlan
-from roilake.runtime.step import Recorder, make_run
-from roilake.training import launch
+from roilake.runtime.registry import load_config
+from roilake.runtime.run import make_run
+from roilake.runtime.step import Recorder
+from roilake.training import Plan, launch
 from roilake.training.context import Context
 
-CONF = Path(__file__).parents[2] / "conf" / "nights" / "conversions.yaml"
+CONF = Path(__file__).parents[2] / "conf" / "nights" / "conversion" / "generated.yaml"
 DS = date(1998, 3, 28)
 WORKERS = (1, 2)
 
@@ -64,7 +66,7 @@ def main() -> None:
 
 def night(impressions: int, kind: str) -> ConversionConfig:
     """The generated night with one model."""
-    tree = load_config(CONF, ConversionConfig).model_dump()
+    tree = load_config(CONF).model_dump()
     tree["impressions"]["truth"] |= {"impressions": impressions, "random_pairs": 1000}
     models: dict[str, Any] = {"models": {kind: {"kind": kind}}, "default_model": kind}
     return ConversionConfig.model_validate({**tree, **models, "teachers": {}, "ensembles": {}, "gates": {}})
@@ -97,7 +99,7 @@ def measure(lake: Lake, config: ConversionConfig, rows: int, steps: int, runs: i
 
 
 def _plan(lake: Lake, config: ConversionConfig, name: str) -> _OneThread:
-    record = Recorder(lake, make_run(config, DS, f"bench_cvr_speed/{name}"), 0.0)
+    record = Recorder(lake, config, make_run(config, DS, f"bench_cvr_speed/{name}"), 0.0)
     return _OneThread(make_plan(record, config, config.models, learnt_from(record)))
 
 
@@ -105,7 +107,7 @@ def _plan(lake: Lake, config: ConversionConfig, name: str) -> _OneThread:
 class _OneThread:
     """The plan with one torch thread, however many cores a worker could have."""
 
-    plan: ConversionPlan
+    plan: Plan[ConversionInputs]
 
     def __call__(self, context: Context) -> dict[str, dict[str, Any]]:
         torch.set_num_threads(1)

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stderr
-from io import StringIO
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
-import torch
-
+from roilake.pipelines.conversion.config import ConversionModelConfig, ConversionTrainingConfig
 from roilake.pipelines.conversion.feed.impressions import ImpressionFeed
-from roilake.pipelines.conversion.models import ConversionModel, ImpressionSchema, build
-from roilake.pipelines.conversion.training.loop import ConversionRecipe, fit_conversions
-from roilake.training.context import LocalContext
-from roilake.training.progress import Progress
+from roilake.pipelines.conversion.models import ConversionModel, ImpressionSchema
+from roilake.pipelines.conversion.training import ConversionTask, settings_of
+from roilake.training import Checkpoints, LocalContext, Progress, train
 from tests.benchmarks.cvr_data import Dataset
 
 
 def trained(
-    data: Dataset, options: dict[str, Any], recipe: ConversionRecipe
+    data: Dataset,
+    kind: str,
+    options: dict[str, Any],
+    setting: tuple[float, float],
+    *,
+    steps: int,
+    seed: int,
+    validate_every: int = 25,
+    keep: Literal["best", "last"] = "best",
 ) -> tuple[ConversionModel, Progress]:
-    """A model of the kind that the recipe names."""
-    torch.manual_seed(recipe.seed)
-    model = build(recipe.name, options, ImpressionSchema(data.fields, data.click_rate, {}))
-    feed = ImpressionFeed.of_rows(data.train, clicks=256, impressions=1024, seed=recipe.seed)
-    with redirect_stderr(StringIO()):
-        return model, fit_conversions(model, feed, data.validation, recipe, LocalContext())
+    """A model of a kind; ``setting`` is its learning rate and weight decay."""
+    config = ConversionModelConfig(kind=kind, options=options, keep=keep)
+    training = ConversionTrainingConfig(
+        steps=steps,
+        learning_rate=setting[0],
+        weight_decay=setting[1],
+        validate_every=validate_every,
+        checkpoint_every=steps + 1,
+    )
+    feed = ImpressionFeed.of_rows(
+        data.train, clicks=training.clicks, impressions=training.impressions, seed=seed
+    )
+    schema = ImpressionSchema(data.fields, data.click_rate, {})
+    task = ConversionTask(config, training, seed, schema, feed, data.validation)
+    settings = settings_of(kind, config, training, seed)
+    model, progress = train(task, LocalContext(), Checkpoints(Path("never"), ""), settings)
+    assert isinstance(model, ConversionModel)
+    return model, progress

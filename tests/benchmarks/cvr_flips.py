@@ -14,7 +14,6 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from roilake.hashing import uniform
-from roilake.pipelines.conversion.training.loop import ConversionRecipe
 from tests.benchmarks.cvr_data import Dataset
 from tests.benchmarks.cvr_fit import trained
 
@@ -34,8 +33,10 @@ def flip_auc(data: Dataset, steps: int, rate: float, decay: float, seed: int, di
     clicked_R = rows.click_R > 0
     flip_R = clicked_R & (uniform(_SALT + seed, np.arange(len(rows))) < FLIPPED)
     wrong = replace(rows, conversion_R=np.where(flip_R, 1 - rows.conversion_R, rows.conversion_R))
-    recipe = ConversionRecipe("ukd", steps, rate, decay, steps, steps, seed, "last")
-    model, _ = trained(replace(data, train=wrong), {"dim": dim, "alpha": 0.0}, recipe)
+    wrong_data, options = replace(data, train=wrong), {"dim": dim, "alpha": 0.0}
+    model, _ = trained(
+        wrong_data, "ukd", options, (rate, decay), steps=steps, seed=seed, validate_every=steps, keep="last"
+    )
     with torch.inference_mode():
         unsure_C = model.eval().predict(rows.at(clicked_R).batch()).uncertainty_B
     assert unsure_C is not None  # the student has two heads

@@ -5,25 +5,27 @@ Legend: U users, I items, B requests, P positives, C candidates.
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from roilake.hashing import keyed_hash, uniform
 from roilake.pipelines.retrieval.models import TwinTower, build
 from roilake.pipelines.retrieval.models.matrix import Factors
 from roilake.pipelines.retrieval.training.losses import NEVER, sampled_softmax
-from roilake.training.context import LocalContext
-from roilake.training.learner import Learner
+from roilake.training import Checkpoints, Context, Feed, LocalContext, OptimizerPlan, Settings, Term, train
 from tests.benchmarks.published_graph import Folds, Graph, Recipe
 
 POSITIVES = 8
 Judge = Callable[[Factors, sp.csr_matrix, sp.csr_matrix], float]
+Step = tuple[int, int, int, NDArray[np.int64]]  # epoch, number in it, fold, users
 
 
 def fit_tower(seen_UI: sp.csr_matrix, recipe: Recipe, ndcg: Judge) -> tuple[Factors, list[dict[str, float]]]:
@@ -32,33 +34,51 @@ def fit_tower(seen_UI: sp.csr_matrix, recipe: Recipe, ndcg: Judge) -> tuple[Fact
     if recipe.kind == "interest_dot":
         whole = Graph(seen_UI, recipe, None)
         return whole.factors(build("interest_dot", {}, whole.schema, *recipe.layouts())), []
-    folds, best, curve, seconds = Folds(seen_UI, recipe), -1.0, [], 0.0
-    torch.manual_seed(recipe.seed)
-    model = build(recipe.kind, dict(recipe.options), folds.whole.schema, *recipe.layouts())
-    learner = Learner(model.train(), recipe.learning_rate, recipe.averaging)
-    for epoch in range(recipe.epochs):
-        began = time.perf_counter()
-        loss = _epoch(model, learner, folds, epoch, recipe)
-        seconds += time.perf_counter() - began
-        with learner.averaged():
-            found = ndcg(folds.graphs[0].factors(model), folds.known[0], folds.asked[0])
-            if found > best:
-                best, factors = found, folds.whole.factors(model)
-        point = {"epoch": epoch + 1, "seconds": round(seconds, 1), "loss": loss, "fold 0 ndcg@20": found}
-        print(f"{recipe.kind}: {point}", file=sys.stderr, flush=True)
-        curve.append(point)
-    return factors, curve
+    task = FoldTask(Folds(seen_UI, recipe), recipe, ndcg)
+    settings = Settings(
+        recipe.kind, recipe.seed, checkpoint_every=1 << 62, averaging=recipe.averaging, divide_gradients=True
+    )
+    model, progress = train(task, LocalContext(), Checkpoints(Path("never"), ""), settings)
+    curve = [{"epoch": n, **point} for n, point in enumerate(progress.validations, start=1)]
+    return task.folds.whole.factors(model), curve
 
 
-def _epoch(model: TwinTower, learner: Learner, folds: Folds, epoch: int, recipe: Recipe) -> float:
-    """One pass over the requests of all folds but the first; the mean loss of its steps."""
-    losses = []
-    for number, (fold, user_B) in enumerate(folds.steps(epoch, recipe)):
-        learner.zero_grad()
-        loss_sum = _loss(model, folds, fold, user_B, recipe, keyed_hash(recipe.seed, epoch, number)).sum()
-        loss_sum.backward()
-        losses.append(learner.step(LocalContext(), loss_sum, torch.tensor(float(len(user_B)))))
-    return float(np.mean(losses))
+@dataclass(frozen=True)
+class FoldTask:
+    """Learn the pairs of all folds but the first from the graphs of the others; keep the best epoch on the first."""
+
+    folds: Folds
+    recipe: Recipe
+    ndcg: Judge
+    select = "fold 0 ndcg@20"
+
+    def feed(self, context: Context) -> Feed[Step]:
+        steps = sum(1 for _ in self.folds.steps(0, self.recipe))
+
+        def batches(first: int) -> Iterator[Step]:
+            for epoch in range(self.recipe.epochs):
+                for number, step in enumerate(self.folds.steps(epoch, self.recipe)):
+                    yield epoch, number, *step
+
+        return Feed(batches, self.recipe.epochs * steps, steps, self.recipe.batch_size)
+
+    def model(self) -> TwinTower:
+        torch.manual_seed(self.recipe.seed)
+        layouts = self.recipe.layouts()
+        return build(self.recipe.kind, dict(self.recipe.options), self.folds.whole.schema, *layouts)
+
+    def losses(self, model: Any, batch: Step) -> dict[str, Term]:
+        epoch, number, fold, user_B = batch
+        key = keyed_hash(self.recipe.seed, epoch, number)
+        loss_B = _loss(model, self.folds, fold, user_B, self.recipe, key)
+        return {"loss": Term(loss_B.sum(), torch.tensor(float(len(user_B))))}
+
+    def optimizers(self, model: nn.Module) -> list[OptimizerPlan]:
+        return [OptimizerPlan(list(model.parameters()), self.recipe.learning_rate)]
+
+    def validate(self, model: Any, context: Context) -> dict[str, float]:
+        factors = self.folds.graphs[0].factors(model)
+        return {self.select: self.ndcg(factors, self.folds.known[0], self.folds.asked[0])}
 
 
 def _loss(

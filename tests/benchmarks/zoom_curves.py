@@ -9,13 +9,14 @@ import time
 from argparse import Namespace
 from dataclasses import dataclass, field, replace
 from datetime import date
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from roilake.feed import files_of
-from roilake.feed.prefetch import Prefetch
 from roilake.hashing import keyed_hash
 from roilake.lake import Lake
 from roilake.metrics.classification import auc
@@ -24,13 +25,12 @@ from roilake.pipelines.retrieval.config import GraphModelConfig, RetrievalConfig
 from roilake.pipelines.retrieval.feed.features import read_nodes
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.graph import plan_windows
-from roilake.pipelines.retrieval.models import RequestBatch, TwinTower, build
+from roilake.pipelines.retrieval.models import RequestBatch, TwinTower, is_trainable
 from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
-from roilake.pipelines.retrieval.training.inputs import Inputs, TrainingData
-from roilake.pipelines.retrieval.training.loop import loss_of
+from roilake.pipelines.retrieval.training import Inputs, RetrievalTask, TrainingData, settings_of
+from roilake.pipelines.retrieval.training.inputs import Step
 from roilake.pipelines.retrieval.training.validation import embed_all_items
-from roilake.training import LocalContext
-from roilake.training.learner import Learner
+from roilake.training import Checkpoints, Context, Feed, LocalContext, train
 
 NEGATIVES = 50
 HITS_AT = 50
@@ -129,6 +129,28 @@ def _auc(score_P: NDArray, score_BI: NDArray, negative_BN: NDArray[np.int64]) ->
     return auc(np.arange(len(score_E)) < len(score_P), score_E)
 
 
+@dataclass(frozen=True)
+class JudgedTask(RetrievalTask):
+    """Judged ``points`` times; the time that this takes is left out."""
+
+    judges: dict[str, Judge] = field(default_factory=dict)
+    points: int = 1
+    curve: list[Point] = field(default_factory=list)
+    clock: dict[str, float] = field(default_factory=dict)
+
+    def feed(self, context: Context) -> Feed[Step]:
+        feed, self.clock["started"] = super().feed(context), time.perf_counter()
+        return replace(feed, validate_every=max(1, -(-feed.steps // self.points)))
+
+    def validate(self, model: Any, context: Context) -> dict[str, float]:
+        paused = time.perf_counter()
+        found = {split: judge(model) for split, judge in self.judges.items()}
+        seconds = paused - self.clock["started"]
+        self.curve.append(Point(0, seconds, found["validation"], found["test"]))
+        self.clock["started"] += time.perf_counter() - paused
+        return {"auc": found["validation"]["auc"]}
+
+
 def learn(
     name: str,
     data: TrainingData,
@@ -139,29 +161,13 @@ def learn(
 ) -> Curve:
     """Train one model for ``args.epochs`` and judge it ``args.points`` times; judging costs no training time."""
     inputs = Inputs(data, config.training, LocalContext())
-    curve = Curve(name, data.seed)
-    torch.manual_seed(data.seed)
-    layouts = data.request_layout, data.item_layout
-    tower = build(model.kind, dict(model.options), inputs.schema, *layouts).train()
-    if not tower.trainable:
-        found = {split: judge(tower) for split, judge in judges.items()}
+    task = JudgedTask(inputs, name, model, args.epochs, judges=judges, points=args.points)
+    if not is_trainable(model.kind):
+        found = {split: judge(task.model()) for split, judge in judges.items()}
         return Curve(name, data.seed, [Point(0, 0.0, found["validation"], found["test"])], trained=False)
-    total = args.epochs * inputs.train.steps
-    checks = {round(total * point / args.points) for point in range(1, args.points + 1)}
-    rate = model.learning_rate or config.training.learning_rate
-    learner = Learner(tower, rate, config.training.averaging)
-    seconds = 0.0
-    with Prefetch(inputs.steps(args.epochs)) as steps:
-        for number, step in enumerate(steps, start=1):
-            started = time.perf_counter()
-            learner.zero_grad()
-            loss = (loss_of(tower, step, model.loss) * step.requests.weight_B).sum()
-            loss.backward()
-            learner.step(inputs.context, loss, step.requests.weight_B.sum())
-            seconds += time.perf_counter() - started
-            if number in checks:
-                with learner.averaged():
-                    found = {split: judge(tower) for split, judge in judges.items()}
-                curve.points.append(Point(number, seconds + steps.waited, found["validation"], found["test"]))
-    curve.wait_fraction = steps.waited / (seconds + steps.waited)
-    return curve
+    training = config.training.model_copy(update={"checkpoint_every": 1 << 62})
+    settings = replace(settings_of(name, training, data.seed), keep="last")
+    _, progress = train(task, LocalContext(), Checkpoints(Path("never"), ""), settings)
+    steps = [int(point["step"]) for point in progress.validations]
+    points = [replace(point, step=step) for point, step in zip(task.curve, steps, strict=True)]
+    return Curve(name, data.seed, points, progress.wait_fraction)

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-
-def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` make a file beside ``path``, then rename it: nobody ever sees half a file."""
-    aside = path.with_name(f".{path.name}.aside")
-    write(aside)
-    os.replace(aside, path)
+from roilake.lake import write_aside
 
 
 class Checkpoints:

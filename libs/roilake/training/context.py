@@ -1,14 +1,16 @@
-"""Where a rank runs and how ranks talk: buffers on the CPU, whatever the device."""
+"""Where a rank runs and how ranks exchange tensors."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+
+Determinism = Literal["strict", "fast"]
 
 
 class Context(Protocol):
@@ -18,11 +20,11 @@ class Context(Protocol):
     workers: int
     device: torch.device
 
-    def allreduce(self, flat: Tensor) -> None:
-        """Replace ``flat`` [n] by its sum over all ranks."""
+    def allreduce(self, tensor: Tensor) -> None:
+        """Replace ``tensor`` by its sum over all ranks."""
 
-    def broadcast(self, flat: Tensor) -> None:
-        """Replace ``flat`` [n] by rank 0's."""
+    def broadcast(self, tensor: Tensor) -> None:
+        """Replace ``tensor`` by rank 0's."""
 
     def allgather(self, rows: Tensor) -> Tensor:
         """Rows of all ranks, one rank's behind the other's; ranks may have different numbers of rows."""
@@ -36,10 +38,10 @@ class LocalContext:
     def __init__(self) -> None:
         self.device = pick_device(0)
 
-    def allreduce(self, flat: Tensor) -> None:
+    def allreduce(self, tensor: Tensor) -> None:
         pass
 
-    def broadcast(self, flat: Tensor) -> None:
+    def broadcast(self, tensor: Tensor) -> None:
         pass
 
     def allgather(self, rows: Tensor) -> Tensor:
@@ -47,7 +49,8 @@ class LocalContext:
 
 
 class HorovodContext:
-    """A rank under Horovod with Gloo. ``horovod.torch.init`` must have been called."""
+    """A rank under Horovod. ``horovod.torch.init`` must have been called. Tensors on a GPU are exchanged there where
+    Horovod was built with NCCL, and through the CPU where it has Gloo only."""
 
     def __init__(self) -> None:
         import horovod.torch as hvd
@@ -56,21 +59,26 @@ class HorovodContext:
         self.rank, self.workers = hvd.rank(), hvd.size()
         self.device = pick_device(hvd.local_rank())
 
-    def allreduce(self, flat: Tensor) -> None:
-        buffer = flat.cpu()
-        self._hvd.allreduce_(buffer, op=self._hvd.Sum, name="roilake.allreduce")
-        if buffer is not flat:
-            flat.copy_(buffer)
+    def allreduce(self, tensor: Tensor) -> None:
+        name = f"roilake.allreduce.{tensor.dtype}.{tensor.numel()}"  # one of another size would miss Horovod's cache
+        self._in_place(tensor, lambda buffer: self._hvd.allreduce_(buffer, op=self._hvd.Sum, name=name))
 
-    def broadcast(self, flat: Tensor) -> None:
-        buffer = flat.cpu()
-        self._hvd.broadcast_(buffer, root_rank=0, name="roilake.broadcast")
-        if buffer is not flat:
-            flat.copy_(buffer)
+    def broadcast(self, tensor: Tensor) -> None:
+        self._in_place(tensor, lambda b: self._hvd.broadcast_(b, root_rank=0, name="roilake.broadcast"))
 
     def allgather(self, rows: Tensor) -> Tensor:
-        gathered: Tensor = self._hvd.allgather(rows.cpu(), name=f"roilake.allgather.{rows.dtype}")
+        gathered: Tensor = self._hvd.allgather(self._reached(rows), name=f"roilake.allgather.{rows.dtype}")
         return gathered.to(rows.device)
+
+    def _in_place(self, tensor: Tensor, collective: Callable[[Tensor], object]) -> None:
+        buffer = self._reached(tensor)
+        collective(buffer)
+        if buffer is not tensor:
+            tensor.copy_(buffer)
+
+    def _reached(self, tensor: Tensor) -> Tensor:
+        """The tensor, or a copy of it that the collectives of this build can reach."""
+        return tensor if self._hvd.nccl_built() else tensor.cpu()
 
 
 def pick_device(local_rank: int) -> torch.device:
@@ -81,26 +89,28 @@ def pick_device(local_rank: int) -> torch.device:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """For tensors so small that a second thread costs more than it gives."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def threads(count: int) -> Iterator[None]:
+    """Let torch have so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, count))
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 @contextmanager
-def deterministic_torch(workers: int) -> Iterator[None]:
-    """Deterministic kernels and a fixed share of the machine's cores, so that a rerun gives the same weights."""
-    threads, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+def determinism(mode: Determinism) -> Iterator[None]:
+    """``strict``: deterministic kernels, so that a rerun gives the same weights. ``fast``: any kernel, and on a GPU
+    TF32 products and the convolutions that are measured to be the fastest."""
+    fast, cuda, cudnn = mode == "fast", torch.backends.cuda.matmul, torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), cuda.allow_tf32, cudnn.benchmark
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-    torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(not fast)
+    cuda.allow_tf32 = cudnn.benchmark = fast
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
-        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(before[0])
+        cuda.allow_tf32, cudnn.benchmark = before[1:]

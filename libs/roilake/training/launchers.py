@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import sys
+import logging
+import os
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from roilake import log
 from roilake.errors import ConfigError, RoilakeError
-from roilake.training.context import Context, HorovodContext, LocalContext, deterministic_torch
+from roilake.training.context import Context, HorovodContext, LocalContext, determinism, threads
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 
 
 class TrainingError(RoilakeError):
@@ -24,13 +27,13 @@ class TrainingError(RoilakeError):
 def launch(train: Callable[[Context], T], workers: int, spark: SparkSession | None = None) -> T:
     """Call ``train(context)`` on ``workers`` ranks at a time and return what rank 0 returned.
 
-    One worker runs in this process. More run as Horovod processes, one in each of as many Spark tasks, and talk by
-    Gloo; ``train`` then travels there by cloudpickle and must not hold a Spark session. If any rank fails, all are
-    ended and TrainingError tells its error.
+    One worker runs in this process. More run as Horovod processes, one in each of as many Spark tasks, and exchange
+    tensors by Gloo; ``train`` then travels there by cloudpickle and must not hold a Spark session. Ranks share the
+    machine's cores and use deterministic kernels, but where a task wants ``fast`` ones. If any rank fails, all are
+    ended and TrainingError has its error.
     """
     if workers == 1:
-        with deterministic_torch(1):
-            return train(LocalContext())
+        return _run(train, LocalContext())
     slots = spark.sparkContext.defaultParallelism if spark else 0
     if slots < workers:
         raise ConfigError(
@@ -38,6 +41,11 @@ def launch(train: Callable[[Context], T], workers: int, spark: SparkSession | No
             f"more cores (e.g. local[{workers}]) or lower training.workers"
         )
     return _launch_horovod(train, workers)
+
+
+def _run(train: Callable[[Context], T], context: Context) -> T:
+    with threads((os.cpu_count() or 1) // context.workers), determinism("strict"):
+        return train(context)
 
 
 def _launch_horovod(train: Callable[[Context], T], workers: int) -> T:
@@ -53,7 +61,7 @@ def _launch_horovod(train: Callable[[Context], T], workers: int) -> T:
     failures = [outcome for outcome in outcomes if isinstance(outcome, _Failure)]
     if failures:
         first = min(failures, key=lambda failure: (failure.is_echo, failure.rank))
-        print(first.trace, file=sys.stderr)
+        _LOG.error(first.trace)
         raise TrainingError(f"rank {first.rank} of {workers} failed: {first.message}")
     return outcomes[0]
 
@@ -70,15 +78,15 @@ class _Failure:
 
 def _rank_main(train: Callable[[Context], T]) -> T | _Failure | None:
     """Runs in each Horovod process; only rank 0's result travels back. A rank that fails shuts Horovod down, which
-    makes the others' next collective fail, so that every rank ends and the account of the first reaches the driver."""
+    makes the others' next collective fail, so that every rank ends and the error of the first reaches the driver."""
     import horovod.torch as hvd
     from horovod.common.exceptions import HorovodInternalError
 
     hvd.init()
+    log.configure()
     rank = hvd.rank()
     try:
-        with deterministic_torch(hvd.size()):
-            result = train(HorovodContext())
+        result = _run(train, HorovodContext())
         return result if rank == 0 else None
     except Exception as error:
         message = str(error) if isinstance(error, RoilakeError) else f"{type(error).__name__}: {error}"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from roilake.training.context import Context
 
-torch.sparse.check_sparse_tensor_invariants.disable()  # its default, of which torch warns unless it is said
+torch.sparse.check_sparse_tensor_invariants.disable()  # its default, of which torch warns unless it is set
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 
@@ -56,22 +56,20 @@ class RowTables:
     def __init__(
         self,
         parameters: Sequence[nn.Parameter],
-        learning_rate: float,
         decay: float,
         weight_decay: float = 0.0,
     ) -> None:
-        self._parameters, self._rate, self._decay = parameters, learning_rate, Decay(decay)
-        self._weight_decay = weight_decay
+        self._parameters, self._decay, self._weight_decay = parameters, Decay(decay), weight_decay
         sizes = [len(parameter) for parameter in parameters]
         self.data = torch.cat([parameter.detach() for parameter in parameters])
-        self._starts = [sum(sizes[:place]) for place in range(len(sizes))]
+        self._starts = [sum(sizes[:index]) for index in range(len(sizes))]
         for parameter, rows in zip(parameters, self.data.split(sizes), strict=True):
             parameter.data = rows
         self._first, self._second = torch.zeros_like(self.data), torch.zeros_like(self.data)
         self._average = self.data.clone()
         self._averaged = torch.zeros(
             len(self.data), dtype=torch.int64, device=self.data.device
-        )  # steps taken in
+        )  # steps in the average
 
     def zero_grad(self) -> None:
         for parameter in self._parameters:
@@ -97,7 +95,7 @@ class RowTables:
         return summed.indices()[0], summed.values()
 
     @torch.no_grad()
-    def update(self, ids: Tensor, grad_TD: Tensor, step: int) -> None:
+    def update(self, ids: Tensor, grad_TD: Tensor, step: int, rate: float) -> None:
         """Adam at step 0, 1, ... on the rows ``ids``."""
         data, average = self.data[ids], self._caught_up(ids, step)
         grad_TD = grad_TD.add(data, alpha=self._weight_decay)
@@ -105,7 +103,7 @@ class RowTables:
         second = self._second[ids].mul_(BETAS[1]).addcmul_(grad_TD, grad_TD, value=1 - BETAS[1])
         corrections = [1 - beta ** (step + 1) for beta in BETAS]
         size = second.sqrt().div_(math.sqrt(corrections[1])).add_(EPSILON)
-        data.addcdiv_(first, size, value=-self._rate / corrections[0])
+        data.addcdiv_(first, size, value=-rate / corrections[0])
         average.lerp_(data, 1 - self._decay.kept(step))
         tables = (self.data, self._first, self._second, self._average)
         for table, rows in zip(tables, (data, first, second, average), strict=True):

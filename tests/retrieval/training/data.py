@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from roilake.pipelines.retrieval.config import TrainingConfig
+from roilake.pipelines.retrieval.config import GraphModelConfig, TrainingConfig
 from roilake.pipelines.retrieval.feed.features import read_nodes
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
 from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
-from roilake.pipelines.retrieval.training.inputs import Inputs, TrainingData
-from roilake.pipelines.retrieval.training.loop import Recipe, fit
-from roilake.training import Checkpoints, Context
+from roilake.pipelines.retrieval.training import Inputs, RetrievalTask, TrainingData, settings_of
+from roilake.training import Checkpoints, Context, Settings, train
 from tests.retrieval.feed.data import DIM, WINDOW, write_items, write_nodes, write_requests, write_vectors
 
 DAYS = [WINDOW + timedelta(days=7 * week) for week in range(3)]
@@ -77,22 +77,38 @@ def training_data(folder: Path, shards: int = 2) -> TrainingData:
     )
 
 
-def tiny(data: TrainingData, context: Context, dropout: float = 0.0) -> tuple[TinyTower, Inputs]:
-    inputs = Inputs(data, TRAINING, context)
-    torch.manual_seed(1)
-    return TinyTower(inputs.schema, dropout), inputs
+SETTINGS = settings_of("tiny", TRAINING.model_copy(update={"averaging": 0.0}), seed=3)
 
 
-def train_tiny(data_folder: Path, checkpoints: Path, context: Context) -> dict[str, object]:
+@dataclass(frozen=True)
+class TinyTask(RetrievalTask):
+    """A tiny tower in place of a model of the suite."""
+
+    dropout: float = 0.0
+
+    def model(self) -> TinyTower:
+        torch.manual_seed(1)
+        return TinyTower(self.inputs.schema, self.dropout)
+
+
+def tiny(
+    data: TrainingData, context: Context, dropout: float = 0.0, epochs: int = 3, **config: object
+) -> TinyTask:
+    known = GraphModelConfig.model_validate({"kind": "no_graph", "learning_rate": 0.02, **config})
+    return TinyTask(Inputs(data, TRAINING, context), "tiny", known, epochs, dropout=dropout)
+
+
+def train_tiny(
+    data_folder: Path, checkpoints: Path, context: Context, settings: Settings = SETTINGS
+) -> dict[str, object]:
     """Train the tiny tower; a module-level function, for ranks import what they are sent by name."""
-    model, inputs = tiny(training_data(data_folder), context)
-    recipe = Recipe(name="tiny", loss="softmax", epochs=2, learning_rate=0.02, checkpoint_every=100)
-    progress = fit(model, inputs, recipe, Checkpoints(checkpoints, "k"))
+    task = tiny(training_data(data_folder), context, epochs=2)
+    model, progress = train(task, context, Checkpoints(checkpoints, "k"), settings)
     return {
         "losses": [point["loss"] for point in progress.curve],
-        "epochs": progress.epochs,
+        "validations": progress.validations,
         "weights": {name: tensor.clone() for name, tensor in model.state_dict().items()},
-        "rows": len(next(inputs.train.batches(0))[1].user_B),
+        "rows": len(next(task.inputs.train.batches(0))[1].user_B),
         "workers": context.workers,
         "threads": torch.get_num_threads(),
     }

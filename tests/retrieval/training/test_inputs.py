@@ -53,9 +53,9 @@ def test_columns_of_positives_name_their_items(tmp_path: Path) -> None:
 
 def test_steps_go_on_across_epochs(tmp_path: Path) -> None:
     inputs = Inputs(training_data(tmp_path), TRAINING, LocalContext())
-    whole = [(step.epoch, step.number, step.ends_epoch) for step in inputs.steps(2)]
-    assert [(s.epoch, s.number, s.ends_epoch) for s in inputs.steps(2, done=7)] == whole[7:]
-    assert [epoch for epoch, _, ends in whole if ends] == [0, 1]
+    whole = [(step.epoch, step.number) for step in inputs.steps(2)]
+    assert [(s.epoch, s.number) for s in inputs.steps(2, done=7)] == whole[7:]
+    assert whole == [(epoch, number) for epoch in range(2) for number in range(inputs.train.steps)]
 
 
 def test_of_large_windows_two_are_held_and_the_steps_stay_the_same(

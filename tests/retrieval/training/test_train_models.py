@@ -14,12 +14,13 @@ from safetensors.torch import load_file
 from jobs.retrieval import train_models
 from roilake.config.loading import load_config
 from roilake.errors import ConfigError
-from roilake.lake import TABLES, Lake
+from roilake.lake import TABLES, Lake, Publication
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.graph import plan_windows
 from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
-from roilake.runtime.step import make_run
+from roilake.runtime.run import make_run
+from roilake.training.plan import wait_fraction
 
 DS = date(2020, 3, 10)
 DIM = 4
@@ -96,6 +97,14 @@ def write_tables(lake: Lake, ds: date, until: date | None, users: int, items: in
         lake.write(table, pa.Table.from_pylist(rows, schema=schema), where={"ds": ds}, run=run)
 
 
+def publish(lake: Lake, ds: date) -> None:
+    """Publish the table of models as the night's."""
+    run = make_run(CONFIG, ds, "publish_night")
+    versions = {"models": lake.version("models")}
+    night = Publication("retrieval", ds, run.run_id, versions, CONFIG.model_dump_json(), run.code_revision)
+    lake.publish(night, run)
+
+
 def rows_of(lake: Lake, ds: date) -> dict[str, dict[str, object]]:
     rows = lake.to_arrow("models", lake.version("models"), filters={"ds": ds}).to_pylist()
     return {str(row["name"]): row for row in rows}
@@ -113,7 +122,7 @@ def test_two_nights(first: Lake) -> None:
     models = rows_of(lake, DS)
     assert set(models) == {"zoomer", "no_graph", "popularity"}
     assert {row["train_end"] for row in models.values()} == {DS + timedelta(days=1 - 14)}
-    folder = Path(lake.path) / str(models["zoomer"]["path"])
+    folder = lake.files.local(str(models["zoomer"]["path"]))
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "weights.safetensors",
@@ -127,22 +136,21 @@ def test_two_nights(first: Lake) -> None:
     assert {name: tuple(tensor.shape) for name, tensor in interest.items()} == {
         "user": (10, DIM), "query": (3, DIM), "item": (15, DIM),
     }  # fmt: skip
-    assert len(json.loads((folder / "curve.json").read_text())["epochs"]) == 2
-    assert not any(path.is_file() for path in lake.scratch("train_models").rglob("*"))  # checkpoints are gone
+    assert len(json.loads((folder / "curve.json").read_text())["validations"]) == 2
+    assert not any(path.is_file() for path in lake.lasting("train_models").rglob("*"))  # checkpoints are gone
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     train_models.run(lake, CONFIG, DS)  # again: the same weights
     for name in ("weights.safetensors", "interest.safetensors", "vocabulary.json", "manifest.json"):
         assert (folder / name).read_bytes() == before[name]
 
-    run = make_run(CONFIG, DS, "publish_night")
-    lake.publish(DS, {"models": lake.version("models")}, run, CONFIG.model_dump_json())
+    publish(lake, DS)
     write_tables(lake, next_ds, DS + timedelta(days=1 - 14), users=12, items=18)
     train_models.run(lake, CONFIG, next_ds)
     later = rows_of(lake, next_ds)
     assert json.loads(str(later["zoomer"]["parents"]))["model"] == models["zoomer"]["path"]
     assert {row["train_end"] for row in later.values()} == {next_ds + timedelta(days=1 - 14)}
-    new_folder = Path(lake.path) / str(later["zoomer"]["path"])
+    new_folder = lake.files.local(str(later["zoomer"]["path"]))
     old, new = load_file(folder / "weights.safetensors"), load_file(new_folder / "weights.safetensors")
     grown = [name for name in new if new[name].shape != old[name].shape]
     assert any(len(new[name]) == 12 and len(old[name]) == 10 for name in grown)
@@ -164,14 +172,14 @@ def test_a_carried_over_model_keeps_its_weights(first: Lake) -> None:
     moved = rows.set_column(rows.column_names.index("ds"), "ds", pa.array([earlier] * len(rows), pa.date32()))
     moved = moved.set_column(rows.column_names.index("run_id"), "run_id", pa.array([run.run_id] * len(rows)))
     lake.write("models", moved, where={"ds": earlier}, run=run)
-    lake.publish(earlier, {"models": lake.version("models")}, run, CONFIG.model_dump_json())
+    publish(lake, earlier)
     until = row["train_end"]
     assert isinstance(until, date)
-    old = load_file(Path(lake.path) / str(rows_of(lake, earlier)["zoomer"]["path"]) / "weights.safetensors")
+    old = load_file(lake.files.local(f"{rows_of(lake, earlier)['zoomer']['path']}/weights.safetensors"))
     write_tables(lake, DS, until, users=10, items=15)
     result = train_models.run(lake, CONFIG, DS)
     assert result.details["models"]["zoomer"]["steps"] == 0
-    new = load_file(Path(lake.path) / str(rows_of(lake, DS)["zoomer"]["path"]) / "weights.safetensors")
+    new = load_file(lake.files.local(f"{rows_of(lake, DS)['zoomer']['path']}/weights.safetensors"))
     assert all((old[name] == new[name]).all() for name in old)
     assert {r["train_end"] for r in rows_of(lake, DS).values()} == {until}
 
@@ -189,5 +197,5 @@ def test_waiting_is_weighed_by_training_time() -> None:
         "long": {"seconds": 3.0, "wait_fraction": 0.0},
         "short": {"seconds": 1.0, "wait_fraction": 0.2},
     }
-    assert train_models.waited(figures) == 0.05
-    assert train_models.waited({"carried over": {"seconds": 0.0, "wait_fraction": 0.0}}) == 0.0
+    assert wait_fraction(figures) == 0.05
+    assert wait_fraction({"carried over": {"seconds": 0.0, "wait_fraction": 0.0}}) == 0.0

@@ -125,9 +125,9 @@ class ImpressionsConfig(Strict):
 
 
 class GraphVectors(Strict):
-    """User and item vectors of a model that the lake at ``lake`` published before the first impression learnt from."""
+    """User and item vectors of a model of the last retrieval night that the lake published before the first impression
+    learnt from."""
 
-    lake: str
     model: str = "zoomer"
 
 
@@ -160,8 +160,20 @@ class ConversionTrainingConfig(Strict):
     validate_every: Positive = 25
     keep: Literal["best", "last"] = "best"
     checkpoint_every: Positive = 200
+    determinism: Literal["strict", "fast"] = "strict"
+    """``strict``: the same weights again from the same inputs. ``fast``: any kernel, and TF32 on a GPU."""
+    clip_norm: Rate | None = None  # greatest norm of the gradients of a step
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    decay: Literal["constant", "linear", "cosine"] = "constant"  # of the learning rate, after the warm-up
     graph: GraphVectors | None = None
     embeddings: EmbeddingConfig = EmbeddingConfig()
+
+
+class ConversionScoringConfig(Strict):
+    """The default model also scores every pair of a user and an item of the log, for pipelines that rank items, where
+    these are about ``max_pairs`` at most; 0: never."""
+
+    max_pairs: Annotated[int, Field(ge=0)] = 4_000_000
 
 
 class ConversionEvaluationConfig(Strict):
@@ -182,6 +194,7 @@ class ConversionConfig(NightConfig):
     """Teachers that speak as one; see ``conversion.models.ensemble``."""
     models: dict[Name, ConversionModelConfig]
     training: ConversionTrainingConfig = ConversionTrainingConfig()
+    scoring: ConversionScoringConfig = ConversionScoringConfig()
     evaluation: ConversionEvaluationConfig = ConversionEvaluationConfig()
 
     @field_validator("models")
@@ -232,6 +245,10 @@ class ConversionConfig(NightConfig):
     def evaluated(self) -> tuple[str, ...]:
         """Models, then teachers."""
         return (*self.models, *self.teachers)
+
+    @property
+    def upstreams(self) -> dict[str, bool]:
+        return {"retrieval": True} if self.training.graph else {}
 
     def check(self) -> None:
         """Raises ConfigError for a model's unknown kind or option, and students and teachers that do not fit."""

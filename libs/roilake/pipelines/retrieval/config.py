@@ -123,13 +123,21 @@ class TrainingConfig(Strict):
     averaging: Fraction = 0.97
     """Models are judged and kept with an exponential average of their weights over steps; 0 keeps the last ones."""
     checkpoint_every: Positive = 200
+    determinism: Literal["strict", "fast"] = "strict"
+    """``strict``: the same weights again from the same inputs. ``fast``: any kernel, and TF32 on a GPU."""
+    clip_norm: Rate | None = None  # greatest norm of the gradients of a step
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    decay: Literal["constant", "linear", "cosine"] = "constant"  # of the learning rate, after the warm-up
 
 
 class ScoringConfig(Strict):
     """``index``: how items are ranked for recommendations, by all of them or approximately by an inverted file (FAISS
-    IVF), whose recall the job then measures. Metrics are always of the exact order."""
+    IVF), whose recall the job then measures. ``rank_by``: the model's ``top_k`` best items come in the order of its
+    score, or of expected conversions pctr * pcvr, which a published night of the conversion pipeline then must give.
+    Metrics are always of the exact order by score."""
 
     top_k: Positive = 200
+    rank_by: Literal["score", "pctcvr"] = "score"
     lookback_days: Positive = 1
     drop_seen: bool = False
     index: Literal["exact", "ivf"] = "exact"
@@ -206,9 +214,13 @@ class RetrievalConfig(NightConfig):
     def evaluated(self) -> tuple[str, ...]:
         return tuple(self.models)
 
+    @property
+    def upstreams(self) -> dict[str, bool]:
+        return {"conversion": self.scoring.rank_by == "pctcvr"}
+
     def check(self) -> None:
-        """Raises ConfigError for a default model that is not among the models, a model's unknown kind or option, hops that
-        lead nowhere, and what reads a table ``edges`` that the night does not write."""
+        """Raises ConfigError for a default model that is not among the models, a model's unknown kind or option, hops
+        that lead nowhere, and what reads a table ``edges`` that the night does not write."""
         from roilake.pipelines.retrieval.config_checks import (
             check,  # needs torch, which takes seconds to import
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema, Term
+from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema
 from roilake.pipelines.conversion.models.losses import cross_entropy, mean
 from roilake.pipelines.conversion.models.towers import ConversionModel, ConversionOptions
+from roilake.training.task import Term
 
 
 class Options(ConversionOptions):

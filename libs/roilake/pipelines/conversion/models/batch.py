@@ -46,17 +46,6 @@ class ImpressionBatch:
 
 
 @dataclass(frozen=True)
-class Term:
-    """One part of a loss: ``coefficient`` * sum_i w_i l_i / sum_i w_i. ``total`` is the numerator and ``weight`` the
-    denominator (no gradient) on this rank: both add up over ranks before the division, so that any number of workers
-    takes the same step."""
-
-    total: Tensor
-    weight: Tensor
-    coefficient: float = 1.0
-
-
-@dataclass(frozen=True)
 class Prediction:
     """``ctr_B`` is None for a model without a click task, ``uncertainty_B`` for one with a single conversion head."""
 

@@ -10,9 +10,10 @@ from typing import Annotated
 from pydantic import Field as Bounded
 from torch import Tensor
 
-from roilake.pipelines.conversion.models.batch import ImpressionBatch, Term
+from roilake.pipelines.conversion.models.batch import ImpressionBatch
 from roilake.pipelines.conversion.models.losses import cross_entropy, mean, product_cross_entropy
 from roilake.pipelines.conversion.models.towers import ConversionModel, ConversionOptions
+from roilake.training.task import Term
 
 
 class ProductOptions(ConversionOptions):

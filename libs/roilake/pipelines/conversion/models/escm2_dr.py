@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 
-from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema, Term
+from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema
 from roilake.pipelines.conversion.models.entire_space import PropensityOptions, click_terms
 from roilake.pipelines.conversion.models.losses import cross_entropy, mean, propensity
 from roilake.pipelines.conversion.models.towers import ConversionModel
+from roilake.training.task import Term
 
 
 class Options(PropensityOptions):

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import Field as Bounded
 
-from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema, Term
+from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema
 from roilake.pipelines.conversion.models.entire_space import ProductOptions, click_terms
 from roilake.pipelines.conversion.models.towers import ConversionModel
+from roilake.training.task import Term
 
 
 class Options(ProductOptions):

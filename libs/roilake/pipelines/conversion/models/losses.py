@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from roilake.pipelines.conversion.models.batch import ImpressionBatch, Term
+from roilake.pipelines.conversion.models.batch import ImpressionBatch
+from roilake.training.task import Term
 
 
 def mean(loss_B: Tensor, weight_B: Tensor, coefficient: float = 1.0) -> Term:

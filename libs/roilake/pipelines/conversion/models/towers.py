@@ -15,8 +15,9 @@ import torch
 from pydantic import Field as Bounded
 from torch import Tensor, nn
 
-from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema, Prediction, Term
-from roilake.training.options import Options
+from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema, Prediction
+from roilake.training.models import Options
+from roilake.training.task import Term
 
 HIDDEN, LAST = 48, 24
 SPARSE_ABOVE = 1 << 16

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field as Bounded
 from torch import Tensor
 
-from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema, Prediction, Term
+from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema, Prediction
 from roilake.pipelines.conversion.models.losses import (
     cross_entropy,
     disagreement,
@@ -22,6 +22,7 @@ from roilake.pipelines.conversion.models.towers import (
     Shared,
     Tower,
 )
+from roilake.training.task import Term
 
 Weight = Annotated[float, Bounded(ge=0)]
 

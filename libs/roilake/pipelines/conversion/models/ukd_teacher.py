@@ -8,9 +8,10 @@ import torch
 from pydantic import Field as Bounded
 from torch import Tensor, nn
 
-from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema, Term
+from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema
 from roilake.pipelines.conversion.models.losses import cross_entropy, mean
 from roilake.pipelines.conversion.models.towers import LAST, ConversionModel, ConversionOptions, Tower
+from roilake.training.task import Term
 
 DISCRIMINATOR = 24
 

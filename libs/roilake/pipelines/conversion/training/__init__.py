@@ -1,15 +1,6 @@
 """How conversion models are trained."""
 
-from roilake.pipelines.conversion.training.artifacts import load_model
-from roilake.pipelines.conversion.training.inputs import ConversionData
-from roilake.pipelines.conversion.training.loop import ConversionRecipe, fit_conversions
-from roilake.pipelines.conversion.training.rank import ConversionPlan, ConversionTask
+from roilake.pipelines.conversion.training.inputs import ConversionData, ConversionInputs
+from roilake.pipelines.conversion.training.task import ConversionTask, artifacts, load_model, settings_of
 
-__all__ = [
-    "ConversionData",
-    "ConversionPlan",
-    "ConversionRecipe",
-    "ConversionTask",
-    "fit_conversions",
-    "load_model",
-]
+__all__ = ["ConversionData", "ConversionInputs", "ConversionTask", "artifacts", "load_model", "settings_of"]

@@ -1,4 +1,4 @@
-"""What a rank learns conversions from: its shards of the pinned files, surveyed together with all other ranks."""
+"""What a rank learns conversions from: its shards of the pinned files, with the categories of all ranks."""
 
 from __future__ import annotations
 
@@ -45,34 +45,34 @@ class ConversionData:
     shards: int
     seed: int
     graph: str | None = None
-    memory_bytes: int = MEMORY_BYTES  # of a rank; what is larger is read anew, block by block, in every pass
+    memory_bytes: int = MEMORY_BYTES  # of a rank; what is larger is read again, block by block, in every pass
 
 
 class ConversionInputs:
-    """Files of one rank, shared by all models that it trains."""
+    """Files of one rank, shared by all models that it trains. Raises LakeError where no train row was clicked."""
 
     def __init__(self, data: ConversionData, training: ConversionTrainingConfig, context: Context) -> None:
         check_division(training.clicks, training.impressions, data.shards, context.workers)
-        self.data, self._training, self._context = data, training, context
-        self._index: CategoryIndex | None = None  # until the survey, rows are held with their categories
+        self.data, self.training, self._context = data, training, context
+        self._index: CategoryIndex | None = None  # until it is known, rows are held with their categories
         self._held: dict[tuple[str, ...], ImpressionRows] = {}
         self._clicked = self._own(data.train, "1")
         self._unclicked = self._own(data.train, "0")
-        survey = self._survey([*self._clicked, *self._unclicked])
-        if not survey.clicked:
+        statistics = self._statistics([*self._clicked, *self._unclicked])
+        if not statistics.clicked:
             raise LakeError(NO_CLICKS)
-        self._total = survey.total
-        self.index = self._index = survey.index(data.names, data.sides)
+        self._total = statistics.total
+        self.index = self._index = statistics.index(data.names, data.sides)
         self._held = {paths: indexed(rows, self.index) for paths, rows in self._held.items()}
         self.schema = ImpressionSchema(
-            self.index.fields, survey.clicked / survey.total, graph_vectors(data.graph, self.index)
+            self.index.fields, statistics.clicked / statistics.total, graph_vectors(data.graph, self.index)
         )
         self.validation = self._validation()
 
     def feed(self, pseudo: Sequence[DataFile] | None = None) -> ImpressionFeed:
         """Clicked and unclicked impressions; the unclicked ones with a teacher's pseudo-labels, if it names files."""
         unclicked = self._unclicked if pseudo is None else self._by_shard(pseudo)
-        half = self._training.clicks // self.data.shards, self._training.impressions // self.data.shards
+        half = self.training.clicks // self.data.shards, self.training.impressions // self.data.shards
         streams = [
             Stream(self._blocks(files, pseudo is not None and stratum == 1), half[stratum], self.data.seed)
             for stratum, shards in enumerate((self._clicked, unclicked))
@@ -108,14 +108,14 @@ class ConversionInputs:
         rows = read_impressions(paths, len(self.data.names), pseudo=pseudo, part=part)
         return indexed(rows, self._index) if self._index else rows
 
-    def _survey(self, shards: Sequence[list[DataFile]]) -> VocabularyStatistics:
+    def _statistics(self, shards: Sequence[list[DataFile]]) -> VocabularyStatistics:
         """Of all ranks' train rows: the same on every rank."""
-        width, limit = len(self.data.names), self._training.embeddings.rows
-        survey = VocabularyStatistics(width, limit)
+        width, limit = len(self.data.names), self.training.embeddings.rows
+        statistics = VocabularyStatistics(width, limit)
         for files in shards:
             for rows, _ in self._blocks(files, False).blocks(0, 0):
-                survey.add(rows.row_RF, rows.inverse_rate_R, rows.click_R)
-        return merged(survey, limit, self._context)
+                statistics.add(rows.row_RF, rows.inverse_rate_R, rows.click_R)
+        return merged(statistics, limit, self._context)
 
     def _validation(self) -> ImpressionRows:
         """Of each of this rank's shards of the validation split some clicks, and as many unclicked rows, drawn by keyed
@@ -134,18 +134,20 @@ class ConversionInputs:
         return next(stream.steps(0)) if rows else ImpressionRows.none(len(self.data.names))
 
 
-def merged(survey: VocabularyStatistics, limit: int, context: Context) -> VocabularyStatistics:
-    """The surveys of all ranks as one, the same on every rank."""
-    whole = VocabularyStatistics(len(survey.known), limit)
-    sums = torch.tensor([survey.total, survey.clicked, *(float(k is None) for k in survey.known)]).double()
+def merged(statistics: VocabularyStatistics, limit: int, context: Context) -> VocabularyStatistics:
+    """The statistics of all ranks as one, the same on every rank."""
+    whole = VocabularyStatistics(len(statistics.known), limit)
+    sums = torch.tensor(
+        [statistics.total, statistics.clicked, *(float(k is None) for k in statistics.known)]
+    ).double()
     context.allreduce(sums)
     whole.total, whole.clicked, *over = sums.tolist()
-    places = [np.full((0 if k is None else len(k)), n, np.int64) for n, k in enumerate(survey.known)]
-    values = [np.empty(0, np.int64) if k is None else k.astype(np.int64) for k in survey.known]
-    pairs = np.stack([np.concatenate(places), np.concatenate(values)], axis=1)
+    fields = [np.full((0 if k is None else len(k)), n, np.int64) for n, k in enumerate(statistics.known)]
+    values = [np.empty(0, np.int64) if k is None else k.astype(np.int64) for k in statistics.known]
+    pairs = np.stack([np.concatenate(fields), np.concatenate(values)], axis=1)
     gathered = context.allgather(torch.from_numpy(pairs)).numpy()
-    for place, more in enumerate(over):
-        whole.merge(place, None if more else gathered[gathered[:, 0] == place, 1].astype(np.int32))
+    for field, more in enumerate(over):
+        whole.merge(field, None if more else gathered[gathered[:, 0] == field, 1].astype(np.int32))
     return whole
 
 

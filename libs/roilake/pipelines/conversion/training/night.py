@@ -1,4 +1,4 @@
-"""Trains conversion models of a night: pins files, launches all models at once, and tells what came of each."""
+"""Trains conversion models of a night: pins files, launches all models at once, and makes their rows."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from roilake.errors import LakeError
 from roilake.feed import files_of
-from roilake.lake import TABLES, DataFile, extremes
+from roilake.lake import TABLES, DataFile, extremes, model_folder
 from roilake.pipelines.conversion.config import ConversionConfig, ConversionModelConfig
 from roilake.pipelines.conversion.feed.categories import Side
 from roilake.pipelines.conversion.models import needs_teacher
 from roilake.pipelines.conversion.training.graph_vectors import write_graph_vectors
-from roilake.pipelines.conversion.training.inputs import ConversionData
-from roilake.pipelines.conversion.training.rank import ConversionPlan, ConversionTask
+from roilake.pipelines.conversion.training.inputs import ConversionData, ConversionInputs
+from roilake.pipelines.conversion.training.task import ConversionTask, artifacts, settings_of
 from roilake.runtime.step import Recorder
-from roilake.training.launchers import launch
+from roilake.training import Entry, Plan, launch
+from roilake.training.plan import wait_fraction
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ def train_models(
     plan = make_plan(record, config, models, learnt)
     record.progress(f"trains {', '.join(models)}")
     figures = launch(plan, config.training.workers, record.lake.spark)
-    seconds = sum(found["seconds"] for found in figures.values())
-    waited = sum(found["seconds"] * found["wait_fraction"] for found in figures.values())
-    record.details |= {"models": figures, "wait_fraction": round(waited / seconds, 5) if seconds else 0.0}
-    return [_row(record, plan, task, figures[task.name], learnt.until) for task in plan.tasks]
+    record.details |= {"models": figures, "wait_fraction": wait_fraction(figures)}
+    return [
+        _row(record, entry, models[entry.name], figures[entry.name], learnt.until) for entry in plan.entries
+    ]
 
 
 def learnt_from(record: Recorder) -> Learnt:
@@ -71,12 +72,11 @@ def learnt_from(record: Recorder) -> Learnt:
 
 def make_plan(
     record: Recorder, config: ConversionConfig, models: Mapping[str, ConversionModelConfig], learnt: Learnt
-) -> ConversionPlan:
+) -> Plan[ConversionInputs]:
     """Pin the files and name the folders of all that is trained."""
-    lake, run = record.lake, record.run
-    scratch = lake.scratch(f"{run.job}/{run.run_id}")
+    lake, run, training = record.lake, record.run, config.training
+    scratch, kept = lake.scratch(f"{run.step}/{run.run_id}"), lake.lasting(run.step)
     names, sides = field_names(config)
-    graph = config.training.graph
     data = ConversionData(
         train=learnt.files,
         validation=files_of(lake, "impressions", record.pin("impressions"), ds=run.ds, split="validation"),
@@ -84,20 +84,19 @@ def make_plan(
         sides=sides,
         shards=config.impressions.shards,
         seed=config.seed,
-        graph=str(write_graph_vectors(graph, learnt.first, scratch, record)) if graph else None,
+        graph=str(write_graph_vectors(training.graph, learnt.first, scratch, record))
+        if training.graph
+        else None,
     )
-    tasks = tuple(
-        ConversionTask(
-            name=name,
-            config=model,
-            folder=str(lake.folder / "models" / name / str(run.ds) / run.run_id),
-            checkpoints=str(scratch / name),
-            pseudo=_pseudo_labels(record, model),
-        )
-        for name, model in models.items()
-    )
+    entries = []
+    for name, model in models.items():
+        folder = str(lake.files.local(model_folder(run.pipeline, name, run.ds, run.run_id)))
+        task = partial(ConversionTask.of, name=name, config=model, pseudo=_pseudo_labels(record, model))
+        settings = settings_of(name, model, training, config.seed)
+        entries.append(Entry(folder, str(kept / f"{run.run_id}-{name}"), settings, task, artifacts))
     inputs = repr((run.run_id, sorted(run.inputs.items()), record.details.get("graph")))
-    return ConversionPlan(data, config.training, tasks, hashlib.sha256(inputs.encode()).hexdigest()[:16])
+    key = hashlib.sha256(inputs.encode()).hexdigest()[:16]
+    return Plan(partial(ConversionInputs, data, training), tuple(entries), key)
 
 
 def field_names(config: ConversionConfig) -> tuple[tuple[str, ...], tuple[Side, ...]]:
@@ -111,7 +110,7 @@ def field_names(config: ConversionConfig) -> tuple[tuple[str, ...], tuple[Side, 
 
 
 def _pseudo_labels(record: Recorder, model: ConversionModelConfig) -> tuple[DataFile, ...] | None:
-    """The word of the model's teacher, if it listens to one. Raises LakeError where the teacher has not spoken."""
+    """Files of the teacher's pseudo-labels; None for a model without one. Raises LakeError where there are none."""
     if not needs_teacher(model.kind, dict(model.options)):
         return None
     version = record.pin("pseudo_labels")
@@ -125,18 +124,22 @@ def _pseudo_labels(record: Recorder, model: ConversionModelConfig) -> tuple[Data
 
 
 def _row(
-    record: Recorder, plan: ConversionPlan, task: ConversionTask, found: Mapping[str, Any], until: date
+    record: Recorder,
+    entry: Entry[ConversionInputs],
+    model: ConversionModelConfig,
+    found: Mapping[str, Any],
+    until: date,
 ) -> dict[str, Any]:
     """A row of table ``models``."""
-    taught = {"teacher": task.config.teacher} if task.pseudo else {}
-    parents = {"tables": record.run.inputs, "graph": record.details.get("graph"), **taught}
+    student = needs_teacher(model.kind, dict(model.options))
+    parents = {"tables": record.run.inputs, "graph": record.details.get("graph")}
     return {
         "ds": record.run.ds,
-        "name": task.name,
+        "name": entry.name,
         "run_id": record.run.run_id,
-        "path": str(Path(task.folder).relative_to(record.lake.folder)),
-        "config": json.dumps(task.config.model_dump(mode="json"), sort_keys=True),
-        "parents": json.dumps(parents, sort_keys=True),
+        "path": record.lake.files.name(entry.folder),
+        "config": json.dumps(model.model_dump(mode="json"), sort_keys=True),
+        "parents": json.dumps(parents | ({"teacher": model.teacher} if student else {}), sort_keys=True),
         "metrics": json.dumps(found["metrics"], sort_keys=True),
         "train_end": until,
     }

@@ -5,16 +5,11 @@ item_layout)``; baselines of the user-item matrix alone hold ``Options`` and ``M
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from pydantic import BaseModel
 
-from roilake.errors import ConfigError
 from roilake.pipelines.retrieval.models.batch import (
     FeatureSchema,
     ItemBatch,
@@ -33,7 +28,7 @@ from roilake.pipelines.retrieval.models.matrix import (
 )
 from roilake.pipelines.retrieval.models.tower import TwinTower
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
-from roilake.training.options import validated
+from roilake.training.models import ModelFiles
 
 __all__ = [
     "FeatureSchema",
@@ -48,20 +43,19 @@ __all__ = [
     "fit",
     "interactions",
     "is_matrix_kind",
+    "is_trainable",
     "kinds",
     "load_fitted",
     "makes_interests",
     "reads_regions",
 ]
 
-_SHARED = {
-    "attention", "batch", "conversion", "encoder", "graph_tower", "matrix", "options", "sparse", "tower", "tree",
-}  # fmt: skip
-
-
-def kinds() -> tuple[str, ...]:
-    """Names of all models: the files beside this one that are not shared parts."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _SHARED))
+_FILES = ModelFiles(
+    __name__,
+    __path__,
+    {"attention", "batch", "encoder", "graph_tower", "matrix", "sparse", "tower", "tree"},
+)
+kinds, check = _FILES.kinds, _FILES.check
 
 
 def build(
@@ -72,44 +66,36 @@ def build(
     item_layout: RoiLayout,
 ) -> TwinTower:
     """An untrained twin tower of this kind. Raises ConfigError for an unknown kind or option."""
-    checked = check(kind, options)
-    model: TwinTower = _module(kind).Model(checked, schema, request_layout, item_layout)
+    model: TwinTower = _FILES.build(kind, options, schema, request_layout, item_layout)
     return model
 
 
 def is_matrix_kind(kind: str) -> bool:
     """True for a baseline of the user-item matrix (``fit``), False for a twin tower (``build``)."""
-    return issubclass(_module(kind).Model, MatrixModel)
+    return issubclass(_FILES.type_of(kind), MatrixModel)
+
+
+def is_trainable(kind: str) -> bool:
+    """True for a twin tower that has parameters to learn."""
+    return bool(getattr(_FILES.type_of(kind), "trainable", False))
 
 
 def makes_interests(kind: str) -> bool:
     """True for a model that gives every node a vector for the next night to select by."""
-    return kind in kinds() and hasattr(_module(kind).Model, "interest_vectors")
+    return kind in kinds() and hasattr(_FILES.type_of(kind), "interest_vectors")
 
 
 def reads_regions(kind: str) -> bool:
     """True for a model that looks at regions of interest."""
-    return kind in kinds() and issubclass(_module(kind).Model, GraphTower)
+    return kind in kinds() and issubclass(_FILES.type_of(kind), GraphTower)
 
 
 def fit(kind: str, options: dict[str, Any], seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
     """The baseline of this kind, fitted to a 0/1 matrix [U, I] float32 (see ``interactions``). A matrix without a
     single 1 teaches nothing: every score is 0. Raises ConfigError for an unknown kind or option."""
-    checked = check(kind, options)
+    model = _FILES.build(kind, options)
     if seen_UI.nnz == 0:
         users, items = seen_UI.shape
         return Factors(np.zeros((users, 1), np.float32), np.zeros((items, 1), np.float32))
-    fitted: Fitted = _module(kind).Model(checked).fit(seen_UI, seed, progress)
+    fitted: Fitted = model.fit(seen_UI, seed, progress)
     return fitted
-
-
-def check(kind: str, options: dict[str, Any]) -> BaseModel:
-    """The options of a model of this kind, validated. Raises ConfigError for an unknown kind or option."""
-    checked: BaseModel = validated(_module(kind).Options, kind, options)
-    return checked
-
-
-def _module(kind: str) -> ModuleType:
-    if kind not in kinds():
-        raise ConfigError(f"models: unknown kind {kind!r}: one of {', '.join(kinds())}")
-    return importlib.import_module(f"roilake.pipelines.retrieval.models.{kind}")

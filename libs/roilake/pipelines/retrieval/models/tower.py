@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
-from roilake.training.options import Options
+from roilake.training.models import Options
 
 
 class EncoderOptions(Options):

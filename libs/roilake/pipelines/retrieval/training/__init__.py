@@ -1,7 +1,6 @@
 """How retrieval models are trained."""
 
 from roilake.pipelines.retrieval.training.inputs import Inputs, TrainingData
-from roilake.pipelines.retrieval.training.loop import Recipe, fit
-from roilake.pipelines.retrieval.training.rank import ModelTask, Plan
+from roilake.pipelines.retrieval.training.task import RetrievalTask, artifacts, settings_of
 
-__all__ = ["Inputs", "ModelTask", "Plan", "Recipe", "TrainingData", "fit"]
+__all__ = ["Inputs", "RetrievalTask", "TrainingData", "artifacts", "settings_of"]

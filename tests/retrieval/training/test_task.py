@@ -11,14 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from roilake.pipelines.retrieval.training.inputs import TrainingData
-from roilake.pipelines.retrieval.training.loop import Recipe, fit
+from roilake.pipelines.retrieval.training import TrainingData
 from roilake.pipelines.retrieval.training.validation import embed_all_items, validate
 from roilake.training import Checkpoints, LocalContext, Progress, launch
+from roilake.training import train as run
 from tests.retrieval.feed.data import ITEMS
-from tests.retrieval.training.data import DAYS, tiny, training_data
-
-RECIPE = Recipe(name="tiny", loss="softmax", epochs=3, learning_rate=0.02, checkpoint_every=3)
+from tests.retrieval.training.data import DAYS, SETTINGS, tiny, training_data
 
 
 @pytest.fixture()
@@ -27,10 +25,10 @@ def data(tmp_path: Path) -> TrainingData:
 
 
 def train(
-    data: TrainingData, folder: Path, recipe: Recipe = RECIPE, dropout: float = 0.2
+    data: TrainingData, folder: Path, dropout: float = 0.2, **config: object
 ) -> tuple[Progress, dict[str, Tensor]]:
-    model, inputs = tiny(data, LocalContext(), dropout)
-    progress = launch(lambda context: fit(model, inputs, recipe, Checkpoints(folder, "k")), 1)
+    task = tiny(data, LocalContext(), dropout, **config)
+    model, progress = launch(lambda context: run(task, context, Checkpoints(folder, "k"), SETTINGS), 1)
     return progress, model.state_dict()
 
 
@@ -41,22 +39,23 @@ def test_loss_falls_and_a_rerun_gives_the_same_weights(data: TrainingData, tmp_p
     losses = [point["loss"] for point in progress.curve]
     assert len(losses) == progress.steps == 3 * (5 + 6)  # the largest shards hold 33 and 47 rows, 8 a step
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
-    assert len(progress.epochs) == 3 and 0 < progress.wait_fraction < 1
+    assert len(progress.validations) == 3 and 0 < progress.wait_fraction < 1
 
 
 def test_focal_loss_trains(data: TrainingData, tmp_path: Path) -> None:
-    recipe = Recipe("tiny", "focal", 2, 0.02, 100)
-    losses = [point["loss"] for point in train(data, tmp_path / "a", recipe)[0].curve]
+    progress, _ = train(data, tmp_path / "a", loss="focal", epochs=2)
+    losses = [point["loss"] for point in progress.curve]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
 
 def test_the_best_epoch_is_kept(data: TrainingData, tmp_path: Path) -> None:
     progress, weights = train(data, tmp_path / "a", dropout=0.0)
-    scores = [epoch["auc"] + epoch["hit_rate@50"] for epoch in progress.epochs]
-    assert progress.best_epoch == int(np.argmax(scores)) and progress.best_score == max(scores)
-    model, inputs = tiny(data, LocalContext())
+    scores = [epoch["auc"] + epoch["hit_rate@50"] for epoch in progress.validations]
+    assert progress.best == int(np.argmax(scores)) and progress.best_score == max(scores)
+    task = tiny(data, LocalContext())
+    model = task.model()
     model.load_state_dict(weights)
-    assert validate(model, inputs)["auc"] == progress.epochs[progress.best_epoch]["auc"]
+    assert validate(model, task.inputs)["auc"] == progress.validations[progress.best]["auc"]
 
 
 CHILD = """
@@ -64,7 +63,7 @@ import os, signal, sys
 from pathlib import Path
 from roilake.training import Checkpoints
 from tests.retrieval.training.data import training_data
-from tests.retrieval.training.test_loop import train
+from tests.retrieval.training.test_task import train
 
 folder, save = Path(sys.argv[1]), Checkpoints.save
 
@@ -87,23 +86,13 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     resumed, weights = train(data, tmp_path / "checkpoints")
     whole, expected = train(data, tmp_path / "elsewhere")
     assert [point["loss"] for point in resumed.curve] == [point["loss"] for point in whole.curve]
-    assert resumed.epochs == whole.epochs
+    assert resumed.validations == whole.validations
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
-def test_a_broken_or_foreign_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    folder = tmp_path / "c"
-    Checkpoints(folder, "mine").save(4, {"x": torch.ones(2)}, {"a": 0.1})
-    (folder / "9.safetensors").write_bytes(b"half")  # killed before its manifest was written
-    found = Checkpoints(folder, "mine").latest()
-    assert found is not None and found[0] == 4 and found[2] == {"a": 0.1}
-    assert Checkpoints(folder, "other inputs").latest() is None
-    Checkpoints(folder, "mine").save(8, {"x": torch.zeros(2)}, {})
-    assert not (folder / "4.json").exists()
-
-
 def test_validation_counts_as_defined(data: TrainingData) -> None:
-    model, inputs = tiny(data, LocalContext())
+    task = tiny(data, LocalContext())
+    model, inputs = task.model(), task.inputs
     found = validate(model, inputs)
     items = embed_all_items(model, inputs, DAYS[2]).detach()
     aucs = []

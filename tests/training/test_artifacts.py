@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
-from roilake.pipelines.retrieval.training.artifacts import Artifacts, warm_start
+from roilake.errors import LakeError
+from roilake.training.artifacts import read_manifest, warm_start, write_model, write_text
 
 
 class Net(nn.Module):
@@ -19,7 +20,8 @@ class Net(nn.Module):
 
 
 def saved(folder: Path, model: nn.Module) -> Path:
-    Artifacts(model.state_dict(), {"name": "net"}, {}, Vocabulary((), {}), {}).write(folder)
+    files = {"words.json": partial(write_text, "[]")}
+    write_model(folder, model.state_dict(), {"name": "net"}, {"steps": []}, files)
     return folder
 
 
@@ -49,4 +51,12 @@ def test_no_file_is_ever_half_written(tmp_path: Path) -> None:
     folder = saved(tmp_path, Net(4))
     saved(folder, Net(4))
     names = {path.name for path in folder.iterdir()}
-    assert names == {"weights.safetensors", "vocabulary.json", "curve.json", "manifest.json"}
+    assert names == {"weights.safetensors", "words.json", "curve.json", "manifest.json"}
+    assert read_manifest(folder) == {"name": "net"}
+    with pytest.raises(LakeError, match=r"no trained model \(no manifest.json\): train it first"):
+        read_manifest(tmp_path / "nothing")
+
+
+def test_a_model_without_parameters_has_no_file_of_weights(tmp_path: Path) -> None:
+    write_model(tmp_path, {}, {}, {}, {})
+    assert {path.name for path in tmp_path.iterdir()} == {"curve.json", "manifest.json"}
