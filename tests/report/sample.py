@@ -108,7 +108,7 @@ def graph() -> Graph:
 
 def night() -> NightData:
     curve = [{"step": 20 * k, "loss": 7.4 - 1.2 * (1 - 0.93**k), "seconds": 1.0 * k} for k in range(40)]
-    epochs = [{"epoch": k, "auc": 0.83 + 0.01 * k} for k in range(1, 4)]
+    validations = [{"step": 260 * k, "auc": 0.83 + 0.01 * k} for k in range(1, 4)]
     return NightData(
         pipeline=find("retrieval"),
         ds=date(1998, 4, 10),
@@ -117,7 +117,7 @@ def night() -> NightData:
         config={"name": "movielens", "default_model": "zoomer", "models": {name: {"kind": name} for name in MODELS}},
         versions={"events": 3, "nodes": 2, "edges": 2, "rois": 2, "models": 1, "metrics": 1},
         metrics=metrics(),
-        curves={name: {"steps": curve, "epochs": epochs} for name in ("zoomer", "gat", "no_graph")},
+        curves={name: {"steps": curve, "validations": validations} for name in ("zoomer", "gat", "no_graph")},
         runs=runs(),
         gates=(gate("not_a_leak", passed=True), gate("lift_over_popularity", passed=True)),
         quarantine=(

@@ -46,11 +46,10 @@ def curve_pictures(night: NightData) -> dict[str, Markup]:
     own, found = night.default_model, {}
     if losses := _series(night, "steps", "step", "loss"):
         found["Training loss"] = line_picture(losses, x="step", y="training loss", highlight=own)
-    for part, x in (("epochs", "epoch"), ("validations", "step")):
-        if series := _series(night, part, x, "auc"):
-            found[f"Validation by {x}"] = line_picture(
-                series, x=x, y="validation AUC", highlight=own, dots=True
-            )
+    if series := _series(night, "validations", "step", "auc"):
+        found["Validation by step"] = line_picture(
+            series, x="step", y="validation AUC", highlight=own, dots=True
+        )
     return found
 
 

@@ -84,7 +84,7 @@ def _order(side: str, split: str) -> tuple[bool, int]:
 def _times(night: NightData, side: str, split: str) -> float | None:
     """Reads of a region of this side and split; None where nobody counted them."""
     zooming = [name for name, model in night.config["models"].items() if reads_regions(model["kind"])]
-    epochs = sum(len(night.curves.get(name, {}).get("epochs", ())) for name in zooming)
+    epochs = sum(len(night.curves.get(name, {}).get("validations", ())) for name in zooming)
     evaluated = night.run("evaluate_models")
     share = 1.0 if side == "item" else evaluated["details"].get("share", 1.0) if evaluated else 0.0
     known: dict[str, float | None] = {
