@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from roilake.metrics.registry import label
 from roilake.report import ReportData, render
 from roilake.report.headline import headline
 from roilake.report.leaderboard import rank
+from roilake.report.sections import tables
 from roilake.report.summary import metrics_table, whole_text
 from tests.report.sample import MODELS, NAMES, last_night, measure, night, runs, sample
 
@@ -70,14 +72,17 @@ def test_a_pipeline_that_declares_nothing_for_its_page_has_one() -> None:
     assert (
         "Events and graph" not in page and "Other pipelines" not in page and "Every row of the source" in page
     )
-    assert render(sample()).count("<h2>") == page.count("<h2>") + 3  # two of the pipeline, and its upstreams
+    titles = re.findall("<h2>(.*?)</h2>", page)
+    assert titles[2:] == [
+        "Where zoomer does well, and where not", "Training and calibration", "Data", "Time", "Versions",
+    ]  # fmt: skip
 
 
 def test_rows_later_than_the_night_are_counted() -> None:
     late = tuple({**run, "rows_later": 7 * (run["step"] == "ingest_events")} for run in runs())
     data = replace(sample(), night=replace(night(), runs=late))
     assert headline(data)[3].endswith("12 rows rejected, 7 later than the night.")
-    row = render(data).split("Every row of the source")[1].split("</table>")[0]
+    row = tables(data).html.split("Every row of the source")[1].split("</table>")[0]
     assert [cell.split("<")[0] for cell in row.split('<td class="n">')[1:]] == [
         "98\u202f000",
         "41\u202f000",
