@@ -1,6 +1,6 @@
 """What nights on the published graphs would take, reckoned from rates measured on a small machine (``measured.yaml``).
 
-``python -m roilake.pipelines.retrieval.estimate.published`` prints the table of SCALE.md. Everything in it is
+``python -m tests.benchmarks.published_sizes`` prints the table of SCALE.md. Everything in it is
 extrapolated: each line is a rate times a size. A night is taken to bring the whole graph anew, one window, one
 request and one ROI a node.
 """

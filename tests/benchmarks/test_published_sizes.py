@@ -7,19 +7,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from roilake.pipelines.retrieval.estimate import published
-from roilake.pipelines.retrieval.estimate.published import Reckoned, Size, table
+from tests.benchmarks import published_sizes
+from tests.benchmarks.published_sizes import Reckoned, Size, table
 
 
 def test_the_page_holds_the_table_of_today() -> None:
     page = (Path(__file__).parents[2] / "SCALE.md").read_text()
-    assert table() in page, (
-        "put what `python -m roilake.pipelines.retrieval.estimate.published` prints into SCALE.md"
-    )
+    assert table() in page, "put what `python -m tests.benchmarks.published_sizes` prints into SCALE.md"
 
 
 def test_work_is_a_rate_times_a_size() -> None:
-    rates = yaml.safe_load(Path(published.__file__).with_name("measured.yaml").read_text())
+    rates = yaml.safe_load(Path(published_sizes.__file__).with_name("measured.yaml").read_text())
     small, large = (Reckoned(Size(nodes, 100 * nodes), rates) for nodes in (1e6, 1e9))
     assert (small.plan, large.plan) == ("local", "shuffled")
     assert small.graph == pytest.approx(1e8 * 1.33e-6 / 3600)
