@@ -11,8 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from roilake.lake import Lake, Run
-from roilake.lake.session import spark_session
-from roilake.lake.session import SMALL_NIGHT
+from roilake.lake.session import SMALL_NIGHT, spark_session
 from roilake.pipelines.retrieval.config import RetrievalConfig
 
 if TYPE_CHECKING:

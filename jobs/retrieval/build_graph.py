@@ -11,17 +11,17 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from roilake.errors import SourceError
-from roilake.lake import TABLES, DataFile, Lake, TaskFiles
+from roilake.ingest import give_ids
+from roilake.lake import DataFile, Lake, TaskFiles
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.events import node_attributes
 from roilake.pipelines.retrieval.graph import (
     SimilarityRules,
-    assign_ids,
     build,
     night_windows,
     plan_slices,
     similar_pairs,
-    similarity_moments,
+    similarity_contributions,
 )
 from roilake.pipelines.retrieval.graph.incremental import (
     SEEN,
@@ -33,30 +33,32 @@ from roilake.pipelines.retrieval.graph.nodes import describe_nodes
 from roilake.pipelines.retrieval.graph.plan import STREAMS, Plan
 from roilake.pipelines.retrieval.graph.scan import Slice, first_time
 from roilake.runtime.command import main
-from roilake.runtime.step import StepResult, Recorder, recorded
+from roilake.runtime.step import Recorder, StepResult, recorded
 
-JOB = "build_graph"
 _FILES = 4
 
 
 def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
-    """Ids are given to the keys that no earlier night knows; edges and adjacency hold, for each window,
-    only events before its start. Events that an earlier night has summed up are not read again. Raises SourceError when
-    there are no events at all, LakeError when the disk is full."""
-    with recorded(lake, config, ds, JOB) as record, build.scratch_folder(lake.scratch("graph")) as scratch:
+    """Ids are given to the keys that have none yet, ``nodes`` are the keys of all events up to the night; edges and
+    adjacency hold, for each window, only events before its start. Events that an earlier night has summed up are not
+    read again. Raises SourceError when there are no events at all, LakeError when the disk is full."""
+    with (
+        recorded(lake, config, ds, "build_graph") as record,
+        build.scratch_folder(lake.scratch("graph")) as scratch,
+    ):
         files = [f for f in lake.active_files("events", record.pin("events")) if f.partition["ds"] <= str(ds)]
         record.rows_in = sum(file.rows for file in files)
         if not record.rows_in:
             raise SourceError(f"{config.source.events.path}: has no event up to {ds}; choose a later --ds")
         parts = build.count_parts(record.rows_in, lake.spark.sparkContext.defaultParallelism)
         plan = _plan(record, config, scratch, parts, files)
-        kept = IncrementalAggregates.of(lake).fitting(plan, files)
+        earlier = IncrementalAggregates.of(lake).fitting(plan, files)
         try:
-            _night(record, config, plan, files, kept)
+            _night(record, config, plan, files, earlier)
         except StaleSumsError as stale:
             record.progress(f"{stale}: all events are summed up again")
             build.empty(scratch)
-            _night(record, config, plan, files, kept.without())
+            _night(record, config, plan, files, earlier.without())
     return record.result
 
 
@@ -79,89 +81,75 @@ def _plan(
 
 
 def _night(
-    record: Recorder, config: RetrievalConfig, plan: Plan, files: list[DataFile], kept: IncrementalAggregates
+    record: Recorder,
+    config: RetrievalConfig,
+    plan: Plan,
+    files: list[DataFile],
+    earlier: IncrementalAggregates,
 ) -> None:
-    """The build from ``kept`` sums and from the files whose events they lack."""
+    """The build from ``earlier`` sums and from the files whose events they lack."""
     spark = record.lake.spark
-    new = kept.beside(files)
+    new = earlier.beside(files)
     events = sum(file.rows for file in new)
-    plan = kept.extended(plan, events)
+    plan = earlier.extended(plan, events)
     record.details |= {"windows": len(plan.instants), "parts": plan.parts, "new_events": events}
     cores = spark.sparkContext.defaultParallelism
     tasks = plan_slices([file.path for file in new], build.slice_events(events, cores))
-    seen = build.seen(spark, tasks, plan.parts).persist()
+    new_seen = build.seen(spark, tasks, plan.parts).persist()
+    seen = build.with_seen(new_seen, earlier.seen())
     with record.stage("ids"):
-        # A rerun gives the night's ids anew, to the keys too that its first run has seen.
-        ids = _write_ids(record, build.with_seen(seen, kept.seen(plan.ds)), plan.ds)
+        ids = give_ids(record, seen, files=_FILES)
+        nodes = seen.join(ids, on=["node_type", "key"], how="inner").persist()
     with record.stage("nodes"):
-        _write_nodes(record, ids, config, plan.ds)
+        _write_nodes(record, nodes, config, plan.ds)
     with record.stage("keys"):
-        plan = replace(plan, nodes=_lay_out_keys(record, plan, kept))
-        _spread(plan, kept, seen, ids)
-    all_seen = build.with_seen(seen, kept.seen())
-    written = _similar(record, plan, config, all_seen, ids)
+        plan = replace(plan, nodes=_lay_out_keys(record, plan, earlier))
+        _spread(plan, earlier, nodes)
+    written = _similar(record, plan, config, nodes)
     _build(record, plan, tasks, written)
-    if kept.grows(plan, new):
+    if earlier.grows(plan, new):
         with record.stage("keep"):
-            (all_seen if plan.compacting else seen).write.parquet(str(plan.folder / SEEN))
-            kept.keep(plan, files if plan.compacting else new)
-    seen.unpersist()
+            (seen if plan.compacting else new_seen).write.parquet(str(plan.folder / SEEN))
+            earlier.leave(plan, files if plan.compacting else new)
+    nodes.unpersist()
+    new_seen.unpersist()
 
 
-def _write_ids(record: Recorder, seen: DataFrame, ds: date) -> DataFrame:
-    """A rerun gives the night's ids again, unless later nights build on them: then it only adds to them. Returns
-    the ids of this night and the ones before it."""
-    lake, spark = record.lake, record.lake.spark
-    if lake.exists("node_ids"):
-        given = record.read("node_ids")
-        later = not given.where(F.col("ds") > F.lit(ds)).isEmpty()
-        known = given if later else given.where(F.col("ds") < F.lit(ds))
-    else:
-        known, later = spark.createDataFrame([], TABLES["node_ids"].spark_schema), False
-    new = assign_ids(seen, known, ds)
-    kept = known.where((F.col("ds") == F.lit(ds)) & F.lit(later))
-    record.write("node_ids", new.unionByName(kept.select(new.columns)).coalesce(_FILES))
-    return lake.read("node_ids", version=record.outputs["node_ids"]).where(F.col("ds") <= F.lit(ds))
-
-
-def _write_nodes(record: Recorder, ids: DataFrame, config: RetrievalConfig, ds: date) -> None:
+def _write_nodes(record: Recorder, nodes: DataFrame, config: RetrievalConfig, ds: date) -> None:
     attributes = node_attributes(record.lake.spark, config.source)
-    nodes = describe_nodes(ids, attributes, query_terms_from_key=config.source.queries is None)
-    record.write("nodes", nodes.withColumn("ds", F.lit(ds)).coalesce(_FILES))
+    described = describe_nodes(nodes, attributes, query_terms_from_key=config.source.queries is None)
+    record.write("nodes", described.withColumn("ds", F.lit(ds)).coalesce(_FILES))
 
 
-def _lay_out_keys(record: Recorder, plan: Plan, kept: IncrementalAggregates) -> dict[str, int]:
-    # Ids of later nights too, which a rerun finds: only all of them together are dense.
+def _lay_out_keys(record: Recorder, plan: Plan, earlier: IncrementalAggregates) -> dict[str, int]:
+    # Ids of later nights and of other pipelines too: only all of them together are dense.
     ids = record.lake.to_arrow("node_ids", record.outputs["node_ids"], columns=["node_type", "key", "id"])
-    nodes = build.write_keys(plan.folder, ids)
-    kept.check_keys(plan.folder / "keys")
-    return nodes
+    counts = build.write_keys(plan.folder, ids)
+    earlier.check_keys(plan.folder / "keys")
+    return counts
 
 
-def _spread(plan: Plan, kept: IncrementalAggregates, seen: DataFrame, ids: DataFrame) -> None:
-    """As the kept sums are spread, or by the events of each node."""
-    if kept.base:
-        return build.extend_spread(plan, kept.base)
-    hubs = seen.where(F.col("events") > build.HUB_EVENTS).join(ids, on=["node_type", "key"], how="inner")
+def _spread(plan: Plan, earlier: IncrementalAggregates, nodes: DataFrame) -> None:
+    """As the earlier sums are spread, or by the events of each node."""
+    if earlier.base:
+        return build.extend_spread(plan, earlier.base)
+    hubs = nodes.where(F.col("events") > build.HUB_EVENTS)
     build.write_spread(plan, hubs.select("node_type", "id", "events").collect())
 
 
-def _similar(
-    record: Recorder, plan: Plan, config: RetrievalConfig, seen: DataFrame, ids: DataFrame
-) -> TaskFiles:
+def _similar(record: Recorder, plan: Plan, config: RetrievalConfig, nodes: DataFrame) -> TaskFiles:
     """Similarity edges, which few pairs make: candidates come from Spark ML, lists from one task's share."""
     similarity, lake = config.graph.similarity, record.lake
     if not similarity:
         return {}
-    nodes = lake.read("nodes", version=record.outputs["nodes"]).where(F.col("ds") == F.lit(plan.ds))
-    times = seen.join(ids, on=["node_type", "key"], how="inner").select("node_type", "id", "first_time")
-    pairs = similar_pairs(nodes, times, similarity, config.seed)
+    described = lake.read("nodes", version=record.outputs["nodes"]).where(F.col("ds") == F.lit(plan.ds))
+    pairs = similar_pairs(described, nodes.select("node_type", "id", "first_time"), similarity, config.seed)
     if pairs is None:
         return {}
     rules = SimilarityRules(plan.ds, plan.instants, similarity.top, plan.max_neighbours, plan.timed)
     with record.stage("similarity"):
-        moments = similarity_moments(pairs).repartition("edge_type", "src")
-        return lake.files_from_tasks(moments, rules.tables)
+        contributions = similarity_contributions(pairs).repartition("edge_type", "src")
+        return lake.files_from_tasks(contributions, rules.tables)
 
 
 def _build(record: Recorder, plan: Plan, tasks: list[list[Slice]], files: TaskFiles) -> None:
@@ -178,7 +166,11 @@ def _build(record: Recorder, plan: Plan, tasks: list[list[Slice]], files: TaskFi
     record.details["spilled_bytes"] = build.spilled_bytes(plan)
     for stream in STREAMS:
         with record.stage(f"sum {'_'.join(stream)}"):
-            add(lake.files_from_tasks(build.numbered_tasks(spark, plan.parts), build.summing(plan, stream)))
+            add(
+                lake.files_from_tasks(
+                    build.numbered_tasks(spark, plan.parts), build.aggregating(plan, stream)
+                )
+            )
         if plan.compacting:
             build.drop_runs(plan, stream)
     with record.stage("merge"):

@@ -6,6 +6,7 @@ from datetime import date
 
 from pyspark.sql import functions as F
 
+from roilake.feed import files_of
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.graph import indexed, night_windows
@@ -13,7 +14,6 @@ from roilake.pipelines.retrieval.graph.requests import labelled_requests, serve_
 from roilake.runtime.command import main
 from roilake.runtime.step import StepResult, recorded
 
-JOB = "build_requests"
 _BROADCAST = 2_000_000
 """Nodes whose keys are sent to every executor (some 100 bytes each); more are joined by shuffling."""
 
@@ -21,16 +21,16 @@ _BROADCAST = 2_000_000
 def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """Past windows get one row per event, the serve split one per (user, query) of the last
     ``scoring.lookback_days`` days."""
-    with recorded(lake, config, ds, JOB) as record:
+    with recorded(lake, config, ds, "build_requests") as record:
         windows = night_windows(lake, config, ds)
         earliest = min(window.as_of for window in windows)
         night = F.col("ds") <= F.lit(ds)
         events = record.read("events").where(
             night & (F.col("time") >= F.lit(str(earliest)).cast("timestamp"))
         )
-        ids = record.read("node_ids").where(night)
-        small = sum(f.rows for f in lake.active_files("node_ids", record.pin("node_ids"))) <= _BROADCAST
-        by_id = indexed(events, F.broadcast(ids) if small else ids).persist()
+        nodes = record.read("nodes").where(F.col("ds") == F.lit(ds)).select("node_type", "key", "id")
+        small = sum(file.rows for file in files_of(lake, "nodes", record.pin("nodes"), ds=ds)) <= _BROADCAST
+        by_id = indexed(events, F.broadcast(nodes) if small else nodes).persist()
         record.rows_in = by_id.count()
         past = labelled_requests(by_id, windows, config.seed)
         serve = serve_requests(by_id, ds, config.scoring.lookback_days, config.seed)

@@ -15,14 +15,12 @@ from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.roi import Choice, Plan, item_events, planned, request_events
 from roilake.runtime.command import main
-from roilake.runtime.step import StepResult, Recorder, recorded
-
-JOB = "build_rois"
+from roilake.runtime.step import Recorder, StepResult, recorded
 
 
 def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """Trees of every request and, per window, of every item, cut from the graph as of the window's start."""
-    with recorded(lake, config, ds, JOB) as record:
+    with recorded(lake, config, ds, "build_rois") as record:
         versions = {table: record.pin(table) for table in ("adjacency", "interest_vectors")}
         requests = record.read("requests").where(F.col("ds") == F.lit(ds))
         as_ofs = sorted(row["as_of"] for row in requests.select("as_of").distinct().collect())
@@ -33,8 +31,8 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
 
 
 def _events(record: Recorder, requests: DataFrame, as_ofs: list[date], config: RetrievalConfig) -> DataFrame:
-    known = record.read("node_ids").where(F.col("ds") <= F.lit(record.run.ds))
-    events = request_events(requests, config.roi.shards).unionByName(item_events(known, as_ofs))
+    nodes = record.read("nodes").where(F.col("ds") == F.lit(record.run.ds))
+    events = request_events(requests, config.roi.shards).unionByName(item_events(nodes, as_ofs))
     record.rows_in = events.count()
     return events
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from safetensors import safe_open
 
 from roilake.errors import LakeError
@@ -25,14 +24,15 @@ from roilake.pipelines.retrieval.graph.blocks import ROWS, Blocks, Run, lay_out
 from roilake.pipelines.retrieval.graph.build import write_keys
 from roilake.pipelines.retrieval.graph.interests import carry, fit, normalise, offsets, unit_rows
 from roilake.pipelines.retrieval.graph.keys import KeyIndex
+from roilake.pipelines.retrieval.graph.nodes import node_masks
 from roilake.pipelines.retrieval.graph.plan import micros
 from roilake.pipelines.retrieval.graph.scan import Slice, read_events
 from roilake.runtime.command import main
-from roilake.runtime.step import StepResult, Recorder, recorded
+from roilake.runtime.step import Recorder, StepResult, recorded
 
-JOB = "embed_interests"
+STEP = "embed_interests"
 ONE_WAY = ("user_query", "user_item", "query_item")
-STEP = np.float32(2.0**-10)
+RESOLUTION = np.float32(2.0**-10)
 """Coordinates are kept in multiples of this: parquet then takes 11 bits for each instead of 32, and the dot product's
 AUC is the same to .0001 (as with int8, see ``retrieval.roi.store``)."""
 
@@ -59,7 +59,7 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
         makes_interests,  # here, so that the tasks need not load torch
     )
 
-    with recorded(lake, config, ds, JOB) as record, _folder(record) as folder:
+    with recorded(lake, config, ds, STEP) as record, _folder(record) as folder:
         instants = tuple(sorted({window.as_of for window in night_windows(lake, config, ds)}))
         starts = tuple(_number_nodes(record, ds, folder))
         night = Night(ds, instants, starts, Blocks(folder, starts[-1]))
@@ -72,7 +72,7 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
             _fit(record, config, night, run_blocks)
         else:
             _carry(record, last, night, run_blocks)
-        record.details["source"] = f"{last.name}@{last.ds}" if last else "graph"
+        record.details["source"] = f"{last.name}@{last.night.ds}" if last else "graph"
         blocks = lake.spark.range(0, len(night.blocks.numbers), 1, max(1, len(night.blocks.numbers)))
         record.write_from_tasks(("interest_vectors",), blocks, night_rows(night))
     return record.result
@@ -81,7 +81,7 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
 @contextmanager
 def _folder(record: Recorder) -> Iterator[Path]:
     """A folder for the tasks' files, empty at the start and removed at the end."""
-    folder = record.lake.scratch(f"{JOB}/{record.run.run_id}")
+    folder = record.lake.scratch(f"{STEP}/{record.run.run_id}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -92,11 +92,12 @@ def _folder(record: Recorder) -> Iterator[Path]:
 
 def _number_nodes(record: Recorder, ds: date, folder: Path) -> list[int]:
     """Lay out the index of keys; number of the first node of each type, and of all."""
-    ids = record.lake.to_arrow("node_ids", record.pin("node_ids"), columns=["node_type", "key", "id", "ds"])
-    write_keys(folder, ids)  # of later nights too, which a rerun finds: only all of them together are dense
-    known = ids.filter(pc.less_equal(ids["ds"], pa.scalar(ds)))
-    last = [pc.max(known.filter(pc.equal(known["node_type"], kind))["id"]).as_py() for kind in NODE_TYPES]
-    return offsets([0 if number is None else number + 1 for number in last])
+    # Ids of later nights and of other pipelines too: only all of them together are dense.
+    write_keys(
+        folder, record.lake.to_arrow("node_ids", record.pin("node_ids"), columns=["node_type", "key", "id"])
+    )
+    masks = node_masks(record.lake, record.pin("nodes"), ds)
+    return offsets([len(masks[kind]) for kind in NODE_TYPES])
 
 
 def _count_events(record: Recorder, night: Night) -> int:
@@ -157,6 +158,9 @@ def _fit(record: Recorder, config: RetrievalConfig, night: Night, run_blocks: Ru
 
 
 def _carry(record: Recorder, last: LastModel, night: Night, run_blocks: Run) -> None:
+    known = node_masks(record.lake, last.night.versions["nodes"], last.night.ds)
+    for kind in NODE_TYPES:
+        np.save(night.blocks.folder / f"known-{kind}.npy", known[kind])
     run_blocks(partial(_save_known, night, _model_vectors(last)), night.blocks.numbers)
     for number, instant in enumerate(night.instants):
         lay_out(night.blocks, run_blocks, _adjacency(record, night, instant), night.first)
@@ -179,22 +183,27 @@ def _model_vectors(last: LastModel) -> Path:
     file = last.folder / "interest.safetensors"
     if not file.exists():
         raise LakeError(
-            f"{file}: is missing, so this night cannot build on that of {last.ds}; publish it again"
+            f"{file}: is missing, so this night cannot build on that of {last.night.ds}; publish it again"
         )
     return file
 
 
 def _save_known(night: Night, file: Path, block: int) -> None:
-    """The last model's vectors of one block and a column of ones, both 0 for nodes that are new since."""
+    """The last model's vectors of one block and a column of ones, both 0 for nodes that its night did not know: those
+    that are new since, and numbers that were another pipeline's alone."""
     low, high = block * ROWS, block * ROWS + night.blocks.rows(block)
     with safe_open(str(file), "np") as tensors:
         dim = tensors.get_slice(NODE_TYPES[0]).get_shape()[1]
         known = np.zeros((high - low, dim + 1), np.float32)
         for kind, start, end in zip(NODE_TYPES, night.starts, night.starts[1:], strict=False):
-            rows = tensors.get_slice(kind)
+            rows, own = (
+                tensors.get_slice(kind),
+                np.load(night.blocks.folder / f"known-{kind}.npy", mmap_mode="r"),
+            )
             first, last = max(low, start), min(high, end, start + rows.get_shape()[0])
             if first < last:
-                known[first - low : last - low, :dim] = rows[first - start : last - start]
+                found = own[first - start : last - start, None]
+                known[first - low : last - low, :dim] = rows[first - start : last - start] * found
     known[:, dim] = np.abs(known[:, :dim]).sum(axis=1) > 0
     night.blocks.save("known", block, known)
 
@@ -216,7 +225,7 @@ def _rows(night: Night, number: int, block: int) -> pa.Table:
     seen = np.flatnonzero((degree_R > 0) & (norms_R > 0))
     nodes = seen + block * ROWS
     kinds = np.searchsorted(night.starts, nodes, side="right") - 1
-    flat = pa.array(np.rint(units_RD[seen].ravel() / STEP) * STEP, pa.float32())
+    flat = pa.array(np.rint(units_RD[seen].ravel() / RESOLUTION) * RESOLUTION, pa.float32())
     table = {
         "ds": pa.repeat(pa.scalar(night.ds), len(seen)),
         "as_of": pa.repeat(pa.scalar(night.instants[number]), len(seen)),

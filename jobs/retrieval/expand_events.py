@@ -15,7 +15,7 @@ from roilake.errors import ConfigError, SourceError
 from roilake.lake import Lake, Make
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.estimate import check_room
-from roilake.pipelines.retrieval.events import finished, night_rows
+from roilake.pipelines.retrieval.events import finished, night_rows, source_events
 from roilake.pipelines.retrieval.events.expand import (
     Base,
     Expansion,
@@ -27,7 +27,6 @@ from roilake.pipelines.retrieval.events.expand import (
 from roilake.runtime.command import main
 from roilake.runtime.step import StepResult, recorded
 
-JOB = "expand_events"
 _ROW_GROUP, _FILE = 1_000_000, 8_000_000  # events
 
 
@@ -37,9 +36,11 @@ def run(lake: Lake, config: RetrievalConfig, ds: date, edges: int, force: bool =
     ConfigError where that many do not fit the machine, unless ``force``."""
     if not force:
         check_room(edges, lake.folder)
-    with recorded(lake, config, ds, JOB) as record:
-        sound = night_rows(lake.spark, config, ds, None, None).where(F.col("reason").isNull())
-        real = finished(lake.spark, sound, config).toArrow()
+    with recorded(lake, config, ds, "expand_events") as record:
+        rows = night_rows(source_events(lake.spark, config.source), ds)
+        real = finished(
+            lake.spark, rows.where(F.col("reason").isNull() & F.col("left_out").isNull()), config
+        ).toArrow()
         record.rows_in = len(real)
         if not record.rows_in:
             raise SourceError(f"{config.source.events.path}: has no event up to {ds}; choose a later --ds")

@@ -18,11 +18,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from roilake.ingest.sources import resolve_path
-from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval import PIPELINE
+from roilake.pipelines.retrieval.events import KNOWN
 from roilake.pipelines.retrieval.graph import plan_windows
 from roilake.pipelines.retrieval.roi import REQUEST_ROOTS, RoiLayout
 from roilake.report import report_path
-from roilake.runtime import night as run_night
 from tests.retrieval.two_nights import FIRST, MODELS, SECOND, Nights
 
 pytestmark = pytest.mark.slow
@@ -62,8 +62,11 @@ def test_each_night_ingests_what_is_new_and_nothing_from_after_its_end(
     for run, (ds, expected) in enumerate(zip((FIRST, SECOND), new, strict=True)):
         rows = nights.table("events", run, ds=ds).to_pylist()
         assert Counter(Raw(row["user"], row["item"], row["time"]) for row in rows) == expected
-        assert nights.results[run]["ingest_events"].rows_in == len(rows)
-        assert nights.results[run]["ingest_events"].rows_quarantined == 0
+        ingested = nights.results[run]["ingest_events"]
+        assert ingested.rows_out == len(rows) and ingested.rows_quarantined == 0
+        assert ingested.rows_later == len(raw) - sum(until[run].values())
+        assert ingested.rows_in == ingested.rows_out + ingested.rows_later
+        assert ingested.details["left_out"] == ({} if run == 0 else {KNOWN: sum(until[0].values())})
     ids = nights.table("events", 1)["event_id"]
     assert len(ids.unique()) == len(ids) == sum(until[1].values())
     assert nights.table("events", 1, ds=FIRST).equals(nights.table("events", 0, ds=FIRST))
@@ -92,12 +95,12 @@ def test_every_job_has_succeeded_and_both_nights_are_published(nights: Nights) -
     lake = nights.lake
     for run, ds in enumerate((FIRST, SECOND)):
         rows = lake.to_arrow("runs", nights.published[run].versions["runs"], filters={"ds": ds}).to_pylist()
-        assert {row["job"] for row in rows} == nights.results[run].keys() - {"publish_night"}
+        assert {row["step"] for row in rows} == nights.results[run].keys() - {"publish_night"}
         assert {row["status"] for row in rows} == {"succeeded"}
-        assert len(nights.results[run]) == len(run_night.JOBS[RetrievalConfig])
-        assert "Published" in report_path(lake, ds).read_text()
-    assert lake.publication(ds=FIRST) == nights.published[0]
-    assert lake.publication(ds=SECOND) == nights.published[2]
+        assert len(nights.results[run]) == len(PIPELINE.step_names)
+        assert "Published" in report_path(lake, "retrieval", ds).read_text()
+    assert lake.publication("retrieval", ds=FIRST) == nights.published[0]
+    assert lake.publication("retrieval", ds=SECOND) == nights.published[2]
     versions = nights.published[0].versions
     seen = lake.to_arrow("recommendations", versions["recommendations"])
     assert set(seen["ds"].to_pylist()) == {

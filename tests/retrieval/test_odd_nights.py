@@ -15,12 +15,12 @@ from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
 from roilake.cli import app
-from roilake.config.loading import load_config
 from roilake.errors import AuditError, SourceError
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import EvaluationConfig, RetrievalConfig, RoiConfig
 from roilake.pipelines.retrieval.roi import REQUEST_ROOTS, RoiLayout
-from roilake.runtime import night as run_night
+from roilake.runtime.night import run_night
+from roilake.runtime.registry import load_config
 
 DS = date(2020, 1, 10)
 MODELS = {name: {"kind": name} for name in ("zoomer", "popularity", "interest_dot")}
@@ -43,6 +43,7 @@ def lonely(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tup
     columns = {name: name for name in ("user", "item", "query", "time")}
     events = {"path": str(folder / "events.csv"), "format": "csv", "columns": columns}
     tree = {
+        "pipeline": "retrieval",
         "name": "lonely",
         "source": {"events": events},
         "windows": {"length": "1d", "train": 4},
@@ -66,7 +67,7 @@ def test_a_night_with_one_user_is_published_and_summed_up(lonely: tuple[Lake, di
     assert (summary["ds"], summary["published"]) == (str(DS), True)
     assert summary["metrics"].keys() == MODELS.keys()
     assert summary["metrics"]["zoomer"].keys() == set(EvaluationConfig().metrics)
-    published = lake.publication()
+    published = lake.publication("retrieval")
     assert published is not None and published.versions == summary["tables"]
     assert Path(summary["report"]).exists()
     assert "Night of 2020-01-10: published" in out
@@ -120,18 +121,18 @@ def test_no_event_up_to_the_night_is_one_clear_error(
     with pytest.raises(
         SourceError, match=r"events\.csv: has no event up to 2020-01-10; choose a later --ds"
     ) as caught:
-        run_night.run(lake, make_night(text), DS)
+        run_night(lake, make_night(text), DS)
     assert "\n" not in str(caught.value)
-    assert lake.publication() is None
+    assert lake.publication("retrieval") is None
 
 
 def test_a_later_night_without_new_events_says_why(lonely: tuple[Lake, dict[str, Any], str]) -> None:
     """Nobody came, and with windows of a day there is nothing to judge by: the night before stays published."""
-    lake, config = lonely[0], load_config(Path(lonely[0].path).parent / "night.yaml", RetrievalConfig)
+    lake, config = lonely[0], load_config(Path(lonely[0].path).parent / "night.yaml")
     with pytest.raises(AuditError, match="test metrics, at least 1 is needed") as caught:
-        run_night.run(lake, config, DS + timedelta(days=1))
+        run_night(lake, config, DS + timedelta(days=1))
     assert "\n" not in str(caught.value)
-    published = lake.publication()
+    published = lake.publication("retrieval")
     assert published is not None and published.ds == DS
 
 
@@ -142,8 +143,8 @@ def test_a_night_without_the_table_of_edges_is_published(
     config = make_night(
         lonely_events(), graph={"edges": False}, models=models, training={"workers": 1, "epochs": 1}
     )
-    run_night.check(config)
-    run_night.run(lake, config, DS)
-    published = lake.publication()
+    config.check()
+    run_night(lake, config, DS)
+    published = lake.publication("retrieval")
     assert published is not None and "recommendations" in published.versions
     assert not lake.exists("edges")

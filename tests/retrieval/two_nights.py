@@ -10,25 +10,25 @@ import pyarrow as pa
 import yaml
 from pyspark.sql import SparkSession
 
-from roilake.config.loading import load_config
-from roilake.lake import TABLES, Lake, Publication
+from roilake.lake import TABLES, Lake, Publication, model_folder
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.runtime import night as run_night
-from roilake.runtime.step import JobResult
+from roilake.runtime.night import run_night
+from roilake.runtime.registry import load_config
+from roilake.runtime.step import StepResult
 
 FIRST, SECOND = date(1998, 4, 10), date(1998, 4, 11)
 MODELS = ("zoomer", "no_graph", "popularity", "interest_dot")
-CONF = Path(__file__).parents[1] / "conf" / "nights" / "movielens.yaml"
+CONF = Path(__file__).parents[2] / "conf" / "nights" / "retrieval" / "movielens.yaml"
 
 
 @dataclass(frozen=True)
 class Nights:
-    """The lake after night FIRST, night SECOND and SECOND again, with what each run left: the jobs' results, the
+    """The lake after night FIRST, night SECOND and SECOND again, with what each run left: the steps' results, the
     publication, and the bytes of the models' files."""
 
     lake: Lake
     config: RetrievalConfig
-    results: list[dict[str, JobResult]]
+    results: list[dict[str, StepResult]]
     published: list[Publication]
     models: list[dict[str, bytes]]
 
@@ -45,7 +45,7 @@ class Nights:
 
     def model_folder(self, name: str, run: int) -> Path:
         published = self.published[run]
-        return self.lake.folder / "models" / name / str(published.ds) / published.run_id
+        return self.lake.files.local(model_folder("retrieval", name, published.ds, published.run_id))
 
     def train_end(self, run: int) -> date | None:
         """What run number ``run`` builds on: the end of what the night before was trained on."""
@@ -62,14 +62,15 @@ def run_nights(spark: SparkSession, folder: Path) -> Nights:
     tree["models"] = {name: tree["models"][name] for name in MODELS}
     tree |= {"training": {"epochs": 1}, "scoring": {"top_k": 20}}
     (folder / "night.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
-    config = load_config(folder / "night.yaml", RetrievalConfig)
+    config = load_config(folder / "night.yaml")
+    assert isinstance(config, RetrievalConfig)
     lake = Lake.open(spark, folder / "lake", create=True)
     found = Nights(lake, config, [], [], [])
     for ds in (FIRST, SECOND, SECOND):
-        found.results.append({result.job: result for result in run_night.run(lake, config, ds)})
-        published = lake.publication()
+        found.results.append({result.step: result for result in run_night(lake, config, ds)})
+        published = lake.publication("retrieval")
         assert published is not None and published.ds == ds
         found.published.append(published)
-        files = (lake.folder / "models").glob(f"*/{ds}/*/*")
-        found.models.append({str(f.relative_to(lake.folder)): f.read_bytes() for f in files})
+        files = [file for name in MODELS for file in found.model_folder(name, len(found.models)).iterdir()]
+        found.models.append({lake.files.name(file): file.read_bytes() for file in files})
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 from pyspark.errors import AnalysisException, ParseException
@@ -62,18 +63,20 @@ def read_source(spark: SparkSession, source: FileSource) -> DataFrame:
     return spark.read.format(source.format).options(**options).schema(schema).load(path)
 
 
-def mapped(rows: DataFrame, source: FileSource, expressions: dict[str, str]) -> dict[str, F.Column]:
-    """Columns for SQL expressions over a source, by the name of the config key that gave them. Raises
-    SourceError naming file, key and the columns that are there."""
-    for key, expression in expressions.items():
+def mapped(
+    rows: DataFrame, source: FileSource, key: str, expressions: Mapping[str, str]
+) -> dict[str, F.Column]:
+    """Columns for SQL expressions over a source, by name; ``key`` is where the config has them. Raises SourceError
+    naming file, key and the columns that are there."""
+    for name, expression in expressions.items():
         try:
             rows.select(F.expr(expression))
         except (AnalysisException, ParseException) as error:
-            there = ", ".join(f"`{name}`" for name in rows.columns if name != CORRUPT)
+            there = ", ".join(f"`{column}`" for column in rows.columns if column != CORRUPT)
             raise SourceError(
-                f"{source.path}: {key}: {expression!r} does not fit ({error_line(error)}); columns are {there}"
+                f"{source.path}: {key}.{name}: {expression!r} does not fit ({error_line(error)}); columns are {there}"
             ) from error
-    return {key: F.expr(expression) for key, expression in expressions.items()}
+    return {name: F.expr(expression) for name, expression in expressions.items()}
 
 
 def error_line(error: Exception) -> str:

@@ -8,11 +8,13 @@ from datetime import date, timedelta
 from roilake.config import NightConfig
 from roilake.errors import LakeError
 from roilake.lake import Lake, Publication
+from roilake.runtime.registry import pipelines
 
 
 def find_upstream(lake: Lake, config: NightConfig, ds: date, name: str) -> Publication | None:
     """The publication of pipeline ``name`` that night ``ds`` reads; None where there is none and none is needed. Raises
     LakeError, with the command that makes one, where the config needs it."""
+    pipelines()  # loads the definitions of the tables that the caller is about to read
     found = lake.publication(name, before=ds + timedelta(days=1))
     if found is None and config.upstreams.get(name):
         raise LakeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,21 +13,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import yaml
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from jobs.conversion import build_impressions
-from roilake.config.base import NightConfig
-from roilake.config.loading import load_config
 from roilake.errors import AuditError, SourceError
 from roilake.lake import Lake
 from roilake.pipelines.conversion.config import ConversionConfig
-from roilake.pipelines.conversion.impressions.ingest import categories_of, category
-from roilake.runtime import night as run_night
-from roilake.runtime.step import JobResult
+from roilake.pipelines.conversion.impressions.ingest import category
+from roilake.runtime.registry import load_config
+from roilake.runtime.step import StepResult
 
 DS = date(2020, 1, 10)
-CONF = Path(__file__).parents[2] / "conf" / "nights"
+CONF = Path(__file__).parents[3] / "conf" / "nights" / "conversion"
 HEADER = "id,user,item,time,click,conversion,delay,rate,propensity,country\n"
 GOOD = (
     "a,ann,tea,2020-01-02 10:00:00,1,1,60,1.0,0.5,fr\n"
@@ -59,7 +59,7 @@ def night(folder: Path, text: str, **impressions: Any) -> ConversionConfig:
     }
     return ConversionConfig.model_validate(
         {
-            "night": "conversions",
+            "pipeline": "conversion",
             "name": "test",
             "default_model": "base",
             "models": {"base": {"kind": "base"}},
@@ -74,13 +74,17 @@ def impressions(lake: Lake, ds: date = DS) -> dict[str, dict[str, Any]]:
     return {row["impression_id"]: row for row in rows}
 
 
+def node_ids(lake: Lake) -> list[dict[str, Any]]:
+    return lake.to_arrow("node_ids", lake.version("node_ids")).to_pylist()
+
+
 def quarantine(lake: Lake) -> Counter[str]:
     rows = lake.to_arrow("quarantine", lake.version("quarantine")).to_pylist()
     return Counter(row["reason"] for row in rows)
 
 
-def reconciled(result: JobResult) -> bool:
-    return result.rows_in == result.rows_out + result.rows_quarantined
+def reconciled(result: StepResult) -> bool:
+    return result.rows_in == result.rows_out + result.rows_quarantined + result.rows_later
 
 
 def test_a_row_becomes_an_impression(lake: Lake, tmp_path: Path) -> None:
@@ -92,8 +96,11 @@ def test_a_row_becomes_an_impression(lake: Lake, tmp_path: Path) -> None:
     assert {k: found[k] for k in ("user", "item", "click", "conversion", "delay_seconds", "propensity")} == {
         "user": "ann", "item": "tea", "click": 1, "conversion": 1, "delay_seconds": 60.0, "propensity": 0.5
     }  # fmt: skip
-    expected = [categories_of(f, [v])[0] for f, v in (("user", "ann"), ("item", "tea"), ("country", "fr"))]
-    assert found["categories"] == expected
+    ids = {(row["node_type"], row["key"]): row["id"] for row in node_ids(lake)}
+    assert sorted(ids.items()) == [
+        (("item", "milk"), 1), (("item", "tea"), 0), (("user", "ann"), 0), (("user", "bob"), 1)
+    ]  # by first time  # fmt: skip
+    assert found["categories"] == [ids["user", "ann"], ids["item", "tea"], hashed("country", "fr")]
     assert rows["b"]["categories"][2] == -1  # an empty cell of CSV is missing
     assert {k: (row["split"], row["labelled"], row["conversion"]) for k, row in rows.items()} == {
         "a": ("train", 1, 1),
@@ -103,13 +110,16 @@ def test_a_row_becomes_an_impression(lake: Lake, tmp_path: Path) -> None:
     assert rows["c"]["sampling_rate"] == 0.1
 
 
-def test_categories_are_the_same_in_spark_and_numpy(spark: SparkSession) -> None:
+def hashed(field: str, value: str) -> int:
+    return zlib.crc32(f"{field}={value}".encode()) & 0x7FFFFFFF
+
+
+def test_a_category_is_a_hash_of_field_and_value(spark: SparkSession) -> None:
     values = ["ann", "", "Zoë ☃", None, " x ", "1.0"]
     rows = spark.createDataFrame([(v,) for v in values], "value string")
     found = [row[0] for row in rows.select(category("country", F.col("value"))).collect()]
-    assert found == categories_of("country", values).tolist()
-    assert found[3] == -1 and min(found[:3] + found[4:]) >= 0 and len(set(found)) == len(values)
-    assert categories_of("country", ["fr"]) != categories_of("city", ["fr"])
+    assert found == [-1 if value is None else hashed("country", value) for value in values]
+    assert len(set(found)) == len(values) and hashed("country", "fr") != hashed("city", "fr")
 
 
 def test_what_makes_no_impression_is_kept_with_its_reason(lake: Lake, tmp_path: Path) -> None:
@@ -171,7 +181,7 @@ def test_a_night_knows_nothing_of_what_comes_after_it(lake: Lake, tmp_path: Path
     )
     text = HEADER + GOOD + log
     first = build_impressions.run(lake, night(tmp_path, text), DS)
-    assert first.details["left_out"] == {"after the night": 1} and reconciled(first)
+    assert first.rows_later == 1 and first.details["left_out"] == {} and reconciled(first)
     rows = impressions(lake)
     assert set(rows) == {"a", "b", "c", "late", "soon"}
     assert (rows["late"]["conversion"], rows["late"]["delay_seconds"]) == (0, None)
@@ -188,6 +198,7 @@ def test_days_and_maturity_bound_what_a_night_looks_at(lake: Lake, tmp_path: Pat
         lake, night(tmp_path, HEADER + "".join(days), days=7, maturity_hours=24), DS
     )
     assert result.details["left_out"] == {"too old": 3, "too young": 1} and reconciled(result)
+    assert (result.rows_in, result.rows_later) == (6, 0)
     splits = {int(k): row["split"] for k, row in impressions(lake).items()}
     assert splits == {4: "train", 5: "train", 6: "train", 7: "validation", 8: "validation", 9: "test"}
 
@@ -228,12 +239,15 @@ def test_random_pairs_from_after_the_night_or_too_young_are_left_out(lake: Lake,
     (tmp_path / "drawn.csv").write_text(HEADER + drawn)
     source = config.impressions.source
     assert source is not None
-    random = source.model_dump() | {
+    unbiased = source.model_dump() | {
         "files": {"drawn": {"path": str(tmp_path / "drawn.csv"), "format": "csv"}}
     }
-    config = night(tmp_path, HEADER + GOOD, maturity_hours=12, days=5, random=random, quarantine_budget=0.5)
+    config = night(
+        tmp_path, HEADER + GOOD, maturity_hours=12, days=5, unbiased=unbiased, quarantine_budget=0.5
+    )
     result = build_impressions.run(lake, config, DS)
     assert reconciled(result) and result.details["rejected"] == {"no conversion": 1}
+    assert result.rows_later == 1 and result.details["left_out"] == {"too old": 2, "too young": 2}
     found = {key: row for key, row in impressions(lake).items() if row["split"] == "unbiased"}
     assert set(found) == {"x", "y"}  # of any age: all are judged on them
     assert [(row["labelled"], row["click"], row["conversion"]) for row in found.values()] == [
@@ -267,17 +281,20 @@ def test_a_field_that_does_not_fit_is_named(lake: Lake, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_is_sound(path: Path) -> None:
-    config = load_config(path, NightConfig)
-    assert config.name == path.stem
-    run_night.check(config)
+    assert load_config(path, "conversion").name == path.stem
 
 
-def test_a_night_that_names_no_models_has_the_suites() -> None:
-    config = load_config(CONF / "cvr_own_data.yaml", ConversionConfig)
-    assert config.heard == ("ensemble",) and len(config.teachers) == 7
+def test_a_preset_brings_the_suite_where_the_night_has_no_keys_of_its_own(tmp_path: Path) -> None:
+    config = load_config(CONF / "own_data.yaml", "conversion")
+    assert isinstance(config, ConversionConfig)
+    assert config.labelling_teachers == ("ensemble",) and len(config.teachers) == 7
     assert config.models["ukd"].teacher == "ensemble" and config.models["ukd"].steps == 800
-    own = {**config.model_dump(exclude={"teachers", "ensembles"}), "models": {"ukd": {"kind": "base"}}}
-    assert ConversionConfig.model_validate(own).teachers == {}
+    tree = yaml.safe_load((CONF / "own_data.yaml").read_text())
+    tree |= {"preset": str(CONF / tree["preset"]), "models": {"ukd": {"kind": "base"}}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(tree | {"gates": {}}))
+    own = load_config(tmp_path / "own.yaml", "conversion")
+    assert isinstance(own, ConversionConfig)
+    assert own.models["ukd"].kind == "base" and own.teachers == config.teachers
 
 
 @pytest.mark.parametrize(
@@ -301,7 +318,8 @@ def test_adapters_read_the_real_files(
     data = Path(os.environ.get("ROILAKE_DATA", "../shared/data"), needs)
     if not data.exists():
         pytest.skip(f"{data} is not there; set ROILAKE_DATA")
-    config = load_config(CONF / f"cvr_{name}.yaml", ConversionConfig)
+    config = load_config(CONF / f"{name}.yaml", "conversion")
+    assert isinstance(config, ConversionConfig)
     result = build_impressions.run(lake, config, ds)
     table = lake.to_arrow("impressions", lake.version("impressions"))
     drawn = np.array(table["split"]) == "unbiased"

@@ -16,6 +16,7 @@ from roilake.errors import AuditError, SourceError
 from roilake.ingest.sources import read_source, resolve_path
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.events import KNOWN
 
 DS = date(2020, 1, 10)
 HEADER = "user,item,query,time\n"
@@ -63,7 +64,7 @@ def test_above_the_budget_the_rejected_rows_are_written_and_nothing_else(
 ) -> None:
     night = make_night(HEADER + GOOD + ",tea,hot,2020-01-01 11:00:00\n", source={"quarantine_budget": 0.3})
     with pytest.raises(
-        AuditError, match=r"1 of 3 new rows were rejected \(1 no user\), above source.quarantine_budget 0.3"
+        AuditError, match=r"1 of 3 rows were rejected \(1 no user\), above source.quarantine_budget 0.3"
     ):
         ingest_events.run(lake, night, DS)
     assert [reason for _, reason in quarantine(lake)] == ["no user"]
@@ -77,9 +78,11 @@ def test_a_later_night_adds_what_is_new_and_counts_old_rejects_no_more(
     late = "eve,tea,,2020-01-11 09:00:00\neve,milk,,2020-01-11 23:59:59\n"
     night = make_night(text + late, source={"quarantine_budget": 0.4})
     first = ingest_events.run(lake, night, DS)
-    assert (first.rows_in, first.rows_out, first.rows_quarantined) == (3, 2, 1)
+    assert (first.rows_in, first.rows_out, first.rows_quarantined, first.rows_later) == (5, 2, 1, 2)
+    assert first.details["left_out"] == {}
     second = ingest_events.run(lake, night, DS + timedelta(days=1))
-    assert (second.rows_in, second.rows_out, second.rows_quarantined) == (2, 2, 0)
+    assert (second.rows_in, second.rows_out, second.rows_quarantined, second.rows_later) == (2, 2, 0, 0)
+    assert second.details["left_out"] == {KNOWN: 3}  # two events and a reject
     assert [(row["user"], row["query"], row["ds"].day) for row in events(lake)] == [
         ("ann", "hot", 10),
         ("bob", "cold", 10),

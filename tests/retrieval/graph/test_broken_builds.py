@@ -18,7 +18,7 @@ from roilake.errors import LakeError
 from roilake.lake import Lake, Make
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.graph import build
-from roilake.pipelines.retrieval.graph.neighbour_lists import sum_part
+from roilake.pipelines.retrieval.graph.neighbour_lists import aggregate
 from roilake.pipelines.retrieval.graph.plan import Plan
 from tests.conftest import DS
 from tests.retrieval.graph.test_graph_jobs import random_events, rows
@@ -38,11 +38,11 @@ def tiny_disk(folder: Path, size: str) -> Iterator[None]:
 
 
 def killed_once(plan: Plan, stream: tuple[str, str]) -> Make:
-    """As ``build.summing``; the first task of each stream is killed when it has summed up."""
+    """As ``build.aggregating``; the first task of each stream is killed when it has summed up."""
     flag = plan.folder.parent / f"killed-{'_'.join(stream)}"
 
     def make(task: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-        yield from sum_part(plan, stream, task["id"][0].as_py())
+        yield from aggregate(plan, stream, task["id"][0].as_py())
         if not flag.exists():
             flag.touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -57,25 +57,25 @@ def test_killed_interrupted_and_out_of_disk(
     ingest_events.run(lake, config, DS)
     build_graph.run(lake, config, DS)
     whole = {table: rows(lake, table) for table in ("node_ids", "nodes", "edges", "adjacency")}
-    assert whole["adjacency"] and not list((lake.folder / "_work" / "graph").glob("*"))
+    assert whole["adjacency"] and not list(lake.scratch("graph").glob("*"))
 
     left = lake.scratch("graph") / "runs" / "user_item" / "00000-000"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"what a build left when it was interrupted")
-    kept = lake.scratch("graph_sums")
-    shutil.rmtree(kept)
-    (kept / "left").mkdir(parents=True)
+    sums = lake.lasting("graph_sums")
+    shutil.rmtree(sums)
+    (sums / "left").mkdir(parents=True)
     with monkeypatch.context() as patched:
-        patched.setattr(build, "summing", killed_once)
+        patched.setattr(build, "aggregating", killed_once)
         build_graph.run(lake, config, DS)
-    assert len(list((lake.folder / "_work").glob("killed-*"))) == 4
+    assert len(list(lake.scratch("").glob("killed-*"))) == 4
     assert {table: rows(lake, table) for table in whole} == whole
-    assert len(list(kept.iterdir())) == 2 and not (kept / "left").exists()
+    assert len(list(sums.iterdir())) == 2 and not (sums / "left").exists()
 
     versions = {table: lake.version(table) for table in ("edges", "adjacency")}
     with (
-        tiny_disk(lake.folder / "_work", "40k"),
-        pytest.raises(LakeError, match="_work/graph: No space left"),
+        tiny_disk(lake.scratch(""), "40k"),
+        pytest.raises(LakeError, match="_scratch/graph: No space left"),
     ):
         build_graph.run(lake, config, DS)
     assert {table: lake.version(table) for table in versions} == versions

@@ -28,9 +28,9 @@ from roilake.pipelines.retrieval.graph import (
     build,
     kernel,
     plan_slices,
-    similarity_moments,
+    similarity_contributions,
 )
-from roilake.pipelines.retrieval.graph.neighbour_lists import merge_part, sum_part
+from roilake.pipelines.retrieval.graph.neighbour_lists import aggregate, merge
 from roilake.pipelines.retrieval.graph.plan import STREAMS, Plan, Runs, TimeCuts
 from roilake.pipelines.retrieval.graph.spill import LEFT_OUT, files_of, spill_slices
 
@@ -104,8 +104,8 @@ def spilled(plan: Plan, events: list[Event], cuts: int = 1, group: int = 3, task
 
 def listed(plan: Plan) -> tuple[Rows, Rows]:
     found: dict[str, Rows] = {"edges": {}, "adjacency": {}}
-    parts = [part for s in STREAMS for p in range(plan.parts) for part in sum_part(plan, s, p)]
-    parts += [part for p in range(plan.parts) for part in merge_part(plan, p)]
+    parts = [part for s in STREAMS for p in range(plan.parts) for part in aggregate(plan, s, p)]
+    parts += [part for p in range(plan.parts) for part in merge(plan, p)]
     for table, rows in parts:
         for row in rows.to_pylist():
             key = (row["as_of"], row["edge_type"], row["src"], *([row["dst"]] if table == "edges" else []))
@@ -114,7 +114,7 @@ def listed(plan: Plan) -> tuple[Rows, Rows]:
     return found["edges"], found["adjacency"]
 
 
-def moments(events: list[Event]) -> Iterator[tuple[str, int, int, datetime]]:
+def contributions(events: list[Event]) -> Iterator[tuple[str, int, int, datetime]]:
     """What edges sum up, event by event."""
     before: dict[tuple[int, int], int] = {}
     for event in kept_in_order(events):
@@ -136,7 +136,7 @@ def naive(events: list[Event], plan: Plan) -> dict[tuple, tuple[float, datetime,
     for instant in plan.instants:
         midnight = datetime(instant.year, instant.month, instant.day, tzinfo=UTC)
         past: dict[tuple, list[datetime]] = defaultdict(list)
-        for edge_type, src, dst, time in moments(events):
+        for edge_type, src, dst, time in contributions(events):
             if time < midnight:
                 past[instant, edge_type, src, dst].append(time)
         for key, times_ in past.items():
@@ -208,10 +208,10 @@ def test_sums_of_earlier_nights_give_the_bits_of_a_build_of_all_events(
     ]
     chosen = {"half_life_days": half_life, "parts": 3}
     with tempfile.TemporaryDirectory() as folder:
-        kept: tuple[Runs, ...] = ()
+        snapshots: tuple[Runs, ...] = ()
         for number in range(len(nights)):
             last = {"instants": tuple(day + timedelta(days=number + 3) for day in INSTANTS)}
-            with planned(**chosen, **last, kept=kept, compacting=number in (0, 2)) as plan:
+            with planned(**chosen, **last, snapshots=snapshots, compacting=number in (0, 2)) as plan:
                 if spread:
                     build.write_spread(plan, [("user", 0, 3 * build.HUB_EVENTS)])
                 spilled(plan, [e for e in whole if e.session // 10 == number])
@@ -220,7 +220,7 @@ def test_sums_of_earlier_nights_give_the_bits_of_a_build_of_all_events(
                 if source.exists():
                     runs = Runs(Path(folder) / str(number), plan.nodes, plan.own.cuts)
                     source.rename(runs.folder)
-                    kept = (runs,) if plan.compacting else (*kept, runs)
+                    snapshots = (runs,) if plan.compacting else (*snapshots, runs)
     with planned(**chosen, **last) as plan:
         assert built(plan, whole) == found
 
@@ -343,10 +343,10 @@ def test_similarity_does_not_decay_and_is_cut_to_the_top_among_the_seen() -> Non
     assert {name for name, _ in without.tables(pa.table(columns))} == {"adjacency"}
 
 
-def test_similar_pairs_become_moments(spark: SparkSession) -> None:
+def test_similar_pairs_become_contributions(spark: SparkSession) -> None:
     pairs = spark.createDataFrame(
         [("item_query_similar", 1, 2, 0.5, START)],
         "edge_type string, src int, dst int, weight float, first_time timestamp",
     )
-    row = similarity_moments(pairs).collect()[0]
+    row = similarity_contributions(pairs).collect()[0]
     assert (EDGE_TYPES[row.edge_type], row.src, row.dst, row.weight) == ("item_query_similar", 1, 2, 0.5)

@@ -16,10 +16,10 @@ from safetensors.numpy import save_file
 
 from jobs.retrieval import build_graph, build_requests, embed_interests, ingest_events
 from roilake.errors import LakeError, SourceError
-from roilake.lake import TABLES, Lake
+from roilake.lake import TABLES, Lake, Publication
 from roilake.pipelines.retrieval.config import RetrievalConfig, SimilarityConfig
 from roilake.pipelines.retrieval.graph import similar_pairs
-from roilake.runtime.step import make_run
+from roilake.runtime.run import make_run
 
 DS = date(2020, 1, 10)
 NEXT = DS + timedelta(days=1)
@@ -168,7 +168,7 @@ def check_next_night(lake: Lake, config: RetrievalConfig, first: dict[str, list[
 
 def publish_model(lake: Lake, config: RetrievalConfig, sizes: dict[str, int]) -> None:
     draw = np.random.default_rng(0)
-    folder = lake.folder / "models" / "zoomer"
+    folder = lake.files.local("trained/zoomer")
     folder.mkdir(parents=True)
     save_file(
         {k: draw.standard_normal((n, 4)).astype(np.float32) for k, n in sizes.items()},
@@ -179,21 +179,22 @@ def publish_model(lake: Lake, config: RetrievalConfig, sizes: dict[str, int]) ->
         "ds": DS,
         "name": "zoomer",
         "run_id": run.run_id,
-        "path": "models/zoomer",
+        "path": "trained/zoomer",
         "config": '{"kind": "zoomer"}',
         "parents": "{}",
     }
     row = model | {"metrics": "{}", "train_end": NEXT - timedelta(days=2)}
     models = pa.Table.from_pylist([row], schema=TABLES["models"].arrow_schema)
     version = lake.write("models", models, where={"ds": DS}, run=run)
-    lake.publish(DS, {"models": version}, run, "{}")
+    versions = {"models": version, "nodes": lake.version("nodes")}
+    lake.publish(Publication("retrieval", DS, run.run_id, versions, "{}", "v"), run)
 
 
 def check_carried(lake: Lake) -> None:
     vectors = {(r["as_of"], r["node_type"], r["id"]): r for r in rows(lake, "interest_vectors", ds=NEXT)}
     from safetensors.numpy import load_file
 
-    known = load_file(lake.folder / "models" / "zoomer" / "interest.safetensors")
+    known = load_file(lake.files.local("trained/zoomer/interest.safetensors"))
     lists = rows(lake, "adjacency", ds=NEXT, as_of=NEXT + timedelta(days=1), src=0)
     mine = [row for row in lists if row["edge_type"].startswith("user_")]
     total, mean = 0.0, np.zeros(4)
@@ -232,7 +233,7 @@ def test_a_published_model_without_its_vectors_is_named(
     for job in (ingest_events, build_graph):
         job.run(lake, config, DS)
     publish_model(lake, config, {"user": 1, "query": 1, "item": 1})
-    (lake.folder / "models" / "zoomer" / "interest.safetensors").unlink()
+    lake.files.local("trained/zoomer/interest.safetensors").unlink()
     for job in (ingest_events, build_graph):
         job.run(lake, config, NEXT)
     with pytest.raises(LakeError, match=r"interest\.safetensors: is missing"):

@@ -78,7 +78,7 @@ class SmallNight:
 
 
 def write_tables(lake: Lake, seed: int = 0) -> SmallNight:
-    """Write adjacency, interest_vectors, node_ids and requests of one night."""
+    """Write adjacency, interest_vectors, nodes and requests of one night."""
     rng = np.random.default_rng(seed)
     floats = {as_of: _floats(rng) for as_of in AS_OFS[1:]}
     graphs = {as_of: _graph(rng) for as_of in AS_OFS[1:]}
@@ -94,14 +94,18 @@ def write_tables(lake: Lake, seed: int = 0) -> SmallNight:
         for kind, values in of.items()
         for n, vector in enumerate(values)
     ]
-    ids = [{"node_type": k, "key": f"{k}{n}", "id": n} for k, count in COUNTS.items() for n in range(count)]
+    nodes = [
+        {"node_type": kind, "key": f"{kind}{n}", "id": n, "fields": [], "terms": []}
+        for kind, count in COUNTS.items()
+        for n in range(count)
+    ]
     requests = _requests(rng)
     # A row of another night, which must not be read.
     other = {"as_of": AS_OFS[1], "edge_type": "user_item", "src": 0, "neighbours": [12], "weights": [9.0]}
     for table, rows in {
         "adjacency": lists,
         "interest_vectors": vectors,
-        "node_ids": ids,
+        "nodes": nodes,
         "requests": requests,
     }.items():
         _write(lake, table, rows, DS)
@@ -159,4 +163,4 @@ def _requests(rng: np.random.Generator) -> list[dict]:
 def _write(lake: Lake, table: str, rows: list[dict], ds: date) -> None:
     schema = TABLES[table].arrow_schema
     filled = pa.Table.from_pylist([{**row, "ds": ds} for row in rows], schema=schema)
-    lake.write(table, filled, where={"ds": ds}, run=Run("fixture", ds, "fixture", "-", "-"))
+    lake.write(table, filled, where={"ds": ds}, run=Run("fixture", "retrieval", ds, "fixture", "-", "-"))

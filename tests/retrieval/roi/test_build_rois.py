@@ -96,7 +96,7 @@ def test_a_task_that_fails_once_and_is_retried_leaves_the_same_rows(
     config = night_config(plan=plan)
     versions = {name: lake.version(name) for name in ("adjacency", "interest_vectors")}
     requests = request_events(lake.read("requests"), config.roi.shards)
-    events = requests.unionByName(item_events(lake.read("node_ids"), AS_OFS))
+    events = requests.unionByName(item_events(lake.read("nodes"), AS_OFS))
     retried = lake.spark.sparkContext.accumulator(0)
     with planned(lake, config, DS, events, AS_OFS, events.count(), versions) as (chosen, _):
         finish = chosen.finish

@@ -4,7 +4,6 @@ out."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from safetensors.torch import save_file
 from jobs.retrieval import evaluate_models, score_requests
 from roilake.errors import LakeError
 from roilake.hashing import keyed_hash
-from roilake.lake import Lake, Run
+from roilake.lake import Lake, Publication, Run
 from roilake.metrics.draws import draw_negatives
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.graph import last_model
@@ -107,19 +106,19 @@ def test_a_matrix_model_scores_by_who_had_what(lake: Lake, make_run: Callable[..
     assert np.allclose(best.numpy(), expected)
 
 
+def publish(lake: Lake, run: Run) -> None:
+    lake.publish(Publication("retrieval", DS, "r", {"models": lake.version("models")}, "{}", "v"), run)
+
+
 def test_a_night_builds_on_a_model_that_makes_vectors(lake: Lake, make_run: Callable[..., Run]) -> None:
     config = small_config(models={"gat": {"kind": "gat"}}, default_model="popularity")
     write_small_night(lake, make_run, config)
-    lake.publish(
-        DS, {"models": lake.version("models")}, replace(make_run(), run_id="r"), config.model_dump_json()
-    )
+    publish(lake, make_run())
     found = last_model(lake, config, DS + timedelta(days=1))
     assert found is not None and found.name == "gat"
     none = config.model_copy(update={"models": {"popularity": config.models["popularity"]}})
     write_small_night(lake, make_run, none)
-    lake.publish(
-        DS, {"models": lake.version("models")}, replace(make_run(), run_id="r"), none.model_dump_json()
-    )
+    publish(lake, make_run())
     found = last_model(lake, none, DS + timedelta(days=1))
     assert found is not None and found.name == "popularity"
 

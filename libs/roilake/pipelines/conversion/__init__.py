@@ -8,18 +8,23 @@ PIPELINE = Pipeline(
     name="conversion",
     title="Probabilities of click and conversion, right for all impressions (UKD)",
     config=ConversionConfig,
-    tables=(t.IMPRESSIONS, t.CONVERSION_TRUTH, t.PSEUDO_LABELS, t.CVR_SCORES),
+    tables=(t.IMPRESSIONS, t.CONVERSION_TRUTH, t.PSEUDO_LABELS, t.CVR_SCORES, t.PAIR_SCORES),
     steps=(
-        Step("build_impressions", writes=("impressions", "conversion_truth", "quarantine"), reconciles=True),
-        Step("train_cvr_teacher", reads=("impressions", "retrieval.models"), writes=("models",), trains=True),
+        Step(
+            "build_impressions",
+            reads=("node_ids",),
+            writes=("node_ids", "impressions", "conversion_truth", "quarantine"),
+            reconciles=True,
+        ),
+        Step("train_cvr_teacher", reads=("impressions", "retrieval.models", "retrieval.nodes"), writes=("models",), trains=True),
         Step("write_pseudo_labels", reads=("models", "impressions"), writes=("pseudo_labels",)),
         Step(
             "train_cvr",
-            reads=("models", "impressions", "pseudo_labels", "retrieval.models"),
+            reads=("models", "impressions", "pseudo_labels", "retrieval.models", "retrieval.nodes"),
             writes=("models",),
             trains=True,
         ),
-        Step("score_conversions", reads=("models", "impressions"), writes=("cvr_scores",)),
+        Step("score_conversions", reads=("models", "impressions"), writes=("cvr_scores", "pair_scores")),
         Step("evaluate_conversions", reads=("impressions", "conversion_truth", "cvr_scores"), writes=("metrics",)),
     ),
     evaluated=(
@@ -36,7 +41,17 @@ PIPELINE = Pipeline(
     served="cvr_scores",
     noun="score",
     source="impressions",
-    upstreams=(Upstream("retrieval", "models", "vectors of users and items", optional=True),),
+    upstreams=(
+        Upstream("retrieval", "models", "vectors of users and items", optional=True),
+        Upstream("retrieval", "nodes", "whose vectors these are", optional=True),
+    ),
     filled="roilake.pipelines.conversion.evaluation.checks:filled",
     checks="roilake.pipelines.conversion.evaluation.checks:checks",
+    figures="roilake.pipelines.conversion.report:count_impressions",
+    sections=(
+        "roilake.pipelines.conversion.report:teachers_section",
+        "roilake.pipelines.conversion.report:impressions_section",
+    ),
+    volume="roilake.pipelines.conversion.report:volume",
+    texts="roilake.pipelines.conversion.report:TEXTS",
 )

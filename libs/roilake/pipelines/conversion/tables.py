@@ -18,7 +18,7 @@ IMPRESSIONS = table(
     time timestamp when it was shown, UTC
     user string key of the user
     item string key of the item
-    categories int[] 31-bit hash of each (field, value): user, item, then fields as configured; -1 missing
+    categories int[] node ids of user and item, then 31-bit hashes of (field, value) of the fields; -1 missing
     click int? 1 if clicked, 0 if not; null in split unbiased where it is not known
     conversion int? 1 if converted by the end of the night; null where it cannot be known
     delay_seconds double? from impression to conversion
@@ -68,5 +68,20 @@ CVR_SCORES = table(
     pcvr double probability of a conversion, if clicked
     pctcvr double? probability of a click and a conversion; null for a model without pctr
     uncertainty double? KL divergence of the model's two heads expected over dropout, in nats; null for one head
+    version string name@ds/run_id of the model""",
+)
+
+PAIR_SCORES = table(
+    "pair_scores",
+    "Probabilities of every pair of a user and an item of the night's log, by the default model: what other "
+    "pipelines rank by. Empty where there are more than scoring.max_pairs.",
+    key="ds user item",
+    partitions="ds bucket",
+    columns=f"""{DS}
+    bucket int range of users, by id
+    user int node id of the user
+    item int node id of the item
+    pctr float? probability of a click, if the item is shown; null for a model that has none
+    pcvr float probability of a conversion, if clicked
     version string name@ds/run_id of the model""",
 )

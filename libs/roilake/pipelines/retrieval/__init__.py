@@ -12,17 +12,19 @@ PIPELINE = Pipeline(
         t.EVENTS, t.NODES, t.EDGES, t.ADJACENCY, t.INTEREST_VECTORS, t.REQUESTS, t.ROIS, t.RECOMMENDATIONS,
     ),
     steps=(
-        Step("ingest_events", reads=("events",), writes=("events", "quarantine"), reconciles=True),
+        Step("ingest_events", reads=("events", "quarantine"), writes=("events", "quarantine"), reconciles=True),
         Step("build_graph", reads=("events", "node_ids", "models"), writes=("node_ids", "nodes", "edges", "adjacency")),
-        Step("build_requests", reads=("events", "node_ids", "models"), writes=("requests",)),
+        Step("build_requests", reads=("events", "nodes", "models"), writes=("requests",)),
         Step(
-            "embed_interests", reads=("events", "node_ids", "edges", "adjacency", "models"), writes=("interest_vectors",)
+            "embed_interests",
+            reads=("events", "node_ids", "nodes", "adjacency", "models"),
+            writes=("interest_vectors",),
         ),
-        Step("build_rois", reads=("node_ids", "adjacency", "interest_vectors", "requests"), writes=("rois",)),
+        Step("build_rois", reads=("nodes", "adjacency", "interest_vectors", "requests"), writes=("rois",)),
         Step("train_models", reads=("nodes", "interest_vectors", "rois", "models"), writes=("models",), trains=True),
         Step(
             "score_requests",
-            reads=("node_ids", "nodes", "edges", "interest_vectors", "rois", "models", "conversion.cvr_scores"),
+            reads=("nodes", "edges", "interest_vectors", "rois", "models", "conversion.pair_scores"),
             writes=("recommendations",),
         ),
         Step(
@@ -35,8 +37,12 @@ PIPELINE = Pipeline(
     served="recommendations",
     noun="recommendation",
     source="events",
-    upstreams=(Upstream("conversion", "cvr_scores", "expected conversions of recommended items", optional=True),),
+    upstreams=(Upstream("conversion", "pair_scores", "expected conversions of recommended items", optional=True),),
     filled="roilake.pipelines.retrieval.evaluation.checks:filled",
     checks="roilake.pipelines.retrieval.evaluation.checks:checks",
+    figures="roilake.pipelines.retrieval.report:read_graph",
+    sections=("roilake.pipelines.retrieval.report:graph_section", "roilake.pipelines.retrieval.report:regions_section"),
+    volume="roilake.pipelines.retrieval.report:volume",
+    texts="roilake.pipelines.retrieval.report:TEXTS",
     estimate="roilake.pipelines.retrieval.estimate:plan_night",
 )  # fmt: skip

@@ -24,7 +24,7 @@ EVENTS = table(
 
 NODES = table(
     "nodes",
-    "Attributes of every node known by the end of the night.",
+    "Attributes of every node that the pipeline's events name up to the end of the night.",
     key="ds node_type id",
     columns=f"""{DS}
     node_type string user, query or item
@@ -121,5 +121,6 @@ RECOMMENDATIONS = table(
     rank int 1 is best
     item string key of the item
     score double score of the model, comparable within a user and query
+    pcvr double? probability of a conversion, if clicked, by the conversion pipeline; null where it knows no such pair
     model string name@ds of the model""",
 )

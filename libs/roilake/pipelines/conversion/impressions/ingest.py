@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterable
 from datetime import date, timedelta
 
-import numpy as np
-from numpy.typing import NDArray
 from pyspark.errors import AnalysisException, ParseException
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from roilake.config import FileSource
 from roilake.errors import SourceError
-from roilake.ingest.sources import CORRUPT, error_line, mapped, read_source
+from roilake.ingest import CORRUPT, LATER, error_line, map_rows, mapped, read_source, with_reason
 from roilake.pipelines.conversion.config import ImpressionsConfig, ImpressionSource, SplitConfig
 
 TEXTS = ("impression_id", "user", "item")
@@ -21,14 +18,8 @@ NUMBERS = ("click", "conversion", "delay_seconds", "sampling_rate", "propensity"
 DAY = 86400.0
 
 
-def categories_of(field: str, values: Iterable[str | None]) -> NDArray[np.int32]:
-    """31-bit hash of each (field, value), -1 for None: crc32 of ``FIELD=VALUE`` without its highest bit."""
-    found = [-1 if v is None else zlib.crc32(f"{field}={v}".encode()) & 0x7FFFFFFF for v in values]
-    return np.array(found, np.int32)
-
-
 def category(field: str, value: Column) -> Column:
-    """``categories_of`` as a column."""
+    """31-bit hash of (field, value), -1 for null: crc32 of ``FIELD=VALUE`` without its highest bit."""
     text = F.concat(F.lit(f"{field}="), value.cast("string"))
     return F.coalesce(F.crc32(text).bitwiseAND(F.lit(0x7FFFFFFF)), F.lit(-1)).cast("int")
 
@@ -50,40 +41,25 @@ def source_rows(spark: SparkSession, source: ImpressionSource, key: str) -> Data
             spark.catalog.dropTempView(name)
 
 
-def judged_impressions(
-    spark: SparkSession, config: ImpressionsConfig, source: ImpressionSource, ds: date, *, random: bool
+def source_impressions(
+    spark: SparkSession, config: ImpressionsConfig, source: ImpressionSource, ds: date, *, unbiased: bool
 ) -> DataFrame:
-    """All rows of a source, mapped, with ``categories``, ``row`` (the raw row as JSON) and ``reason`` (null for a sound
-    row). ``unbiased``: pairs shown at random, whose click need not be known and whose conversion must be."""
-    key = "impressions.unbiased" if random else "impressions.source"
-    raw = source_rows(spark, source, key)
-    file = next(iter(source.files.values()))
-    chosen = {k: v for k, v in source.columns.model_dump().items() if v is not None}
-    found = mapped(raw, file, {f"{key}.columns.{name}": sql for name, sql in chosen.items()})
-    columns = {name.rsplit(".", 1)[1]: column for name, column in found.items()}
-    raw_row = F.to_json(F.struct(*(F.col(f"`{name}`") for name in raw.columns if name != CORRUPT)))
-    columns.setdefault("impression_id", F.substring(F.sha2(raw_row, 256), 1, 32))
-    time = columns.get("time", F.lit(str(ds))).cast("timestamp")
-    texts = {name: F.nullif(F.trim(columns[name].cast("string")), F.lit("")) for name in TEXTS}
-    numbers = {
-        name: columns[name].cast("double") if name in columns else F.lit(None).cast("double")
-        for name in NUMBERS
-    }
-    values = mapped(
-        raw, file, {f"impressions.fields.{side}.{name}": sql for side, name, sql in fields_of(config)}
+    """All rows of a source as columns of an impression, with ``fields`` (categories of the fields), ``row`` and
+    ``reason`` (see ``roilake.ingest.rows``). ``unbiased``: pairs shown at random, whose click need not be known and
+    whose conversion must be."""
+    key = "impressions.unbiased" if unbiased else "impressions.source"
+    raw, file = source_rows(spark, source, key), next(iter(source.files.values()))
+    columns = source.columns.model_dump()
+    rows = map_rows(
+        raw,
+        file,
+        f"{key}.columns",
+        columns | {"time": columns["time"] or f"DATE'{ds}'"},
+        identity="impression_id",
+        numbers=NUMBERS,
+        derived=[field_categories(raw, file, config)],
     )
-    categories = [category(name.rsplit(".", 1)[1], value) for name, value in values.items()]
-    line = F.to_json(F.struct(F.col(CORRUPT).alias("line")))
-    rows = raw.select(
-        time.alias("time"),
-        *(column.alias(name) for name, column in {**texts, **numbers}.items()),
-        F.array(category("user", texts["user"]), category("item", texts["item"]), *categories).alias(
-            "categories"
-        ),
-        F.when(F.col(CORRUPT).isNull(), raw_row).otherwise(line).alias("row"),
-        F.col(CORRUPT).isNotNull().alias("corrupt"),
-    )
-    return _first_of_id(rows.withColumn("reason", _reason(random)))
+    return with_reason(rows, ("time", *TEXTS), _faults(unbiased))
 
 
 def fields_of(config: ImpressionsConfig) -> list[tuple[str, str, str]]:
@@ -92,13 +68,24 @@ def fields_of(config: ImpressionsConfig) -> list[tuple[str, str, str]]:
     return [(side, name, sql) for side in ("user", "item", "context") for name, sql in sides[side].items()]
 
 
-def _reason(random: bool) -> Column:
+def sides_of(config: ImpressionsConfig) -> tuple[str, ...]:
+    """Side of each entry of ``categories``."""
+    return ("user", "item", *(side for side, _, _ in fields_of(config)))
+
+
+def field_categories(raw: DataFrame, file: FileSource, config: ImpressionsConfig) -> Column:
+    """Column ``fields``: a category for each field."""
+    expressions = {f"{side}.{name}": sql for side, name, sql in fields_of(config)}
+    values = mapped(raw, file, "impressions.fields", expressions)
+    categories = [category(name.rsplit(".", 1)[1], value) for name, value in values.items()]
+    return F.array(*categories).cast("array<int>").alias("fields")
+
+
+def _faults(unbiased: bool) -> list[tuple[Column, str]]:
     click, conversion = F.col("click"), F.col("conversion")
-    unknown = conversion.isNull() if random else click.isNull() | ((click == 1) & conversion.isNull())
-    checks = [
-        (F.col("corrupt"), "does not parse"),
-        *((F.col(name).isNull(), f"no {name.replace('_', ' ')}") for name in ("time", *TEXTS)),
-        (unknown, "no conversion" if random else "no click, or none of its conversion"),
+    unknown = conversion.isNull() if unbiased else click.isNull() | ((click == 1) & conversion.isNull())
+    return [
+        (unknown, "no conversion" if unbiased else "no click, or none of its conversion"),
         (~click.isin(0, 1), "click is neither 0 nor 1"),
         (~conversion.isin(0, 1), "conversion is neither 0 nor 1"),
         ((conversion == 1) & (click == 0), "a conversion without a click"),
@@ -106,42 +93,35 @@ def _reason(random: bool) -> Column:
         (_outside("sampling_rate"), "a sampling rate outside (0, 1]"),
         (_outside("propensity"), "a propensity outside (0, 1]"),
     ]
-    return F.coalesce(*(F.when(failed, F.lit(reason)) for failed, reason in checks))
 
 
 def _outside(name: str) -> Column:
     return ~((F.col(name) > 0) & (F.col(name) <= 1)) | F.isnan(name)
 
 
-def _first_of_id(rows: DataFrame) -> DataFrame:
-    """An id that repeats keeps the row that sorts first."""
-    sound = F.col("reason").isNull()
-    same = Window.partitionBy("impression_id", sound).orderBy("time", "row")
-    repeated = sound & (F.row_number().over(same) > 1)
-    return rows.withColumn("reason", F.when(repeated, "repeats an impression id").otherwise(F.col("reason")))
-
-
-def seen_by_night(rows: DataFrame, config: ImpressionsConfig, ds: date) -> DataFrame:
-    """Rows with ``left_out`` (null for those that the night looks at), and labels as the night's end knows them: a
-    conversion that comes later is none yet."""
+def seen_by_night(rows: DataFrame, ds: date) -> DataFrame:
+    """Rows with their ``age`` at the night's end, in seconds, and labels as the night's end knows them: a conversion
+    that comes later is none yet."""
     end = F.lit(str(ds + timedelta(days=1))).cast("timestamp")
-    age = (F.unix_micros(end) - F.unix_micros("time")) / 1e6  # seconds
-    rejected = F.col("reason").isNotNull()
-    too_old = F.lit(False) if config.days is None else age > config.days * DAY
-    left_out = (
-        F.when(rejected, None)
-        .when(age <= 0, "after the night")
-        .when(age <= config.maturity_hours * 3600, "too young")
-        .when(too_old, "too old")
-    )
+    age = (F.unix_micros(end) - F.unix_micros("time")) / 1e6
     known = (F.col("conversion") == 1) & (F.coalesce("delay_seconds", F.lit(0.0)) < age)
-    return rows.select(
-        *(name for name in rows.columns if name not in ("conversion", "delay_seconds")),
-        left_out.alias("left_out"),
-        F.when(F.col("conversion").isNotNull(), known.cast("int")).alias("conversion"),
-        F.when(known, F.col("delay_seconds")).alias("delay_seconds"),
-        age.alias("age"),
+    return rows.withColumns(
+        {
+            "age": age,
+            "conversion": F.when(F.col("conversion").isNotNull(), known.cast("int")),
+            "delay_seconds": F.when(known, F.col("delay_seconds")),
+        }
     )
+
+
+def left_out(config: ImpressionsConfig, *, timed: bool, of_any_age: bool) -> dict[str, Column]:
+    """Which rows the night does not look at, by reason: those from after its end and, of sound ones, those that are
+    younger than ``maturity_hours`` or (unless ``of_any_age``) older than ``days``. Untimed rows are all looked at."""
+    age, sound = F.col("age"), F.col("reason").isNull()
+    reasons = {LATER: age <= 0, "too young": sound & (age <= config.maturity_hours * 3600)} if timed else {}
+    if config.days is not None and not of_any_age:
+        reasons["too old"] = sound & (age > config.days * DAY)
+    return reasons
 
 
 def with_split(rows: DataFrame, config: ImpressionsConfig, seed: int) -> DataFrame:
@@ -159,6 +139,26 @@ def _split(split: SplitConfig, mature_days: float, seed: int) -> Column:
         return F.when(place <= test, "test").when(place <= validation, "validation").otherwise("train")
     place = F.pmod(F.xxhash64(F.lit("split"), F.lit(seed), "impression_id"), F.lit(1 << 40)) / (1 << 40)
     return F.when(place < test, "test").when(place < validation, "validation").otherwise("train")
+
+
+def nodes_of(rows: DataFrame) -> DataFrame:
+    """(node_type, key, first_time) of the users and items of sound rows."""
+    ends = [F.struct(F.lit(kind).alias("node_type"), F.col(kind).alias("key")) for kind in ("user", "item")]
+    return (
+        rows.select(F.explode(F.array(*ends)).alias("node"), "time")
+        .groupBy("node.node_type", "node.key")
+        .agg(F.min("time").alias("first_time"))
+    )
+
+
+def with_categories(rows: DataFrame, ids: DataFrame) -> DataFrame:
+    """Rows with ``categories``: the ids of user and item in ``ids`` (node_type, key, id), then the ``fields``."""
+    for kind in ("user", "item"):
+        keyed = ids.where(F.col("node_type") == kind)
+        rows = rows.join(
+            keyed.select(F.col("key").alias(kind), F.col("id").alias(f"{kind}_id")), on=kind, how="left"
+        )
+    return rows.withColumn("categories", F.concat(F.array("user_id", "item_id"), "fields"))
 
 
 def finished_impressions(rows: DataFrame, shards: int, seed: int, ds: date) -> DataFrame:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from roilake.ingest.sources import mapped, read_source
+from roilake.ingest import mapped, read_source
 from roilake.pipelines.conversion.config import ImpressionsConfig, TruthConfig
-from roilake.pipelines.conversion.impressions.ingest import category, fields_of
+from roilake.pipelines.conversion.impressions.ingest import field_categories
 from roilake.pipelines.conversion.impressions.truth import World, fit_factors, read_ratings
 
 SCHEMA = (
@@ -39,16 +39,9 @@ class Generator:
         """Fitted to the ratings of the config. Raises SourceError where there are none."""
         source = truth.ratings
         raw = read_source(spark, source)
-        columns = mapped(
-            raw,
-            source,
-            {f"impressions.truth.ratings.{n}": getattr(source, n) for n in ("user", "item", "rating")},
-        )
-        kinds = ("string", "string", "double")
-        named = [
-            c.cast(kind).alias(key.rsplit(".", 1)[1])
-            for (key, c), kind in zip(columns.items(), kinds, strict=True)
-        ]
+        key, types = "impressions.truth.ratings", {"user": "string", "item": "string", "rating": "double"}
+        columns = mapped(raw, source, key, {name: getattr(source, name) for name in types})
+        named = [columns[name].cast(kind).alias(name) for name, kind in types.items()]
         user_N, item_N, rating_N, users, items = read_ratings(raw.select(*named).toArrow(), source.path)
         world = World(fit_factors(user_N, item_N, rating_N, seed), truth, seed)
         world.impressions(np.arange(1))  # so that means over samples travel with it: no task takes them again
@@ -100,8 +93,8 @@ class Generator:
 def generated_rows(
     spark: SparkSession, generator: Generator, config: ImpressionsConfig, *, random: date | None = None
 ) -> DataFrame:
-    """All rows of the log, or of the random pairs as of night ``unbiased``, as ``judged_impressions`` gives them, and the
-    two probabilities. The same rows however many tasks there are."""
+    """All rows of the log, or of the pairs drawn at random as of night ``random``, as ``source_impressions`` gives
+    them, and the two probabilities. The same rows however many tasks there are."""
     truth = generator.world.config
     count = truth.random_pairs if random else truth.impressions
 
@@ -113,17 +106,12 @@ def generated_rows(
                 yield generator.random(some_N, random) if random else generator.log(some_N)
 
     rows = spark.range(0, count, 1, -(-count // _TASK)).mapInArrow(make, SCHEMA)
-    values = mapped(
-        rows,
-        truth.ratings,
-        {f"impressions.fields.{side}.{name}": sql for side, name, sql in fields_of(config)},
-    )
-    fields = [category(name.rsplit(".", 1)[1], value) for name, value in values.items()]
     return rows.withColumns(
         {
-            "categories": F.array(category("user", F.col("user")), category("item", F.col("item")), *fields),
+            "fields": field_categories(rows, truth.ratings, config),
             "sampling_rate": F.lit(1.0),
             "propensity": F.lit(None).cast("double"),
+            "row": F.lit(None).cast("string"),
             "reason": F.lit(None).cast("string"),
         }
     )

@@ -79,7 +79,7 @@ def plan_night(lake: Lake, config: RetrievalConfig, ds: date) -> RetrievalEstima
 
 def _later(lake: Lake, ds: date, *, carried: bool) -> list[str]:
     """Steps that build on earlier nights."""
-    sums = IncrementalAggregates.of(lake).segments
+    sums = IncrementalAggregates.of(lake).snapshots
     return [
         step
         for step, so in (("build_graph", sums and sums[0].ds <= str(ds)), ("embed_interests", carried))

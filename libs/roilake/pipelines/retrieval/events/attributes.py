@@ -22,28 +22,25 @@ def attributes(spark: SparkSession, source: AttributeSource, section: str) -> Da
     """(key, fields, terms), one row per key: of several, the one whose values sort first. Lines that do not
     parse or have no key describe nothing and are left out."""
     rows = read_source(spark, source)
-    expressions = {f"{section}.key": source.key, f"{section}.terms": source.terms or "CAST(NULL AS STRING)"}
-    expressions |= {f"{section}.fields.{name}": expression for name, expression in source.fields.items()}
-    columns = mapped(rows, source, expressions)
-    key = columns.pop(f"{section}.key").cast("string")
-    text = columns.pop(f"{section}.terms").cast("string")
-    pairs = [
-        part for name, c in columns.items() for part in (F.lit(name.rsplit(".", 1)[1]), c.cast("string"))
-    ]
-    empty = F.create_map().cast("map<string,string>")
+    columns = mapped(
+        rows, source, section, {"key": source.key, "terms": source.terms or "CAST(NULL AS STRING)"}
+    )
+    fields = mapped(rows, source, f"{section}.fields", source.fields)
+    names = F.array(*map(F.lit, fields)).cast("array<string>")
+    values = F.array(*(column.cast("string") for column in fields.values())).cast("array<string>")
     return (
         rows.where(F.col(CORRUPT).isNull())
         .select(
-            key.alias("key"), text.alias("text"), F.array(*pairs[1::2]).cast("array<string>").alias("values")
+            columns["key"].cast("string").alias("key"),
+            columns["terms"].cast("string").alias("text"),
+            values.alias("values"),
         )
         .where(F.trim("key") != "")
         .groupBy("key")
         .agg(F.min(F.struct("text", "values")).alias("first"))
         .select(
             "key",
-            (F.map_from_arrays(F.array(*pairs[::2]), F.col("first.values")) if pairs else empty).alias(
-                "fields"
-            ),
+            F.map_from_arrays(names, F.col("first.values")).alias("fields"),
             F.coalesce(words(F.col("first.text")), F.array().cast("array<string>")).alias("terms"),
         )
     )
@@ -74,14 +71,12 @@ def queries_of_items(spark: SparkSession, source: SourceConfig) -> DataFrame | N
     if source.items is None:
         raise SourceError("source.query_of_item: needs source.items, whose columns it is made of; add it")
     rows = read_source(spark, source.items)
-    keys = {"source.items.key": source.items.key, "source.query_of_item": source.query_of_item}
-    columns = mapped(rows, source.items, keys)
-    queries = F.filter(
-        columns["source.query_of_item"].cast("array<string>"), lambda query: F.trim(query) != ""
-    )
+    key = mapped(rows, source.items, "source.items", {"key": source.items.key})["key"]
+    asked = mapped(rows, source.items, "source", {"query_of_item": source.query_of_item})["query_of_item"]
+    queries = F.filter(asked.cast("array<string>"), lambda query: F.trim(query) != "")
     return (
         rows.where(F.col(CORRUPT).isNull())
-        .select(columns["source.items.key"].cast("string").alias("item"), F.explode(queries).alias("query"))
+        .select(key.cast("string").alias("item"), F.explode(queries).alias("query"))
         .groupBy("item")
         .agg(F.array_sort(F.collect_set("query")).alias("queries"))
     )

@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
 from roilake.errors import LakeError
 from roilake.feed.files import files_of
 from roilake.lake import DataFile
+from roilake.pipelines.retrieval.feed.files import NODE_TYPES, matrix, read_by_type, read_nodes, scatter
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, NodeFeatures, TypeFeatures
 
 if TYPE_CHECKING:
     from roilake.lake import Lake
 
-NODE_TYPES = ("user", "query", "item")
 ROWS_HELD = 1_000_000
 
 
@@ -33,17 +31,9 @@ def windows_held(rows: int) -> int:
     return max(2, ROWS_HELD // max(rows, 1))
 
 
-def read_nodes(files: Sequence[DataFile]) -> dict[str, pa.Table]:
-    """The rows of ``nodes`` by node type, sorted by id (columns id, terms, fields)."""
-    table = _read(files, ["node_type", "id", "terms", "fields"])
-    return {
-        node_type: table.filter(pc.equal(table["node_type"], node_type)).sort_by("id")
-        for node_type in NODE_TYPES
-    }
-
-
 class FeatureStore:
-    """Features of all nodes by type, as of any window of a night; ``windows_held`` ones are kept in memory.
+    """Features of all nodes by type, as of any window of a night; ``windows_held`` ones are kept in memory. Row n is
+    that of node n; numbers of nodes that the night does not know (``known``) have rows of zeros.
 
     Args:
         nodes: files of the ``nodes`` table of the night.
@@ -66,6 +56,10 @@ class FeatureStore:
             node_type: int(table["id"][-1].as_py()) + 1 if table.num_rows else 0
             for node_type, table in tables.items()
         }
+        self._known = {
+            node_type: scatter(table["id"].to_numpy(), np.ones(len(table), bool), self._sizes[node_type])
+            for node_type, table in tables.items()
+        }
         self._static = {
             node_type: self._static_features(node_type, table) for node_type, table in tables.items()
         }
@@ -86,6 +80,10 @@ class FeatureStore:
         """By node type; nodes that the window's graph does not hold have zero vectors and degree 0."""
         return self._window(as_of)[0]
 
+    def known(self, node_type: str) -> NDArray[np.bool_]:
+        """[N] whether number n is a node of the night. Others lie between them where another pipeline gave ids."""
+        return self._known[node_type]
+
     def degrees(self, node_type: str, as_of: date) -> NDArray[np.int64]:
         """[N] number of events of each node before the window."""
         return self._window(as_of)[1][node_type]
@@ -101,8 +99,8 @@ class FeatureStore:
 
     def _static_features(self, node_type: str, nodes: pa.Table) -> tuple[torch.Tensor, torch.Tensor]:
         ids = nodes["id"].to_numpy()
-        terms_NT = _scatter(ids, self.vocabulary.term_ids(nodes["terms"]), self._sizes[node_type])
-        fields_NF = _scatter(ids, self.vocabulary.field_ids(node_type, nodes), self._sizes[node_type])
+        terms_NT = scatter(ids, self.vocabulary.term_ids(nodes["terms"]), self._sizes[node_type])
+        fields_NF = scatter(ids, self.vocabulary.field_ids(node_type, nodes), self._sizes[node_type])
         return torch.from_numpy(terms_NT).to(self._device), torch.from_numpy(fields_NF).to(self._device)
 
     def _read_window(self, as_of: date) -> tuple[NodeFeatures, Mapping[str, NDArray[np.int64]]]:
@@ -111,15 +109,16 @@ class FeatureStore:
             raise LakeError(
                 f"interest_vectors: nothing as of {as_of}: run embed_interests for this night first"
             )
-        table = _read(files, ["node_type", "id", "vector", "degree"])
+        tables = read_by_type(files, "id", "vector", "degree")
+        dim = max(len(rows["vector"][0]) if len(rows) else 0 for rows in tables.values())
         features, degrees = {}, {}
         for node_type, size in self._sizes.items():
-            rows = table.filter(pc.equal(table["node_type"], node_type))
+            rows = tables[node_type]
             ids = rows["id"].to_numpy()
-            degrees[node_type] = _scatter(ids, rows["degree"].to_numpy().astype(np.int64), size)
+            degrees[node_type] = scatter(ids, rows["degree"].to_numpy().astype(np.int64), size)
             terms_NT, fields_NF = self._static[node_type]
             features[node_type] = TypeFeatures(
-                interest_ND=torch.from_numpy(_scatter(ids, _matrix(rows["vector"], table), size)).to(
+                interest_ND=torch.from_numpy(scatter(ids, matrix(rows["vector"], dim), size)).to(
                     self._device
                 ),
                 events_N=torch.from_numpy(degrees[node_type]).to(self._device),
@@ -128,28 +127,6 @@ class FeatureStore:
                 fields_NF=fields_NF,
             )
         return features, degrees
-
-
-def _read(files: Sequence[DataFile], columns: list[str]) -> pa.Table:
-    if not files:
-        raise LakeError(
-            f"no data files to read {', '.join(columns)} from: run the jobs before this one first"
-        )
-    return pa.concat_tables([pq.read_table(file.path, columns=columns, partitioning=None) for file in files])
-
-
-def _matrix(lists: pa.ChunkedArray, table: pa.Table) -> NDArray[np.float32]:
-    """Equal-length list column as [rows, D]; D comes from the whole table, for a type may have no rows."""
-    dim = len(table["vector"][0]) if table.num_rows else 0
-    flat = pa.chunked_array([chunk.flatten() for chunk in lists.chunks], pa.float32()).to_numpy()
-    return flat.reshape(len(lists), dim)
-
-
-def _scatter(ids: NDArray, rows: NDArray, size: int) -> NDArray:
-    """Rows placed at their ids among ``size`` zero rows."""
-    out = np.zeros((size, *rows.shape[1:]), rows.dtype)
-    out[ids] = rows
-    return out
 
 
 def _bucket(degree_N: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -26,7 +26,7 @@ from roilake.errors import LakeError
 from roilake.lake import Make
 from roilake.pipelines.retrieval.events import NODE_TYPES
 from roilake.pipelines.retrieval.graph.keys import KeyIndex
-from roilake.pipelines.retrieval.graph.neighbour_lists import merge_part, sum_part
+from roilake.pipelines.retrieval.graph.neighbour_lists import aggregate, merge
 from roilake.pipelines.retrieval.graph.plan import STREAMS, Plan
 from roilake.pipelines.retrieval.graph.scan import Slice, seen_keys
 from roilake.pipelines.retrieval.graph.spill import files_of, spill_slices
@@ -126,14 +126,14 @@ def spill(spark: SparkSession, plan: Plan, tasks: Sequence[Sequence[Slice]]) -> 
         numbered_tasks(spark, len(tasks)).mapInArrow(run, "id long").collect()
 
 
-def summing(plan: Plan, stream: tuple[str, str]) -> Make:
-    """What the tasks that sum up a stream give: see ``sum_part``."""
-    return lambda rows: sum_part(plan, stream, rows["id"][0].as_py())
+def aggregating(plan: Plan, stream: tuple[str, str]) -> Make:
+    """What the tasks that sum up a stream give: see ``aggregate``."""
+    return lambda rows: aggregate(plan, stream, rows["id"][0].as_py())
 
 
 def merging(plan: Plan) -> Make:
-    """What the tasks that merge lists give: see ``merge_part``."""
-    return lambda rows: merge_part(plan, rows["id"][0].as_py())
+    """What the tasks that merge lists give: see ``merge``."""
+    return lambda rows: merge(plan, rows["id"][0].as_py())
 
 
 def spilled_bytes(plan: Plan) -> int:
@@ -171,7 +171,7 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
     except (OSError, PySparkException, pa.ArrowException) as error:
         full = os.strerror(errno.ENOSPC)
         if full in str(error):
-            raise LakeError(f"{folder}: {full}; make room there and run the job again") from error
+            raise LakeError(f"{folder}: {full}; free disk space there and run the job again") from error
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)

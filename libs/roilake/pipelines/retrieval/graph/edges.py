@@ -27,17 +27,17 @@ class SimilarityRules:
     max_neighbours: int
     with_edges: bool
 
-    def tables(self, moments: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    def tables(self, contributions: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         """For every instant the strongest pairs of each source, ties to the smaller target, among those whose nodes had
         both been seen before it. Weights do not decay."""
-        strength = -moments["weight"].to_numpy()
+        strength = -contributions["weight"].to_numpy()
         keys = (
-            moments["dst"].to_numpy(),
+            contributions["dst"].to_numpy(),
             strength,
-            moments["src"].to_numpy(),
-            moments["edge_type"].to_numpy(),
+            contributions["src"].to_numpy(),
+            contributions["edge_type"].to_numpy(),
         )
-        ordered = moments.take(pa.array(np.lexsort(keys)))
+        ordered = contributions.take(pa.array(np.lexsort(keys)))
         time = ordered["time"].cast(pa.timestamp("us", "UTC"))
         for instant, at in zip(self.instants, micros(self.instants), strict=True):
             seen = ordered.filter(pa.array(time.cast(pa.int64()).to_numpy() < at))

@@ -21,7 +21,7 @@ from roilake.pipelines.retrieval.graph.spill import Clock, files_of, read_part, 
 Tables = Iterator[tuple[str, pa.Table]]
 
 
-def sum_part(plan: Plan, stream: tuple[str, str], part: int) -> Tables:
+def aggregate(plan: Plan, stream: tuple[str, str], part: int) -> Tables:
     """Sum up one part of a stream; spill its lists, and give rows of ``edges`` when sums are timed."""
     clock, key, cuts = Clock(), plan.own.key(stream), plan.own.cuts
     runs = clock.timed("read", _runs, plan, stream, part)
@@ -54,7 +54,7 @@ def sum_part(plan: Plan, stream: tuple[str, str], part: int) -> Tables:
     clock.save(plan.folder / "clock" / f"sum-{'_'.join(stream)}-{part:05d}.json")
 
 
-def merge_part(plan: Plan, part: int) -> Tables:
+def merge(plan: Plan, part: int) -> Tables:
     """Rows of ``adjacency`` of all sources of one part."""
     clock = Clock()
     kinds = dict.fromkeys("_".join(way) for stream in STREAMS for way in (stream, stream[::-1]))
@@ -62,9 +62,9 @@ def merge_part(plan: Plan, part: int) -> Tables:
         tables = []
         for edge_type in sorted(kinds):
             folder = plan.folder / "lists" / edge_type / str(now)
-            pieces = clock.timed("read", _pieces, folder, part, plan.parts)
-            if pieces:
-                lists = clock.timed("merge", kernel.merge_lists, pieces, plan.max_neighbours)
+            blocks = clock.timed("read", _blocks, folder, part, plan.parts)
+            if blocks:
+                lists = clock.timed("merge", kernel.merge_lists, blocks, plan.max_neighbours)
                 tables.append(_adjacency(plan, edge_type, now, lists))
         if tables:
             yield "adjacency", pa.concat_tables(tables)
@@ -74,7 +74,7 @@ def merge_part(plan: Plan, part: int) -> Tables:
 def _runs(plan: Plan, stream: tuple[str, str], part: int) -> list[tuple[kernel.Bytes, kernel.Layout]]:
     """What the build and earlier nights have spilled of a part."""
     found = []
-    for some in (plan.own, *plan.kept):
+    for some in (plan.own, *plan.snapshots):
         layout = plan.layout(some, stream)
         files = files_of(some.folder / "_".join(stream))
         found += [(run, layout) for file in files if len(run := read_part(file, part, plan.parts))]
@@ -87,9 +87,9 @@ def _compact(plan: Plan, stream: tuple[str, str], part: int, records: kernel.Wor
     write_parts(plan.compacted / "_".join(stream) / f"{part:05d}", run, offsets)
 
 
-def _pieces(folder: Path, part: int, parts: int) -> list[NDArray[np.uint8]]:
-    pieces = (read_part(file, part, parts) for file in files_of(folder))
-    return [piece for piece in pieces if len(piece)]
+def _blocks(folder: Path, part: int, parts: int) -> list[NDArray[np.uint8]]:
+    blocks = (read_part(file, part, parts) for file in files_of(folder))
+    return [block for block in blocks if len(block)]
 
 
 def _adjacency(plan: Plan, edge_type: str, now: int, lists: kernel.Lists) -> pa.Table:

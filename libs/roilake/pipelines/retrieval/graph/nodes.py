@@ -1,11 +1,17 @@
-"""Ids and attributes -> the nodes of a night."""
+"""The nodes of a night: ids and attributes of all that its events name. Ids of other pipelines' users and items lie
+between them in ``node_ids``; a night knows nothing of those."""
 
 from __future__ import annotations
 
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from roilake.pipelines.retrieval.events import words
+from roilake.lake import Lake
+from roilake.pipelines.retrieval.events import NODE_TYPES, words
 
 
 def describe_nodes(ids: DataFrame, attributes: DataFrame, query_terms_from_key: bool) -> DataFrame:
@@ -22,3 +28,16 @@ def describe_nodes(ids: DataFrame, attributes: DataFrame, query_terms_from_key: 
         F.coalesce("fields", no_fields).alias("fields"),
         F.coalesce(own_words, "terms", no_terms).alias("terms"),
     )
+
+
+def node_masks(lake: Lake, version: int, ds: date) -> dict[str, NDArray[np.bool_]]:
+    """By node type: whether number i is the id of a node of night ``ds`` in this version of ``nodes``, up to the
+    largest."""
+    rows = lake.to_arrow("nodes", version, filters={"ds": ds}, columns=["node_type", "id"])
+    types, ids = rows["node_type"].to_numpy(zero_copy_only=False), rows["id"].to_numpy()
+    found = {}
+    for node_type in NODE_TYPES:
+        own = ids[types == node_type]
+        found[node_type] = np.zeros(own.max(initial=-1) + 1, bool)
+        found[node_type][own] = True
+    return found

@@ -30,17 +30,17 @@ _ANCIENT = 42  # half-lives before the first instant: what is older weighs less 
 
 @dataclass(frozen=True)
 class TimeCuts:
-    """Points of time ``at_C`` (microseconds, ascending) between which moments are summed up: a moment belongs to the
-    first cut after it.
+    """Points of time ``at_C`` (microseconds, ascending) between which contributions of events are summed up: an event
+    belongs to the first cut after it.
 
-    At landmarks l_k = 6 k h (h the half-life, k whole) units change: a moment at t counts rint(2^26 * 2^((t - l) / h))
+    At landmarks l_k = 6 k h (h the half-life, k whole) units change: an event at t counts rint(2^26 * 2^((t - l) / h))
     units, l the last landmark before its cut. Units of landmark k are worth 2^(6 (k - k')) of those of a later one k',
-    and S units weigh S * 2^-26 * 2^(-(T - l) / h) at the instant T: the sum over moments of 2^(-(T - t) / h).
+    and S units weigh S * 2^-26 * 2^(-(T - l) / h) at the instant T: the sum over events of 2^(-(T - t) / h).
     """
 
     at_C: kernel.Longs
     period: int
-    first: int  # microseconds: no moment is before it
+    first: int  # microseconds: no event is before it
 
     @classmethod
     def of(cls, instants: Sequence[date], half_life_days: float, first: int) -> TimeCuts:
@@ -61,11 +61,11 @@ class TimeCuts:
         return (self.at_C - 1) // self.period
 
     def find(self, time_N: kernel.Longs) -> kernel.Longs:
-        """Number of the cut that each moment belongs to; that of cuts for those after the last one."""
+        """Number of the cut that each event belongs to; the number of cuts for those after the last one."""
         return np.searchsorted(self.at_C, time_N, side="right")
 
     def units(self, time_N: kernel.Longs, cut_N: kernel.Longs) -> kernel.Words:
-        """What moments count."""
+        """What events count, in units at their landmarks."""
         since = time_N - self.landmark_C[cut_N] * self.period
         return np.rint(np.exp2(since * (_PERIOD / self.period)) * _UNITS).astype(np.uint64)
 
@@ -79,12 +79,12 @@ class TimeCuts:
         return float(np.exp2(-since * (_PERIOD / self.period)) / _UNITS)
 
     def holds(self, earlier: TimeCuts) -> bool:
-        """Whether sums between ``earlier`` cuts can be told between these: none of these parts them."""
+        """Whether sums between ``earlier`` cuts can be used between these: none of these parts them."""
         inside = self.at_C[(self.at_C > earlier.first) & (self.at_C < earlier.at_C[-1])]
         whole = bool(np.isin(inside, earlier.at_C).all() and earlier.at_C[-1] <= self.at_C[-1])
         return self.period == earlier.period and whole
 
-    def told(self, earlier: TimeCuts) -> tuple[kernel.Longs, kernel.Floats]:
+    def converted(self, earlier: TimeCuts) -> tuple[kernel.Longs, kernel.Floats]:
         """The cut here of each of the ``earlier`` ones, and what its units are worth here. Only of ancient cuts, which
         weigh nothing at any instant, does the landmark change."""
         cut = np.searchsorted(self.at_C, earlier.at_C)
@@ -93,7 +93,7 @@ class TimeCuts:
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs of sums in ``folder``, by stream, with all that tells how to read them."""
+    """Runs of sums in ``folder``, by stream, with all that it takes to read them."""
 
     folder: Path
     nodes: Mapping[str, int]
@@ -114,8 +114,8 @@ class Runs:
 @dataclass(frozen=True)
 class Plan:
     """How a graph is built. ``folder`` holds what is spilled; ``nodes`` counts nodes by type; ``timed`` sums keep the
-    first and last time of their moments; ``kept`` are sums of earlier nights; a ``compacting`` build writes all sums
-    anew, as one run for each part."""
+    first and last time of their events; ``snapshots`` are sums of earlier nights; a ``compacting`` build writes all
+    sums anew, as one run for each part."""
 
     folder: Path
     ds: date
@@ -126,7 +126,7 @@ class Plan:
     parts: int
     timed: bool
     first: int  # see ``TimeCuts``
-    kept: tuple[Runs, ...] = ()
+    snapshots: tuple[Runs, ...] = ()
     compacting: bool = False
 
     @property
@@ -147,8 +147,8 @@ class Plan:
         return self.folder / "compacted"
 
     def layout(self, runs: Runs, stream: tuple[str, str]) -> kernel.Layout:
-        """How ``runs`` are told between this plan's cuts."""
-        return kernel.Layout(runs.key(stream), *self.own.cuts.told(runs.cuts))
+        """How ``runs`` are read between this plan's cuts."""
+        return kernel.Layout(runs.key(stream), *self.own.cuts.converted(runs.cuts))
 
     def spread(self, kind: str) -> NDArray[np.uint8] | None:
         """Over how many parts each source is spread; None when there is no hub."""

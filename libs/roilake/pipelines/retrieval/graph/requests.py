@@ -8,7 +8,20 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from roilake.pipelines.retrieval.events import NODE_TYPES
 from roilake.pipelines.retrieval.graph.windows import Window
+
+
+def indexed(events: DataFrame, nodes: DataFrame) -> DataFrame:
+    """Events with the ids of user, query (-1 for none) and item in place of their keys; ``nodes`` has (node_type,
+    key, id)."""
+    for node_type in NODE_TYPES:
+        of_type = nodes.where(F.col("node_type") == node_type)
+        keyed = of_type.select(F.col("key").alias(node_type), F.col("id").alias(f"{node_type}_id"))
+        events = events.join(keyed, on=node_type, how="left")
+    user, item = F.col("user_id").alias("user"), F.col("item_id").alias("item")
+    query = F.coalesce("query_id", F.lit(-1)).alias("query")
+    return events.select("event_id", "time", user, query, item, "session")
 
 
 def request_id(seed: int) -> Column:

@@ -82,9 +82,11 @@ def _records(plan: Plan, stream: tuple[str, str], held: list[dict[str, NDArray]]
     rows = sum(len(some["time"]) for some in held)
     records, number = kernel.buffer("records", rows * plan.width).reshape(rows, plan.width), 0
     for some in held:
-        moments = (some[ends[0]], some[ends[1]], some["cut"], some["units"])
+        contributions = (some[ends[0]], some[ends[1]], some["cut"], some["units"])
         time = some["time"] if plan.timed else None
-        number += kernel.fill(*moments, time, plan.own.key(stream), alike=alike, records_NW=records[number:])
+        number += kernel.fill(
+            *contributions, time, plan.own.key(stream), alike=alike, records_NW=records[number:]
+        )
     return records[:number]
 
 

@@ -1,16 +1,13 @@
-"""How a night cuts time into windows, and what the night before leaves for it to start from."""
+"""How a night cuts time into windows."""
 
 from __future__ import annotations
 
 import calendar
-import json
 from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from roilake.lake import Lake
-from roilake.pipelines.retrieval.config import RetrievalConfig, WindowsConfig
+from roilake.pipelines.retrieval.config import WindowsConfig
 
 Split = Literal["train", "validation", "test", "serve"]
 
@@ -22,18 +19,6 @@ class Window:
     as_of: date
     end: date
     split: Split
-
-
-@dataclass(frozen=True)
-class LastModel:
-    """A model of the last published night: ``folder`` holds its files."""
-
-    name: str
-    ds: date
-    run_id: str
-    folder: Path
-    train_end: date
-    config: dict[str, Any]
 
 
 def plan_windows(config: WindowsConfig, ds: date, train_end: date | None) -> tuple[Window, ...]:
@@ -71,38 +56,3 @@ def _back(end: date, length: str, count: int) -> date:
     months = end.year * 12 + end.month - 1 - int(length[:-2]) * count
     year, month = divmod(months, 12)
     return date(year, month + 1, min(end.day, calendar.monthrange(year, month + 1)[1]))
-
-
-def last_model(lake: Lake, config: RetrievalConfig, ds: date) -> LastModel | None:
-    """The model of the last night published before ``ds`` that this one builds on: the default model, or, where that
-    makes no interest vectors, the first of the config's models that does, if any. None on a first night, or when the
-    default model is new."""
-    from roilake.pipelines.retrieval.models import (
-        makes_interests,  # here, so that the graph's tasks need not load torch
-    )
-
-    published = lake.publication(before=ds)
-    if published is None or "models" not in published.versions:
-        return None
-    where: dict[str, object] = {"ds": published.ds, "run_id": published.run_id}
-    found = lake.to_arrow("models", published.versions["models"], filters=where).to_pylist()
-    rows = {row["name"]: row for row in found}
-    if config.default_model not in rows:
-        return None
-    known = (name for name in (config.default_model, *config.models) if name in rows)
-    makers = (name for name in known if makes_interests(json.loads(rows[name]["config"])["kind"]))
-    row = rows[next(makers, config.default_model)]
-    return LastModel(
-        name=row["name"],
-        ds=row["ds"],
-        run_id=row["run_id"],
-        folder=lake.folder / row["path"],
-        train_end=row["train_end"],
-        config=json.loads(row["config"]),
-    )
-
-
-def night_windows(lake: Lake, config: RetrievalConfig, ds: date) -> tuple[Window, ...]:
-    """``plan_windows`` of a night, from what the last published one leaves."""
-    last = last_model(lake, config, ds)
-    return plan_windows(config.windows, ds, last.train_end if last else None)

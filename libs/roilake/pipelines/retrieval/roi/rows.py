@@ -47,9 +47,9 @@ def request_events(requests: DataFrame, shards: int) -> DataFrame:
     )
 
 
-def item_events(node_ids: DataFrame, as_ofs: Sequence[date]) -> DataFrame:
+def item_events(nodes: DataFrame, as_ofs: Sequence[date]) -> DataFrame:
     """One row per window and item, the item being the root: what a window has not seen yet gets an empty tree."""
-    return node_ids.where(F.col("node_type") == "item").select(
+    return nodes.where(F.col("node_type") == "item").select(
         F.lit("item").alias("side"),
         F.explode(F.array(*(F.lit(as_of) for as_of in as_ofs))).alias("as_of"),
         F.lit(0).alias("shard"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import faiss
@@ -17,24 +18,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from roilake.hashing import uniform
-from roilake.pipelines.retrieval.scoring.topk import Product, top_k
+from roilake.pipelines.retrieval.scoring.topk import NONE, Product, top_k
 from roilake.pipelines.retrieval.scoring.towers import Shard, Worker, cells_path, select
 
 RECALL_SCHEMA = pa.schema([("found", pa.int64()), ("asked", pa.int64())])
 _LOOKED_INTO, _SPARE = 32, 4
 
 
-def write_cells(items_ID: Tensor, path: str, seed: int) -> None:
-    """Lay out an inverted file of 4 sqrt(I) k-means cells (39 items a cell or more, for fewer tell no centre), by
-    inner product. One thread: the sums of several would depend on their order."""
-    count, dim = items_ID.shape
+def write_cells(items_ID: Tensor, path: str, seed: int, absent: NDArray[np.int64] = NONE) -> None:
+    """Lay out an inverted file of 4 sqrt(I) k-means cells (39 items a cell or more, for fewer give no centre), by
+    inner product, without the ``absent`` rows. One thread: the sums of several would depend on their order."""
+    item_I = np.delete(np.arange(len(items_ID)), absent)
+    vectors_ID = items_ID.numpy()[item_I]
+    count, dim = vectors_ID.shape
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, _cells(count), faiss.METRIC_INNER_PRODUCT)
     index.cp.seed = seed
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
-        index.train(items_ID.numpy())
-        index.add(items_ID.numpy())
+        index.train(vectors_ID)
+        index.add_with_ids(vectors_ID, item_I)
     finally:
         faiss.omp_set_num_threads(threads)
     faiss.write_index(index, path)
@@ -54,7 +57,7 @@ def near_top_k(scorer: Product, k: int, path: str) -> tuple[Tensor, Tensor]:
     score_RK, item_RK = (np.take_along_axis(found, order_RK, axis=1) for found in (near_score_RK, near_RK))
     short = np.flatnonzero((item_RK < 0).any(axis=1))
     if len(short):
-        exact = top_k(Product(scorer.requests_BD[short], scorer.items_ID), k)
+        exact = top_k(replace(scorer, requests_BD=scorer.requests_BD[short]), k)
         score_RK[short], item_RK[short] = (found.numpy() for found in exact)
     return torch.from_numpy(score_RK), torch.from_numpy(item_RK)
 
@@ -73,7 +76,7 @@ def compare(k: int, share: float, seed: int) -> Callable[[Worker, Shard], Iterat
         shown = min(k, scorer.num_items)
         near = near_top_k(scorer, shown, cells_path(worker.night, tower, shard.as_of))[1].numpy()
         exact = top_k(scorer, shown)[1].numpy()
-        yield pa.table([[_common(near, exact)], [exact.size]], names=RECALL_SCHEMA.names)
+        yield pa.table([[_common(near, exact)], [(exact >= 0).sum()]], names=RECALL_SCHEMA.names)
 
     return work
 
@@ -84,4 +87,4 @@ def _cells(items: int) -> int:
 
 def _common(one_RK: NDArray[np.int64], other_RK: NDArray[np.int64]) -> int:
     both = np.sort(np.concatenate([one_RK, other_RK], axis=1), axis=1)
-    return int((both[:, 1:] == both[:, :-1]).sum())
+    return int(((both[:, 1:] == both[:, :-1]) & (both[:, 1:] >= 0)).sum())

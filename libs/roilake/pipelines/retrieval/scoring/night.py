@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
 from itertools import groupby
-from pathlib import Path
 
 import pyarrow as pa
 import torch
@@ -40,15 +39,13 @@ def open_night(
         request_layout=RoiLayout.of(config.roi.request_hops, REQUEST_ROOTS),
         item_layout=RoiLayout.of(config.roi.item_hops, ITEM_ROOTS),
         interest_dim=config.interest.dim,
-        index=str(lake.scratch(f"{record.run.job}/{ds}")),
+        index=str(lake.scratch(f"{record.run.step}/{ds}")),
         seed=config.seed,
     )
 
 
 def _towers(record: Recorder, config: RetrievalConfig, models: Collection[str]) -> Iterator[Tower]:
-    rows = record.lake.to_arrow(
-        "models", record.pin("models"), filters={"ds": record.run.ds}, columns=("name", "path")
-    )
+    rows = record.rows("models", columns=("name", "path"))
     paths = {row["name"]: row["path"] for row in rows.to_pylist()}
     for name in models:
         if name not in paths:
@@ -56,7 +53,7 @@ def _towers(record: Recorder, config: RetrievalConfig, models: Collection[str]) 
                 f"models: no model {name!r} for {record.run.ds}; run train_models for this night first"
             )
         model = config.models[name]
-        yield Tower(name, model.kind, model.options, str(Path(record.lake.path) / paths[name]))
+        yield Tower(name, model.kind, model.options, str(record.lake.files.local(paths[name])))
 
 
 def _shards(files: Iterable[DataFile], windows: Mapping[date, str]) -> Iterator[Shard]:

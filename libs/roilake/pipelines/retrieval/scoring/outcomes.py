@@ -84,10 +84,14 @@ def _judged(worker: Worker, shard: Shard, negatives: int, seed: int, share: floa
     degree_I = worker.store().degrees("item", shard.as_of)
     row_P, place_P = np.nonzero(positives_RP >= 0)
     item_P = positives_RP[row_P, place_P].astype(np.int64)
-    kinds = {"uniform": np.ones(len(degree_I)), "popular": degree_I.astype(np.float64)}
+    kinds = {"uniform": worker.store().known("item"), "popular": degree_I}
     drawn = [
         draw_negatives(
-            int(keyed_hash(seed, number).view(np.int64)), root_R, positives_RP, weight_I, negatives
+            int(keyed_hash(seed, number).view(np.int64)),
+            root_R,
+            positives_RP,
+            weight_I.astype(np.float64),
+            negatives,
         )
         for number, weight_I in enumerate(kinds.values())
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 
 import numpy as np
@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from roilake.lake import DataFile
+from roilake.pipelines.retrieval.config import ScoringConfig
 from roilake.pipelines.retrieval.scoring.approximate import near_top_k
+from roilake.pipelines.retrieval.scoring.pairs import by_expected_conversions, pair_probabilities
 from roilake.pipelines.retrieval.scoring.topk import NOTHING, Seen, top_k
 from roilake.pipelines.retrieval.scoring.towers import Night, Shard, Worker, cells_path, user_items
 
@@ -23,39 +26,45 @@ SCHEMA = pa.schema(
         ("rank", pa.int32()),
         ("item", pa.int32()),
         ("score", pa.float64()),
+        ("pcvr", pa.float64()),
     ]
 )
 
 
 def recommend(
-    k: int, *, drop_seen: bool, index: str = "exact"
+    scoring: ScoringConfig, pair_scores: Sequence[DataFile] = ()
 ) -> Callable[[Worker, Shard], Iterator[pa.Table]]:
-    """Work for ``map_shards``: the min(k, items) best items of each request by the night's only tower, as ids; by
-    ``index`` ``ivf`` those that ``near_top_k`` finds."""
+    """Work for ``map_shards``: the min(top_k, items) best items of each request by the night's only tower, as ids; by
+    ``index`` ``ivf`` those that ``near_top_k`` finds. They carry the pCVR that files of ``pair_scores`` have for user
+    and item, if any, and come in the order of ``rank_by``."""
 
     def work(worker: Worker, shard: Shard) -> Iterator[pa.Table]:
         (tower,) = worker.night.towers
         rows = worker.requests(shard, positives=False)
         users_R, queries_R = rows.user_R[: len(rows)], rows.query_R[: len(rows)]
-        if index == "ivf":
+        if scoring.index == "ivf":
             product = worker.product(tower, shard.as_of, rows)
             path = cells_path(worker.night, tower, shard.as_of)
-            score_RK, item_RK = near_top_k(product, min(k, product.num_items), path)
+            score_RK, item_RK = near_top_k(product, min(scoring.top_k, product.num_items), path)
         else:
-            seen = seen_items(worker.night, shard.as_of, users_R) if drop_seen else NOTHING
+            seen = seen_items(worker.night, shard.as_of, users_R) if scoring.drop_seen else NOTHING
             scorer = worker.scorer(tower, shard.as_of, rows)
-            score_RK, item_RK = top_k(scorer, min(k, scorer.num_items), seen=seen)
-        row, place = np.nonzero(item_RK.numpy() >= 0)
-        yield pa.table(
-            [
-                users_R[row],
-                queries_R[row],
-                place + 1,
-                item_RK.numpy()[row, place],
-                score_RK.numpy()[row, place],
-            ],
-            names=SCHEMA.names,
-        )
+            score_RK, item_RK = top_k(scorer, min(scoring.top_k, scorer.num_items), seen=seen)
+        row_P, column_P = np.nonzero(item_RK.numpy() >= 0)
+        user_P, item_P = users_R[row_P], item_RK.numpy()[row_P, column_P]
+        pctr_P, pcvr_P = pair_probabilities(pair_scores, user_P, item_P)
+        order_P = np.arange(len(row_P))
+        if scoring.rank_by == "pctcvr":
+            order_P = by_expected_conversions(row_P, pctr_P, pcvr_P)
+        columns = {
+            "user": user_P,
+            "query": queries_R[row_P],
+            "item": item_P[order_P],
+            "score": score_RK.numpy()[row_P, column_P][order_P],
+            "pcvr": pa.array(pcvr_P[order_P], from_pandas=True),
+            "rank": column_P + 1,  # a request's items fill its first columns
+        }
+        yield pa.table({name: columns[name] for name in SCHEMA.names})
 
     return work
 
@@ -77,13 +86,11 @@ def match_rows(user_R: NDArray, user_E: NDArray, item_E: NDArray) -> Seen:
     return Seen.of(torch.from_numpy(row), torch.from_numpy(item.astype(np.int64)))
 
 
-def with_keys(rows: DataFrame, node_ids: DataFrame, model: str, ds: date) -> DataFrame:
-    """Rows of ``recommendations``: ids become keys (query -1 becomes null)."""
+def with_keys(rows: DataFrame, nodes: DataFrame, model: str, ds: date) -> DataFrame:
+    """Rows of ``recommendations``: ids of the night's ``nodes`` become keys (query -1 becomes null)."""
     for name in ("user", "query", "item"):
-        keys = node_ids.where(F.col("node_type") == name).select(
+        keys = nodes.where(F.col("node_type") == name).select(
             F.col("id").alias(name), F.col("key").alias("key")
         )
         rows = rows.join(F.broadcast(keys), on=name, how="left").drop(name).withColumnRenamed("key", name)
-    return rows.select(
-        F.lit(ds).alias("ds"), "user", "query", "rank", "item", "score", F.lit(f"{model}@{ds}").alias("model")
-    )
+    return rows.withColumns({"ds": F.lit(ds), "model": F.lit(f"{model}@{ds}")})

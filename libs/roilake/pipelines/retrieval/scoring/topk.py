@@ -1,8 +1,9 @@
 """Exact top-K and exact ranks over all items, tile by tile: no user-item matrix is ever held.
 
 Legend: B requests, I items, D dimension, K shown items, P positives (flat over requests), R x J a tile.
-Items are their row numbers. The order is total: higher score first, ties by lower item. So the rank of an item is its
-place in the list that ``top_k`` gives. NaN or infinite vectors or scores raise MetricError.
+Items are their row numbers. Where some of these are no items of the night (``absent``), they score -inf: nobody is
+shown one, and none counts in a rank. The order is total: higher score first, ties by lower item. So the rank of an
+item is its place in the list that ``top_k`` gives. NaN or infinite vectors or scores raise MetricError.
 
 Tiles of rows are spread over torch's threads, one thread each: a tile is multiplied and read while it is in cache.
 """
@@ -26,13 +27,18 @@ from roilake.pipelines.retrieval.scoring.kernel import Best, Hidden, count_befor
 
 Tile = tuple[int, int]
 WIDE: Tile = (128, 1 << 16)
+NONE = np.empty(0, np.int64)
 
 
 class Scorer(Protocol):
-    """Scores any item for each of some requests. ``tile``: rows and items that it does best at a time."""
+    """Scores any item for each of some requests. ``tile``: rows and items that it does best at a time. ``absent``: row
+    numbers that are no items, ascending."""
 
     @property
     def tile(self) -> Tile: ...
+
+    @property
+    def absent(self) -> NDArray[np.int64]: ...
 
     @property
     def num_requests(self) -> int: ...
@@ -54,6 +60,7 @@ class Product:
 
     requests_BD: Tensor
     items_ID: Tensor
+    absent: NDArray[np.int64] = NONE
     tile: ClassVar[Tile] = (256, 4096)
 
     def __post_init__(self) -> None:
@@ -87,6 +94,7 @@ class Users:
 
     fitted: Fitted
     user_B: NDArray[np.int64]
+    absent: NDArray[np.int64] = NONE
     tile: ClassVar[Tile] = WIDE
 
     @property
@@ -200,7 +208,11 @@ def _tiles(scorer: Scorer, rows: slice, wide: int) -> Iterator[tuple[slice, Tens
     room = torch.empty((rows.stop - rows.start) * min(wide, scorer.num_items))
     for start in range(0, scorer.num_items, wide):
         items = slice(start, min(start + wide, scorer.num_items))
-        yield items, scorer.block(rows, items, room)
+        scores_RJ = scorer.block(rows, items, room)
+        if len(scorer.absent):
+            first, last = np.searchsorted(scorer.absent, (items.start, items.stop))
+            scores_RJ[:, torch.from_numpy(scorer.absent[first:last] - start)] = -torch.inf
+        yield items, scores_RJ
 
 
 def _for_rows(work: Callable[[slice], None], count: int, high: int) -> None:

@@ -27,6 +27,7 @@ from torch import Tensor
 from roilake.errors import LakeError
 from roilake.lake import DataFile
 from roilake.pipelines.retrieval.feed.features import FeatureStore
+from roilake.pipelines.retrieval.feed.files import scatter
 from roilake.pipelines.retrieval.feed.rows import RequestRows, read_items, read_requests
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.models import (
@@ -120,12 +121,17 @@ class Worker:
         """Scores of all items for these requests, from the index that ``write_index`` left."""
         path = _index_path(self.night, tower, as_of)
         if is_matrix_kind(tower.kind):
-            return Users(load_fitted(path), rows.user_R[: len(rows)].astype(np.int64))
+            return Users(load_fitted(path), rows.user_R[: len(rows)].astype(np.int64), self.absent_items())
         return self.product(tower, as_of, rows)
 
     def product(self, tower: Tower, as_of: date, rows: RequestRows) -> Product:
         """The same of a tower, as vectors. LakeError for a model that has none."""
-        return Product(self.embed(tower, as_of, rows), item_vectors(self.night, tower, as_of))
+        vectors_ID = item_vectors(self.night, tower, as_of)
+        return Product(self.embed(tower, as_of, rows), vectors_ID, self.absent_items())
+
+    def absent_items(self) -> NDArray[np.int64]:
+        """Numbers below the largest item's that are no items of the night."""
+        return np.flatnonzero(~self.store().known("item"))
 
     def fit(self, tower: Tower, as_of: date, progress: Callable[[str], None]) -> Fitted:
         """A model of the user-item matrix alone, fitted to who had what before ``as_of``, whatever the weights."""
@@ -143,16 +149,22 @@ class Worker:
 
     @torch.inference_mode()
     def embed_items(self, tower: Tower, as_of: date) -> Tensor:
-        """Item vectors [I, D], row i for item i. LakeError when an item has no row in ``rois``."""
+        """Item vectors [I, D], row i for item i, zeros where there is none. LakeError when an item has no row in
+        ``rois``."""
         paths = [file.path for file in self.night.items if file.partition["as_of"] == as_of.isoformat()]
         batch = read_items(paths, self.night.item_layout.size)
-        expected = self.store(tower).schema(self.night.interest_dim).num_nodes["item"]
-        if not torch.equal(batch.item_I, torch.arange(expected)):
+        known = self.store(tower).known("item")
+        if not np.array_equal(batch.item_I.numpy(), np.flatnonzero(known)):
             raise LakeError(
-                f"rois: {len(batch.item_I)} item rows as of {as_of}, {expected} items: run build_rois again"
+                f"rois: {len(batch.item_I)} item rows as of {as_of}, {known.sum()} items: run build_rois again"
             )
         model, features = self.open(tower), self.store(tower).features(as_of)
-        return torch.cat([model.embed_items(part, features) for part in _item_batches(batch)])
+        vectors_ID = torch.cat([model.embed_items(part, features) for part in _item_batches(batch)])
+        return (
+            vectors_ID
+            if known.all()
+            else torch.from_numpy(scatter(batch.item_I.numpy(), vectors_ID.numpy(), len(known)))
+        )
 
 
 def write_index(night: Night, progress: Callable[[str], None]) -> None:

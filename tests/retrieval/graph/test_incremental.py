@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from jobs.retrieval import build_graph, ingest_events
-from roilake.lake import DataFile, Lake
+from roilake.lake import TABLES as TABLES_BY_NAME
+from roilake.lake import DataFile, Lake, Run
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.graph import build
 from roilake.pipelines.retrieval.graph.incremental import (
@@ -24,14 +25,14 @@ from roilake.pipelines.retrieval.graph.incremental import (
 )
 from roilake.pipelines.retrieval.graph.plan import Plan, Runs
 from roilake.pipelines.retrieval.graph.spill import write_parts
-from roilake.runtime.step import JobResult
+from roilake.runtime.step import StepResult
 from tests.retrieval.graph.test_graph_jobs import random_events, rows
 
 FIRST = date(2020, 1, 8)
 TABLES = ("node_ids", "nodes", "edges", "adjacency")
 
 
-def night(lake: Lake, config: RetrievalConfig, ds: date) -> JobResult:
+def night(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     ingest_events.run(lake, config, ds)
     return build_graph.run(lake, config, ds)
 
@@ -40,8 +41,8 @@ def tables(lake: Lake, ds: date) -> dict[str, list[dict[str, Any]]]:
     return {table: rows(lake, table, ds=ds) for table in TABLES}
 
 
-def segments(lake: Lake) -> list[dict[str, Any]]:
-    return json.loads((lake.folder / "_work" / "graph_sums" / "kept.json").read_text())["segments"]
+def snapshots(lake: Lake) -> list[dict[str, Any]]:
+    return json.loads((lake.lasting("graph_sums") / "snapshots.json").read_text())["snapshots"]
 
 
 @pytest.fixture
@@ -71,17 +72,17 @@ def test_nights_add_their_own_events(
     source.write_text(source.read_text() + more)
     second = night(lake, config, FIRST + timedelta(days=1))
     assert second.details["new_events"] == 33
-    assert [some["events"] for some in segments(lake)] == [129]  # compacted above a quarter
-    base = lake.folder / "_work" / "graph_sums" / segments(lake)[0]["name"]
+    assert [some["events"] for some in snapshots(lake)] == [129]  # compacted above a quarter
+    base = lake.lasting("graph_sums") / snapshots(lake)[0]["name"]
     assert np.load(base / "spread-user.npy").max() > 1
 
     last = FIRST + timedelta(days=2)
     source.write_text(source.read_text() + "u00,i13,q1 word9,2020-01-03 01:02:03\n")  # late, with a new query
     third = night(lake, config, last)
-    assert third.details["new_events"] == 13 and [some["events"] for some in segments(lake)] == [129, 13]
+    assert third.details["new_events"] == 13 and [some["events"] for some in snapshots(lake)] == [129, 13]
     made = tables(lake, last)
-    index = lake.folder / "_work" / "graph_sums" / "kept.json"
-    index.write_text(index.read_text().replace(segments(lake)[0]["keys"], "0" * 32))
+    index = lake.lasting("graph_sums") / "snapshots.json"
+    index.write_text(index.read_text().replace(snapshots(lake)[0]["keys"], "0" * 32))
     again = build_graph.run(lake, config, last)
     assert again.details["new_events"] == again.rows_in == 142 and tables(lake, last) == made
     assert "ids have changed since 2020-01-09: all events are summed up again" in capsys.readouterr().err
@@ -96,47 +97,47 @@ def test_sums_that_do_not_fit_are_left_aside(tmp_path: Path) -> None:
         for name, ds in (("base", "2020-01-07"), ("night", "2020-01-08"))
     )
     files = [DataFile(f"events/{name}", {}, 10, 0) for s in (base, night) for name in s.files]
-    kept = IncrementalAggregates(tmp_path, 4, True, (base, night))
-    assert kept.fitting(plan, files) == kept and kept.beside(files) == []
+    sums = IncrementalAggregates(tmp_path, 4, True, (base, night))
+    assert sums.fitting(plan, files) == sums and sums.beside(files) == []
     new = DataFile("events/ds=2020-01-08/other", {}, 10, 0)
-    assert kept.fitting(plan, [files[0], new]).segments == (base,)
-    assert kept.fitting(plan, [files[0], new]).beside([files[0], new]) == [new]
-    assert kept.fitting(plan, [new, files[1]]).segments == ()  # no night without its base
-    assert kept.fitting(replace(plan, timed=False), files).segments == ()
-    damaged = replace(kept, segments=(replace(base, bytes=1), night))
-    assert damaged.fitting(plan, files).segments == ()
-    assert kept.fitting(replace(plan, half_life_days=3.1), files).segments == ()
-    assert kept.fitting(replace(plan, instants=(date(2020, 1, 1), instants[1])), files).segments == ()
-    assert kept.fitting(replace(plan, parts=9), files).segments == ()
-    assert kept.fitting(replace(plan, parts=8), files).extended(plan, 0).parts == 4
-    earlier = kept.fitting(replace(plan, ds=date(2020, 1, 7)), files[:1])
-    assert earlier.segments == (base,) and not earlier.last
-    assert not earlier.extended(plan, 1000).compacting and kept.extended(plan, 1000).compacting
+    assert sums.fitting(plan, [files[0], new]).snapshots == (base,)
+    assert sums.fitting(plan, [files[0], new]).beside([files[0], new]) == [new]
+    assert sums.fitting(plan, [new, files[1]]).snapshots == ()  # no night without its base
+    assert sums.fitting(replace(plan, timed=False), files).snapshots == ()
+    damaged = replace(sums, snapshots=(replace(base, bytes=1), night))
+    assert damaged.fitting(plan, files).snapshots == ()
+    assert sums.fitting(replace(plan, half_life_days=3.1), files).snapshots == ()
+    assert sums.fitting(replace(plan, instants=(date(2020, 1, 1), instants[1])), files).snapshots == ()
+    assert sums.fitting(replace(plan, parts=9), files).snapshots == ()
+    assert sums.fitting(replace(plan, parts=8), files).extended(plan, 0).parts == 4
+    earlier = sums.fitting(replace(plan, ds=date(2020, 1, 7)), files[:1])
+    assert earlier.snapshots == (base,) and not earlier.last
+    assert not earlier.extended(plan, 1000).compacting and sums.extended(plan, 1000).compacting
 
 
 def test_a_part_that_a_new_hub_fills_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("roilake.pipelines.retrieval.graph.incremental._PART_BYTES", 1000)
     plan = Plan(tmp_path, date(2020, 1, 8), (date(2020, 1, 9),), 3.0, 10, {}, parts=4, timed=False, first=0)
-    plan = replace(plan, kept=(Runs(tmp_path / "kept", {}, plan.own.cuts),))
+    plan = replace(plan, snapshots=(Runs(tmp_path / "earlier", {}, plan.own.cuts),))
 
     def spill(folder: Path, sizes: list[int]) -> None:
         offsets = np.cumsum([0, *sizes])
         write_parts(folder / "user_item" / "run", np.zeros(offsets[-1], np.uint8), offsets)
 
-    spill(tmp_path / "kept", [900] * 4)
+    spill(tmp_path / "earlier", [900] * 4)
     spill(plan.own.folder, [100] * 4)
     check_parts(plan)
     spill(plan.own.folder, [0, 0, 4000, 0])
     with pytest.raises(StaleSumsError, match="part 2 of user_item has grown too large"):
         check_parts(plan)
-    check_parts(replace(plan, kept=()))  # nothing that could be made anew
+    check_parts(replace(plan, snapshots=()))  # nothing that could be made anew
 
 
-def test_an_index_that_cannot_be_read_keeps_nothing(tmp_path: Path) -> None:
-    lake = Lake(None, tmp_path)
-    assert IncrementalAggregates.of(lake).segments == ()
-    folder = tmp_path / "_work" / "graph_sums"
-    folder.mkdir(parents=True)
-    for text in ("{", '{"format": 0, "segments": [{}]}'):
-        (folder / "kept.json").write_text(text)
-        assert IncrementalAggregates.of(lake).segments == ()
+def test_an_index_that_cannot_be_read_keeps_nothing(lake: Lake, make_run: Callable[..., Run]) -> None:
+    assert IncrementalAggregates.of(lake).snapshots == () and not lake.folder.exists()
+    none = TABLES_BY_NAME["events"].arrow_schema.empty_table()
+    lake.write("events", none, where={"ds": FIRST}, run=make_run(FIRST))
+    assert IncrementalAggregates.of(lake).snapshots == ()
+    for text in ("{", '{"format": 0, "snapshots": [{}]}'):
+        (lake.lasting("graph_sums") / "snapshots.json").write_text(text)
+        assert IncrementalAggregates.of(lake).snapshots == ()
