@@ -6,9 +6,10 @@ from datetime import date
 
 from roilake.lake import Lake
 from roilake.pipelines.conversion.config import ConversionConfig
-from roilake.pipelines.conversion.training.night import train_models, write_models
+from roilake.pipelines.conversion.training.night import train_models
 from roilake.runtime.command import main
 from roilake.runtime.step import StepResult, recorded
+from roilake.training.night import write_models
 
 
 def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:

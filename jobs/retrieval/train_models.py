@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from datetime import date
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
-
 from roilake.feed import files_of
-from roilake.lake import TABLES, Lake, model_folder
+from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.feed import Vocabulary, read_nodes
 from roilake.pipelines.retrieval.graph import Window, last_model, plan_windows
 from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
-from roilake.pipelines.retrieval.training import Inputs, RetrievalTask, TrainingData, artifacts, settings_of
+from roilake.pipelines.retrieval.training import Inputs, RetrievalTask, TrainingData, artifacts
 from roilake.pipelines.retrieval.training.task import VOCABULARY
 from roilake.runtime.command import main
 from roilake.runtime.step import Recorder, StepResult, recorded
-from roilake.training import Entry, Plan, launch
-from roilake.training.plan import wait_fraction
+from roilake.training import Entry, Settings, night
 
 JOB = "train_models"
 INPUTS = ("rois", "nodes", "interest_vectors")
@@ -40,14 +36,11 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
         windows = plan_windows(config.windows, ds, last.train_end if last else None)
         data = pin_data(record, config, windows, parents)
         record.rows_in = sum(file.rows for file in data.requests)
-        record.progress(f"trains {', '.join(config.models)} on {len(data.train)} windows", rows=None)
-        warm = warm_starts(config, parents)
-        plan = make_plan(record, config, data, warm)
-        figures = launch(plan, config.training.workers, lake.spark)
+        entries = [_entry(record, config, name, parents.get(name)) for name in config.models]
+        plan = night.make_plan(record, partial(Inputs, data, config.training), entries)
         ends = [window.end for window in windows if window.split == "train"]
         until = max(ends, default=last.train_end if last else windows[0].as_of)
-        record.write("models", model_rows(record, config, plan, warm, figures, until))
-        record.details |= {"models": figures, "wait_fraction": wait_fraction(figures)}
+        night.write_models(record, night.train_models(record, plan, config.training.workers, until))
     return record.result
 
 
@@ -85,55 +78,17 @@ def published_models(lake: Lake, config: RetrievalConfig, ds: date) -> dict[str,
     return {row["name"]: {"path": row["path"], "config": json.loads(row["config"])} for row in rows}
 
 
-def warm_starts(config: RetrievalConfig, parents: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Folders of the models to start from, by name. A model whose config has changed since the last published night has
-    none."""
-    own = {name: model.model_dump(mode="json") for name, model in config.models.items()}
-    return {name: p["path"] for name, p in parents.items() if name in own and p["config"] == own[name]}
-
-
-def make_plan(
-    record: Recorder, config: RetrievalConfig, data: TrainingData, warm: dict[str, str]
-) -> Plan[Inputs]:
-    """All that the night trains, and the folders of it."""
-    lake, run, training = record.lake, record.run, config.training
-    checkpoints, entries = lake.lasting(JOB), []
-    for name, model in config.models.items():
-        folder = str(lake.files.local(model_folder(config.pipeline, name, run.ds, run.run_id)))
-        parent = str(lake.files.local(warm[name])) if name in warm else None
-        epochs = training.warm_epochs if parent else training.epochs
-        task = partial(RetrievalTask, name=name, config=model, epochs=epochs, parent=parent)
-        settings = settings_of(name, training, config.seed)
-        extra = partial(artifacts, folder=folder)
-        entries.append(Entry(folder, str(checkpoints / f"{run.run_id}-{name}"), settings, task, extra))
-    key = hashlib.sha256(repr((run.run_id, sorted(run.inputs.items()), warm)).encode()).hexdigest()[:16]
-    return Plan(partial(Inputs, data, training), tuple(entries), key)
-
-
-def model_rows(
-    record: Recorder,
-    config: RetrievalConfig,
-    plan: Plan[Inputs],
-    warm: dict[str, str],
-    figures: dict[str, dict[str, Any]],
-    until: date,
-) -> pa.Table:
-    """A row of table ``models`` for each trained model."""
-    tables = {table: record.run.inputs[table] for table in INPUTS}
-    rows = [
-        {
-            "ds": record.run.ds,
-            "name": entry.name,
-            "run_id": record.run.run_id,
-            "path": record.lake.files.name(entry.folder),
-            "config": json.dumps(config.models[entry.name].model_dump(mode="json"), sort_keys=True),
-            "parents": json.dumps({"model": warm.get(entry.name), "tables": tables}, sort_keys=True),
-            "metrics": json.dumps(figures[entry.name]["metrics"], sort_keys=True),
-            "train_end": until,
-        }
-        for entry in plan.entries
-    ]
-    return pa.Table.from_pylist(rows, schema=TABLES["models"].arrow_schema)
+def _entry(
+    record: Recorder, config: RetrievalConfig, name: str, parent: dict[str, Any] | None
+) -> Entry[Inputs]:
+    """A model whose config has changed since the last published night starts from initial weights."""
+    model, training = config.models[name], config.training
+    warm = parent["path"] if parent and parent["config"] == model.model_dump(mode="json") else None
+    folder = str(record.lake.files.local(warm)) if warm else None
+    epochs = training.warm_epochs if warm else training.epochs
+    task = partial(RetrievalTask, name=name, config=model, epochs=epochs, parent=folder)
+    settings = Settings.of(name, config.seed, training, divide_gradients=True)
+    return night.make_entry(record, model, settings, task, artifacts, model=warm)
 
 
 def _last_vocabulary(lake: Lake, parents: dict[str, dict[str, Any]]) -> Vocabulary | None:

@@ -32,7 +32,7 @@ from roilake.lake import Lake
 from roilake.lake.session import spark_session
 from roilake.pipelines.conversion.config import ConversionConfig
 from roilake.pipelines.conversion.training.inputs import ConversionInputs
-from roilake.pipelines.conversion.training.night import learnt_from, make_plan
+from roilake.pipelines.conversion.training.night import learnt_from, plan_models
 from roilake.runtime.registry import load_config
 from roilake.runtime.run import make_run
 from roilake.runtime.step import Recorder
@@ -100,7 +100,7 @@ def measure(lake: Lake, config: ConversionConfig, rows: int, steps: int, runs: i
 
 def _plan(lake: Lake, config: ConversionConfig, name: str) -> _OneThread:
     record = Recorder(lake, config, make_run(config, DS, f"bench_cvr_speed/{name}"), 0.0)
-    return _OneThread(make_plan(record, config, config.models, learnt_from(record)))
+    return _OneThread(plan_models(record, config, config.models, learnt_from(record)))
 
 
 @dataclass(frozen=True)

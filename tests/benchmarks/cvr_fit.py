@@ -8,8 +8,8 @@ from typing import Any, Literal
 from roilake.pipelines.conversion.config import ConversionModelConfig, ConversionTrainingConfig
 from roilake.pipelines.conversion.feed.impressions import ImpressionFeed
 from roilake.pipelines.conversion.models import ConversionModel, ImpressionSchema
-from roilake.pipelines.conversion.training import ConversionTask, settings_of
-from roilake.training import Checkpoints, LocalContext, Progress, train
+from roilake.pipelines.conversion.training import ConversionTask
+from roilake.training import Checkpoints, LocalContext, Progress, Settings, train
 from tests.benchmarks.cvr_data import Dataset
 
 
@@ -38,7 +38,7 @@ def trained(
     )
     schema = ImpressionSchema(data.fields, data.click_rate, {})
     task = ConversionTask(config, training, seed, schema, feed, data.validation)
-    settings = settings_of(kind, config, training, seed)
+    settings = Settings.of(kind, seed, training, keep=keep, one_thread=True)
     model, progress = train(task, LocalContext(), Checkpoints(Path("never"), ""), settings)
     assert isinstance(model, ConversionModel)
     return model, progress

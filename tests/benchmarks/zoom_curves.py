@@ -27,10 +27,10 @@ from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.graph import plan_windows
 from roilake.pipelines.retrieval.models import RequestBatch, TwinTower, is_trainable
 from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
-from roilake.pipelines.retrieval.training import Inputs, RetrievalTask, TrainingData, settings_of
+from roilake.pipelines.retrieval.training import Inputs, RetrievalTask, TrainingData
 from roilake.pipelines.retrieval.training.inputs import Step
 from roilake.pipelines.retrieval.training.validation import embed_all_items
-from roilake.training import Checkpoints, Context, Feed, LocalContext, train
+from roilake.training import Checkpoints, Context, Feed, LocalContext, Settings, train
 
 NEGATIVES = 50
 HITS_AT = 50
@@ -166,7 +166,7 @@ def learn(
         found = {split: judge(task.model()) for split, judge in judges.items()}
         return Curve(name, data.seed, [Point(0, 0.0, found["validation"], found["test"])], trained=False)
     training = config.training.model_copy(update={"checkpoint_every": 1 << 62})
-    settings = replace(settings_of(name, training, data.seed), keep="last")
+    settings = Settings.of(name, data.seed, training, keep="last", divide_gradients=True)
     _, progress = train(task, LocalContext(), Checkpoints(Path("never"), ""), settings)
     steps = [int(point["step"]) for point in progress.validations]
     points = [replace(point, step=step) for point, step in zip(task.curve, steps, strict=True)]

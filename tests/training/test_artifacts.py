@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from torch import nn
 
 from roilake.errors import LakeError
-from roilake.training.artifacts import read_manifest, warm_start, write_model, write_text
+from roilake.training.artifacts import read_manifest, warm_start, write_model
 
 
 class Net(nn.Module):
@@ -20,7 +19,7 @@ class Net(nn.Module):
 
 
 def saved(folder: Path, model: nn.Module) -> Path:
-    files = {"words.json": partial(write_text, "[]")}
+    files = {"words.json": lambda path: path.write_text("[]")}
     write_model(folder, model.state_dict(), {"name": "net"}, {"steps": []}, files)
     return folder
 

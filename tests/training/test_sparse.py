@@ -84,9 +84,8 @@ def test_the_average_of_a_row_catches_up_exactly(decay: float) -> None:
     average, steps = rows.data.double().clone(), 400
     for step in range(steps):
         ids = torch.from_numpy(np.unique(draw.integers(0, ROWS - 1, 1 + step % 2)))  # the last row never
-        rows.update(
-            ids, torch.from_numpy(draw.standard_normal((len(ids), WIDTH)).astype(np.float32)), step, 0.1
-        )
+        rows.ids, rows.gradient = ids, torch.from_numpy(draw.standard_normal((len(ids), WIDTH))).float()
+        rows.step(step, 0.1)
         average.lerp_(rows.data.double(), 1 - min(decay, step / (step + 5)))
         if step == 200:
             with rows.averaged(step + 1):  # a validation in between changes nothing
@@ -156,8 +155,8 @@ def test_gradients_of_all_ranks_add_up_by_row() -> None:
     _, model = pair()
     tables = RowTables([model.a.weight, model.b.weight], 0.0)
     (model.a(torch.tensor([3, 3])).sum() + 2 * model.b(torch.tensor([0])).sum()).backward()
-    ids, rows = tables.gradient(Other(torch.tensor([3, 5]), torch.ones(2, WIDTH)))
-    assert ids.tolist() == [3, 5, ROWS] and rows[:, 0].tolist() == [3.0, 1.0, 2.0]
+    tables.reduce(Other(torch.tensor([3, 5]), torch.ones(2, WIDTH)))
+    assert tables.ids.tolist() == [3, 5, ROWS] and tables.gradient[:, 0].tolist() == [3.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -197,7 +196,7 @@ def test_clipping_bounds_the_norm_of_dense_and_touched_rows_together(bound: floa
         if model is sparse:
             optimizers.reduce(LocalContext(), torch.tensor(2.0), bound)
     gradients = torch.cat([p.grad.flatten() for p in dense.parameters() if p.grad is not None]) / 2
-    found = torch.cat([g.flatten() for state in optimizers._states for g in state.gradients()])
+    found = torch.cat([group.gradient.flatten() for _, group in optimizers._groups])
     expected = gradients * min(1.0, bound / float(gradients.norm()))
     torch.testing.assert_close(
         found[found != 0].sort().values, expected[expected != 0].sort().values, rtol=1e-5, atol=1e-7

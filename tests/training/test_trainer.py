@@ -11,11 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from roilake.pipelines.conversion.config import ConversionModelConfig, ConversionTrainingConfig
-from roilake.pipelines.conversion.training import settings_of as conversion_settings
+from roilake.pipelines.conversion.config import ConversionTrainingConfig
 from roilake.pipelines.retrieval.config import TrainingConfig
-from roilake.pipelines.retrieval.training import settings_of as retrieval_settings
-from roilake.training import Checkpoints, LocalContext, OptimizerPlan, Schedule, Term
+from roilake.training import Checkpoints, LocalContext, OptimizerPlan, Schedule, Settings, Term
 from roilake.training.trainer import reduce_terms
 from tests.training.toy import SETTINGS, STEPS, ToyTask, batch_of, make_net, on_ranks, train_toy
 
@@ -169,13 +167,11 @@ def test_determinism_is_a_task_s_own(tmp_path: Path, mode: Any) -> None:
 
 def test_configs_reach_the_trainer() -> None:
     given: dict[str, Any] = {"determinism": "fast", "clip_norm": 2.0, "warmup_steps": 5, "decay": "linear"}
-    config = ConversionModelConfig(kind="base", keep="last")
-    for settings in (
-        retrieval_settings("m", TrainingConfig(**given), 3),
-        conversion_settings("m", config, ConversionTrainingConfig(**given), 3),
-    ):
-        assert (settings.determinism, settings.clip_norm, settings.seed) == ("fast", 2.0, 3)
-    assert (settings.keep, settings.one_thread) == ("last", True)
+    for section in (TrainingConfig(**given), ConversionTrainingConfig(**given)):
+        settings = Settings.of("m", 3, section, keep="last")
+        assert (settings.determinism, settings.clip_norm, settings.keep) == ("fast", 2.0, "last")
+        assert (settings.name, settings.seed) == ("m", 3)
+        assert settings.checkpoint_every == section.checkpoint_every
 
 
 def test_every_validation_is_a_line_of_the_log(tmp_path: Path) -> None:
@@ -211,17 +207,18 @@ def test_terms_are_divided_by_the_weights_of_all_ranks() -> None:
         "figure": Term(torch.tensor(1.0), torch.tensor(4.0), 0.0),
         "empty": Term(torch.tensor(0.0), torch.tensor(0.0)),
     }
-    loss = reduce_terms(Ranks(torch.tensor([2.0, 3.0, 0.0, 6.0, 4.0, 0.0])), terms)
-    assert loss.values() == {"a": 1.0, "figure": 0.5, "empty": 0.0, "loss": 0.5}
-    assert loss.part.item() == pytest.approx(0.5 * 6 / 8)
-    loss.part.backward()
+    part, divisor, values = reduce_terms(Ranks(torch.tensor([2.0, 3.0, 0.0, 6.0, 4.0, 0.0])), terms)
+    assert values.tolist() == [1.0, 0.5, 0.0, 0.5] and divisor is None
+    assert part.item() == pytest.approx(0.5 * 6 / 8)
+    part.backward()
     assert total.grad is not None and total.grad.item() == pytest.approx(0.5 / 8)
 
 
 def test_gradients_are_divided_in_place_of_the_loss() -> None:
     total = torch.tensor(6.0, requires_grad=True)
-    loss = reduce_terms(Ranks(torch.tensor([1.0, 5.0])), {"a": Term(total * 1, torch.tensor(2.0))}, True)
-    assert loss.divisor is not None and loss.divisor.item() == 7.0
-    assert loss.part.item() == 6.0 and loss.values()["loss"] == 1.0
-    loss.part.backward()
+    terms = {"a": Term(total * 1, torch.tensor(2.0))}
+    part, divisor, values = reduce_terms(Ranks(torch.tensor([1.0, 5.0])), terms, True)
+    assert divisor is not None and divisor.item() == 7.0
+    assert part.item() == 6.0 and values.tolist() == [1.0, 1.0]
+    part.backward()
     assert total.grad is not None and total.grad.item() == 1.0

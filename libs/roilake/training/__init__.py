@@ -10,20 +10,6 @@ from roilake.training.task import Feed, OptimizerPlan, Schedule, Settings, Task,
 from roilake.training.trainer import train
 
 __all__ = [
-    "Artifacts",
-    "Checkpoints",
-    "Context",
-    "Entry",
-    "Feed",
-    "LocalContext",
-    "OptimizerPlan",
-    "Plan",
-    "Progress",
-    "Schedule",
-    "Settings",
-    "Task",
-    "Term",
-    "TrainingError",
-    "launch",
-    "train",
-]
+    "Artifacts", "Checkpoints", "Context", "Entry", "Feed", "LocalContext", "OptimizerPlan", "Plan", "Progress",
+    "Schedule", "Settings", "Task", "Term", "TrainingError", "launch", "train",
+]  # fmt: skip

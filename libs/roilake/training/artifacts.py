@@ -28,10 +28,14 @@ def write_model(
     """Write each file aside and rename it; the manifest last. A model without weights has no file of them. Nothing is
     pickled."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = {**files, CURVE: partial(write_text, json.dumps(curve))}
+    written: dict[str, Callable[[Path], object]] = {
+        **files,
+        CURVE: lambda path: path.write_text(json.dumps(curve)),
+    }
     if weights:
         written[WEIGHTS] = partial(write_tensors, weights)
-    written[MANIFEST] = partial(write_text, json.dumps(manifest, indent=1, sort_keys=True))
+    text = json.dumps(manifest, indent=1, sort_keys=True)
+    written[MANIFEST] = lambda path: path.write_text(text)
     for name, write in written.items():
         write_aside(folder / name, write)
 
@@ -67,7 +71,3 @@ def warm_start(model: nn.Module, folder: Path) -> None:
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """As safetensors."""
     save_file({key: tensor.detach().cpu().clone() for key, tensor in tensors.items()}, path)
-
-
-def write_text(text: str, path: Path) -> None:
-    path.write_text(text)

@@ -5,7 +5,7 @@ Legend: C channels.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -42,38 +42,31 @@ class SyncBatchNorm(_BatchNorm):
         self._context = context
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training and self.running_mean is not None:
-            return F.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        mean_C, variance_C, count = self._moments(input)
-        if self.training and self.running_mean is not None:
-            self._update(mean_C.detach(), variance_C.detach(), count)
-        scale_C = (variance_C + self.eps).rsqrt()
-        scale_C = scale_C if self.weight is None else scale_C * self.weight
-        normal = (input - _wide(mean_C, input)) * _wide(scale_C, input)
-        return (normal if self.bias is None else normal + _wide(self.bias, input)).to(input.dtype)
-
-    def _moments(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean [C] and biased variance [C] over the values of all ranks, and their number. Sums are in double
-        precision, in which the difference of two squares is exact enough."""
+        mean, variance, shape = self.running_mean, self.running_var, [1, -1, *[1] * (input.ndim - 2)]
+        if not self.training and mean is not None:
+            return F.batch_norm(input, mean, variance, self.weight, self.bias, eps=self.eps)
+        # In double precision, in which the difference of two squares is exact enough
         exact, axes = input.double(), [axis for axis in range(input.ndim) if axis != 1]
         count = exact.new_tensor([input.numel() / input.shape[1]])
         local = torch.cat([exact.sum(axes), exact.square().sum(axes), count])
-        sums: Tensor = AllReduce.apply(local, self._context)  # type: ignore[no-untyped-call]
-        sum_C, square_C = sums[:-1].chunk(2)
-        mean_C = sum_C / sums[-1]
-        variance_C = (square_C / sums[-1] - mean_C.square()).clamp(min=0)
-        return mean_C.float(), variance_C.float(), sums[-1].detach()
+        sums = AllReduce.apply(local, self._context)  # type: ignore[no-untyped-call]
+        mean_C, square_C = (sums[:-1] / sums[-1]).chunk(2)
+        variance_C = (square_C - mean_C.square()).clamp(min=0)
+        if self.training and mean is not None:
+            self._update(mean_C.detach(), variance_C.detach() * sums[-1] / (sums[-1] - 1))
+        normal = (input - mean_C.float().view(shape)) * (variance_C.float() + self.eps).rsqrt().view(shape)
+        if self.affine:
+            normal = normal * self.weight.view(shape) + self.bias.view(shape)
+        return normal.to(input.dtype)
 
     @torch.no_grad()
-    def _update(self, mean_C: Tensor, variance_C: Tensor, count: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None
-        assert self.num_batches_tracked is not None
-        self.num_batches_tracked += 1
-        momentum = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean_C, momentum)
-        self.running_var.lerp_((variance_C * (count / (count - 1))).float(), momentum)
+    def _update(self, mean_C: Tensor, variance_C: Tensor) -> None:
+        """Take the moments of a step into the running ones."""
+        mean, variance, batches = (cast(Tensor, buffer) for buffer in self._buffers.values())
+        batches += 1
+        momentum = 1.0 / float(batches) if self.momentum is None else self.momentum
+        mean.lerp_(mean_C.float(), momentum)
+        variance.lerp_(variance_C.float(), momentum)
 
 
 def convert_batch_norm(model: nn.Module, context: Context) -> nn.Module:
@@ -85,8 +78,3 @@ def convert_batch_norm(model: nn.Module, context: Context) -> nn.Module:
     for name, child in model.named_children():
         setattr(model, name, convert_batch_norm(child, context))
     return model
-
-
-def _wide(values_C: Tensor, like: Tensor) -> Tensor:
-    """[C] as [1, C, 1, ...]."""
-    return values_C.view(1, -1, *[1] * (like.ndim - 2))

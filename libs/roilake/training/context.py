@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from dataclasses import fields, replace
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 Determinism = Literal["strict", "fast"]
+DataclassT = TypeVar("DataclassT")
 
 
 class Context(Protocol):
@@ -86,6 +88,12 @@ def pick_device(local_rank: int) -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", local_rank % torch.cuda.device_count())
+
+
+def to_device(batch: DataclassT, device: torch.device) -> DataclassT:
+    """A dataclass of tensors with all of them on ``device``."""
+    moved = {field.name: getattr(batch, field.name).to(device) for field in fields(batch)}  # type: ignore[arg-type]
+    return replace(batch, **moved)  # type: ignore[type-var]
 
 
 @contextmanager

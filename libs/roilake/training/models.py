@@ -32,7 +32,7 @@ class ModelFiles:
     def check(self, kind: str, options: dict[str, Any]) -> BaseModel:
         """The options of a model of this kind. Raises ConfigError for an unknown kind, or that names the first bad
         option."""
-        known: type[BaseModel] = self._attribute(kind, "Options")
+        known: type[BaseModel] = self.module(kind).Options
         try:
             return known.model_validate(options)
         except ValidationError as error:
@@ -40,16 +40,12 @@ class ModelFiles:
             key = ".".join(str(part) for part in first["loc"])
             raise ConfigError(f"models: {kind}: option {key!r}: {first['msg']} (options: {names})") from error
 
-    def type_of(self, kind: str) -> type[Any]:
-        """The class of models of this kind. Raises ConfigError for an unknown kind."""
-        found: type[Any] = self._attribute(kind, "Model")
-        return found
-
     def build(self, kind: str, options: dict[str, Any], *arguments: Any) -> Any:
         """An untrained model of this kind. Raises ConfigError for an unknown kind or option."""
-        return self.type_of(kind)(self.check(kind, options), *arguments)
+        return self.module(kind).Model(self.check(kind, options), *arguments)
 
-    def _attribute(self, kind: str, name: str) -> Any:
+    def module(self, kind: str) -> Any:
+        """The file of this kind. Raises ConfigError for an unknown kind."""
         if kind not in self.kinds():
             raise ConfigError(f"models: unknown kind {kind!r}: one of {', '.join(self.kinds())}")
-        return getattr(importlib.import_module(f"{self._package}.{kind}"), name)
+        return importlib.import_module(f"{self._package}.{kind}")

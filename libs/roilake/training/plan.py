@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from roilake.config import ModelConfig
 from roilake.training.artifacts import write_model
 from roilake.training.checkpoint import Checkpoints
 from roilake.training.context import Context
@@ -16,25 +17,23 @@ from roilake.training.trainer import train
 InputsT = TypeVar("InputsT")
 
 
-@dataclass(frozen=True)
-class Artifacts:
-    """What a trained model's folder holds beside its weights: entries of the manifest, and files by name, each with the
-    function that writes it to a path."""
-
-    manifest: Mapping[str, Any]
-    files: Mapping[str, Callable[[Path], object]] = field(default_factory=dict)
+Artifacts = tuple[dict[str, Any], dict[str, Callable[[Path], object]]]
+"""What a trained model's folder holds beside its weights: entries of the manifest, and files by name, each with the
+function that writes it to a path."""
 
 
 @dataclass(frozen=True)
 class Entry(Generic[InputsT]):
     """One model to train, as plain data: ``folder`` takes the result. On a rank, ``task(inputs)`` is called, and after
-    the training ``artifacts(inputs, task, model)``."""
+    the training ``artifacts(inputs, task, model, folder)``."""
 
     folder: str
     checkpoints: str
+    config: ModelConfig
     settings: Settings
     task: Callable[[InputsT], Task[Any]]
-    artifacts: Callable[[InputsT, Any, Any], Artifacts]
+    artifacts: Callable[..., Artifacts]
+    parents: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -61,15 +60,14 @@ class Plan(Generic[InputsT]):
         model, progress = train(task, context, checkpoints, entry.settings)
         figures = progress.figures(task.feed(context).rows)
         if context.rank == 0:
-            extra = entry.artifacts(inputs, task, model)
-            manifest = {"name": entry.name, **extra.manifest, "metrics": figures["metrics"]}
-            write_model(Path(entry.folder), model.state_dict(), manifest, progress.as_curve(), extra.files)
+            extra, files = entry.artifacts(inputs, task, model, entry.folder)
+            curve = {"steps": progress.curve, "validations": progress.validations, "best": progress.best}
+            known = {
+                "name": entry.name,
+                "model": entry.config.model_dump(mode="json"),
+                "seed": entry.settings.seed,
+            }
+            manifest = {**known, **extra, "metrics": figures["metrics"]}
+            write_model(Path(entry.folder), model.state_dict(), manifest, curve, files)
             checkpoints.clear()
         return figures
-
-
-def wait_fraction(figures: Mapping[str, Mapping[str, Any]]) -> float:
-    """Part of the time of all training steps of a launch that was spent waiting for input."""
-    seconds = sum(found["seconds"] for found in figures.values())
-    waited = sum(found["seconds"] * found["wait_fraction"] for found in figures.values())
-    return round(waited / seconds, 5) if seconds else 0.0

@@ -1,4 +1,5 @@
-"""What a run has seen so far, and how it goes on from a checkpoint."""
+"""Where a run stands: the model, its optimizers, what it has seen, the weights to keep; and how it goes on from a
+checkpoint."""
 
 from __future__ import annotations
 
@@ -36,9 +37,19 @@ class Progress:
         """True after ``patience`` validations without a better one."""
         return patience is not None and len(self.validations) - 1 - self.best >= patience
 
-    def as_curve(self) -> dict[str, Any]:
-        """What ``curve.json`` holds."""
-        return {"steps": self.curve, "validations": self.validations, "best": self.best}
+    def validated(self, metrics: dict[str, float], select: str, *, last: bool) -> bool:
+        """Note a validation. True for one to keep: a better one, any as long as ``select`` was never defined, or with
+        ``last`` every one."""
+        self.validations.append({"step": self.steps, **metrics})
+        names = select.split("+")
+        known = all(name.lstrip("-") in metrics for name in names)
+        score = (
+            sum(-metrics[n[1:]] if n[0] == "-" else metrics[n] for n in names) if known else self.best_score
+        )
+        keep = last or score > self.best_score or (not known and score == float("-inf"))
+        if keep:
+            self.best, self.best_score = len(self.validations) - 1, score
+        return keep
 
     def figures(self, rows: float) -> dict[str, Any]:
         """The run in some numbers, ``rows`` a step. ``metrics`` are those of the kept weights; ``terms`` are means of
@@ -57,41 +68,40 @@ class Progress:
         }
 
 
-def weights(model: nn.Module, optimizers: Optimizers) -> dict[str, Tensor]:
-    """All that makes up the model: the parameters and the buffers."""
-    return {**optimizers.weights(), **{f"buffer.{key}": value for key, value in model.named_buffers()}}
+@dataclass
+class State:
+    """All that a checkpoint holds."""
 
+    model: nn.Module
+    optimizers: Optimizers
+    progress: Progress = field(default_factory=Progress)
+    best: dict[str, Tensor] = field(default_factory=dict)
 
-def load(model: nn.Module, optimizers: Optimizers, saved: dict[str, Tensor]) -> None:
-    """Put saved ``weights`` back."""
-    for key, tensor in weights(model, optimizers).items():
-        tensor.copy_(saved[key])
+    def weights(self) -> dict[str, Tensor]:
+        """All that makes up the model: the parameters and the buffers."""
+        buffers = {f"buffer.{key}": value for key, value in self.model.named_buffers()}
+        return {**self.optimizers.weights(), **buffers}
 
+    def keep(self) -> None:
+        """Remember the weights as the best ones."""
+        self.best = {key: tensor.clone() for key, tensor in self.weights().items()}
 
-def save(
-    checkpoints: Checkpoints,
-    model: nn.Module,
-    optimizers: Optimizers,
-    best: dict[str, Tensor],
-    progress: Progress,
-) -> None:
-    """Write where the run stands."""
-    tensors = {f"now.{key}": tensor for key, tensor in weights(model, optimizers).items()}
-    tensors |= {f"best.{key}": tensor for key, tensor in best.items()}
-    tensors |= {f"state.{key}": tensor for key, tensor in optimizers.state().items()}
-    checkpoints.save(progress.steps, tensors, vars(progress))
+    def load(self, saved: dict[str, Tensor]) -> None:
+        """Put ``weights`` back."""
+        for key, tensor in self.weights().items():
+            tensor.copy_(saved[key])
 
+    def save(self, checkpoints: Checkpoints) -> None:
+        parts = {"now": self.weights(), "best": self.best, "state": self.optimizers.state()}
+        tensors = {f"{name}.{key}": t for name, each in parts.items() for key, t in each.items()}
+        checkpoints.save(self.progress.steps, tensors, vars(self.progress))
 
-def restore(
-    checkpoints: Checkpoints, model: nn.Module, optimizers: Optimizers, best: dict[str, Tensor]
-) -> Progress:
-    """Put the last checkpoint back, or start anew."""
-    found = checkpoints.latest()
-    if found is None:
-        return Progress()
-    step, tensors, state = found
-    load(model, optimizers, part(tensors, "now."))
-    best.update(part(tensors, "best."))
-    optimizers.restore(part(tensors, "state."))
-    _LOG.info("training goes on from the checkpoint at step %d", step)
-    return Progress(**state)
+    def restore(self, checkpoints: Checkpoints) -> None:
+        """Put the last checkpoint back, if there is one."""
+        if found := checkpoints.latest():
+            step, tensors, state = found
+            self.load(part(tensors, "now."))
+            self.best = {k: t.to(self.weights()[k].device) for k, t in part(tensors, "best.").items()}
+            self.optimizers.restore(part(tensors, "state."))
+            self.progress = Progress(**state)
+            _LOG.info("training goes on from the checkpoint at step %d", step)

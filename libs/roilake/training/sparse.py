@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,17 @@ def _q(step: Tensor) -> Tensor:
     return step * (step + 1) * (step + 2) * (step + 3) * (step + 4)
 
 
+@contextmanager
+def replaced(data: Tensor, other: Tensor) -> Iterator[None]:
+    """Let ``data`` have the values of ``other`` for a while."""
+    before = data.clone()
+    data.copy_(other)
+    try:
+        yield
+    finally:
+        data.copy_(before)
+
+
 class RowTables:
     """All tables of one width as one [R, D] that they stay views of.
 
@@ -53,12 +64,7 @@ class RowTables:
     catches up when the row is next touched, and at the end: exactly, for the row has not moved in between.
     """
 
-    def __init__(
-        self,
-        parameters: Sequence[nn.Parameter],
-        decay: float,
-        weight_decay: float = 0.0,
-    ) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], decay: float, weight_decay: float = 0.0) -> None:
         self._parameters, self._decay, self._weight_decay = parameters, Decay(decay), weight_decay
         sizes = [len(parameter) for parameter in parameters]
         self.data = torch.cat([parameter.detach() for parameter in parameters])
@@ -67,20 +73,19 @@ class RowTables:
             parameter.data = rows
         self._first, self._second = torch.zeros_like(self.data), torch.zeros_like(self.data)
         self._average = self.data.clone()
-        self._averaged = torch.zeros(
-            len(self.data), dtype=torch.int64, device=self.data.device
-        )  # steps in the average
+        self._averaged = torch.zeros(sum(sizes), dtype=torch.int64, device=self.data.device)  # steps taken in
+        self.ids, self.gradient = self._averaged[:0], self.data[:0]
 
     def zero_grad(self) -> None:
         for parameter in self._parameters:
             parameter.grad = None
 
-    def gradient(self, context: Context) -> tuple[Tensor, Tensor]:
-        """(ids [T] ascending, rows [T, D]) summed over all ranks, in their order."""
-        ids, rows = self._own_gradient()
+    def reduce(self, context: Context) -> None:
+        """Set ``ids`` [T], ascending, and ``gradient`` [T, D] to the sums over all ranks, in their order."""
+        self.ids, self.gradient = self._own_gradient()
         if context.workers > 1:
-            ids, rows = self._summed(context.allgather(ids), context.allgather(rows))
-        return ids, rows
+            ids, rows = context.allgather(self.ids), context.allgather(self.gradient)
+            self.ids, self.gradient = self._summed(ids, rows)
 
     def _own_gradient(self) -> tuple[Tensor, Tensor]:
         ids, rows = [self._averaged[:0]], [self.data[:0]]
@@ -95,10 +100,11 @@ class RowTables:
         return summed.indices()[0], summed.values()
 
     @torch.no_grad()
-    def update(self, ids: Tensor, grad_TD: Tensor, step: int, rate: float) -> None:
+    def step(self, step: int, rate: float) -> None:
         """Adam at step 0, 1, ... on the rows ``ids``."""
+        ids = self.ids
         data, average = self.data[ids], self._caught_up(ids, step)
-        grad_TD = grad_TD.add(data, alpha=self._weight_decay)
+        grad_TD = self.gradient.add(data, alpha=self._weight_decay)
         first = self._first[ids].lerp_(grad_TD, 1 - BETAS[0])
         second = self._second[ids].mul_(BETAS[1]).addcmul_(grad_TD, grad_TD, value=1 - BETAS[1])
         corrections = [1 - beta ** (step + 1) for beta in BETAS]
@@ -115,18 +121,12 @@ class RowTables:
         kept_T1 = self._decay.kept_since(self._averaged[ids], step).float()[:, None]
         return self.data[ids].lerp_(self._average[ids], kept_T1)
 
-    @contextmanager
-    def averaged(self, step: int) -> Iterator[None]:
+    def averaged(self, step: int) -> AbstractContextManager[None]:
         """Let the tables hold the averages after ``step`` steps for a while."""
         everything = torch.arange(len(self.data), device=self.data.device)
         self._average = self._caught_up(everything, step)
         self._averaged.fill_(step)
-        now = self.data.clone()
-        self.data.copy_(self._average)
-        try:
-            yield
-        finally:
-            self.data.copy_(now)
+        return replaced(self.data, self._average)
 
     def state(self) -> dict[str, Tensor]:
         """All beside ``data`` that the next step depends on."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar
+from dataclasses import dataclass, fields
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from torch import Tensor, nn
 
@@ -91,6 +91,12 @@ class Settings:
     determinism: Determinism = "strict"
     one_thread: bool = False
     divide_gradients: bool = False
+
+    @classmethod
+    def of(cls, name: str, seed: int, section: object, **changes: Any) -> Settings:
+        """Those that a section of a config has keys for, and ``changes``."""
+        known = {f.name: getattr(section, f.name) for f in fields(cls) if hasattr(section, f.name)}
+        return cls(**{**known, **changes, "name": name, "seed": seed})
 
 
 class Task(Protocol[BatchT]):

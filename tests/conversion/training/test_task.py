@@ -35,9 +35,8 @@ from roilake.pipelines.conversion.training import (
     ConversionTask,
     artifacts,
     load_model,
-    settings_of,
 )
-from roilake.training import Checkpoints, Entry, LocalContext, Plan, launch, train
+from roilake.training import Checkpoints, Entry, LocalContext, Plan, Settings, launch, train
 from tests.conversion.feed.impression_data import NAMES, SHARDS, SIDES, write_impressions, write_pseudo_labels
 
 TRAINING = ConversionTrainingConfig(
@@ -68,11 +67,11 @@ def make_plan(
     entries = []
     for name, (kind, given, labels) in models.items():
         config = ConversionModelConfig(kind=kind, options={**given, **(options or {})})
-        settings = settings_of(name, config, training, known.seed)
+        settings = Settings.of(name, known.seed, training, one_thread=True)
         task = partial(ConversionTask.of, name=name, config=config, pseudo=labels)
         models_at, checkpoints = str(folder / "models" / name), str(folder / "checkpoints" / name)
         if only in (None, name):
-            entries.append(Entry(models_at, checkpoints, settings, task, artifacts))
+            entries.append(Entry(models_at, checkpoints, config, settings, task, artifacts))
     return Plan(partial(ConversionInputs, known, training), tuple(entries), "key")
 
 
@@ -224,7 +223,7 @@ def test_without_a_defined_auc_the_last_step_is_kept(tmp_path: Path) -> None:
     training = TRAINING.model_copy(update={"validate_every": 3, "weight_decay": 0.0})
     feed = ImpressionFeed.of_rows(rows, clicks=16, impressions=16, seed=0)
     task = ConversionTask(config, training, 0, replace(schema, fields=schema.fields[:2]), feed, rows)
-    settings = settings_of("m", config, training, 0)
+    settings = Settings.of("m", 0, training)
     model, progress = train(task, LocalContext(), Checkpoints(tmp_path / "none", ""), settings)
     assert progress.best == 2 and [set(point) for point in progress.validations] == [{"step"}] * 3
     assert model.predict(rows.batch()).cvr_B.isfinite().all()  # type: ignore[operator]

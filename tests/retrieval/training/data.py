@@ -14,7 +14,7 @@ from roilake.pipelines.retrieval.feed.features import read_nodes
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
 from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
-from roilake.pipelines.retrieval.training import Inputs, RetrievalTask, TrainingData, settings_of
+from roilake.pipelines.retrieval.training import Inputs, RetrievalTask, TrainingData
 from roilake.training import Checkpoints, Context, Settings, train
 from tests.retrieval.feed.data import DIM, WINDOW, write_items, write_nodes, write_requests, write_vectors
 
@@ -77,7 +77,7 @@ def training_data(folder: Path, shards: int = 2) -> TrainingData:
     )
 
 
-SETTINGS = settings_of("tiny", TRAINING.model_copy(update={"averaging": 0.0}), seed=3)
+SETTINGS = Settings.of("tiny", 3, TRAINING, averaging=0.0, divide_gradients=True)
 
 
 @dataclass(frozen=True)

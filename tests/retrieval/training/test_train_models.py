@@ -12,20 +12,21 @@ import pytest
 from safetensors.torch import load_file
 
 from jobs.retrieval import train_models
-from roilake.config.loading import load_config
 from roilake.errors import ConfigError
 from roilake.lake import TABLES, Lake, Publication
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.graph import plan_windows
 from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
+from roilake.runtime.registry import load_config
 from roilake.runtime.run import make_run
-from roilake.training.plan import wait_fraction
+from roilake.training.night import wait_fraction
 
 DS = date(2020, 3, 10)
 DIM = 4
 CONFIG = RetrievalConfig.model_validate(
     {
+        "pipeline": "retrieval",
         "name": "tiny",
         "source": {
             "events": {"path": "none", "format": "csv", "columns": {"user": "u", "item": "i", "time": "t"}}
@@ -189,7 +190,7 @@ def test_sizes_that_do_not_divide_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(json.dumps(tree))
     message = r"bad\.yaml: training\.batch_size \(16\) must be a multiple of roi\.shards \(3\)"
     with pytest.raises(ConfigError, match=message):
-        load_config(tmp_path / "bad.yaml", RetrievalConfig)
+        load_config(tmp_path / "bad.yaml")
 
 
 def test_waiting_is_weighed_by_training_time() -> None:

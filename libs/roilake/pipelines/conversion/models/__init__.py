@@ -11,16 +11,9 @@ from roilake.pipelines.conversion.models.towers import ConversionModel
 from roilake.training.models import ModelFiles
 
 __all__ = [
-    "ConversionModel",
-    "Field",
-    "ImpressionBatch",
-    "ImpressionSchema",
-    "Prediction",
-    "build",
-    "check",
-    "kinds",
-    "needs_teacher",
-]
+    "ConversionModel", "Field", "ImpressionBatch", "ImpressionSchema", "Prediction", "build", "check",
+    "kinds", "needs_teacher",
+]  # fmt: skip
 
 _FILES = ModelFiles(__name__, __path__, {"batch", "ensemble", "entire_space", "losses", "towers"})
 kinds, check = _FILES.kinds, _FILES.check

@@ -1,29 +1,24 @@
-"""Trains conversion models of a night: pins files, launches all models at once, and makes their rows."""
+"""What conversion models of a night are trained from: the pinned files, and those of their teachers."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
 from functools import partial
-from typing import Any
-
-import pyarrow as pa
+from typing import Any, get_args
 
 from roilake.errors import LakeError
 from roilake.feed import files_of
-from roilake.lake import TABLES, DataFile, extremes, model_folder
+from roilake.lake import DataFile, extremes
 from roilake.pipelines.conversion.config import ConversionConfig, ConversionModelConfig
 from roilake.pipelines.conversion.feed.categories import Side
 from roilake.pipelines.conversion.models import needs_teacher
 from roilake.pipelines.conversion.training.graph_vectors import write_graph_vectors
 from roilake.pipelines.conversion.training.inputs import ConversionData, ConversionInputs
-from roilake.pipelines.conversion.training.task import ConversionTask, artifacts, settings_of
+from roilake.pipelines.conversion.training.task import ConversionTask, artifacts
 from roilake.runtime.step import Recorder
-from roilake.training import Entry, Plan, launch
-from roilake.training.plan import wait_fraction
+from roilake.training import Plan, Settings, night
 
 
 @dataclass(frozen=True)
@@ -42,13 +37,8 @@ def train_models(
     from."""
     learnt = learnt_from(record)
     record.rows_in = sum(file.rows for file in learnt.files)
-    plan = make_plan(record, config, models, learnt)
-    record.progress(f"trains {', '.join(models)}")
-    figures = launch(plan, config.training.workers, record.lake.spark)
-    record.details |= {"models": figures, "wait_fraction": wait_fraction(figures)}
-    return [
-        _row(record, entry, models[entry.name], figures[entry.name], learnt.until) for entry in plan.entries
-    ]
+    plan = plan_models(record, config, models, learnt)
+    return night.train_models(record, plan, config.training.workers, learnt.until)
 
 
 def learnt_from(record: Recorder) -> Learnt:
@@ -70,12 +60,12 @@ def learnt_from(record: Recorder) -> Learnt:
     return Learnt(files, first.astimezone(UTC).date(), last.astimezone(UTC).date() + timedelta(days=1))
 
 
-def make_plan(
+def plan_models(
     record: Recorder, config: ConversionConfig, models: Mapping[str, ConversionModelConfig], learnt: Learnt
 ) -> Plan[ConversionInputs]:
     """Pin the files and name the folders of all that is trained."""
     lake, run, training = record.lake, record.run, config.training
-    scratch, kept = lake.scratch(f"{run.step}/{run.run_id}"), lake.lasting(run.step)
+    scratch = lake.scratch(f"{run.step}/{run.run_id}")
     names, sides = field_names(config)
     data = ConversionData(
         train=learnt.files,
@@ -90,22 +80,18 @@ def make_plan(
     )
     entries = []
     for name, model in models.items():
-        folder = str(lake.files.local(model_folder(run.pipeline, name, run.ds, run.run_id)))
-        task = partial(ConversionTask.of, name=name, config=model, pseudo=_pseudo_labels(record, model))
-        settings = settings_of(name, model, training, config.seed)
-        entries.append(Entry(folder, str(kept / f"{run.run_id}-{name}"), settings, task, artifacts))
-    inputs = repr((run.run_id, sorted(run.inputs.items()), record.details.get("graph")))
-    key = hashlib.sha256(inputs.encode()).hexdigest()[:16]
-    return Plan(partial(ConversionInputs, data, training), tuple(entries), key)
+        keep, pseudo = model.keep or training.keep, _pseudo_labels(record, model)
+        settings = Settings.of(name, config.seed, training, keep=keep, one_thread=True)
+        task = partial(ConversionTask.of, name=name, config=model, pseudo=pseudo)
+        parents = {"graph": record.details.get("graph")} | ({"teacher": model.teacher} if pseudo else {})
+        entries.append(night.make_entry(record, model, settings, task, artifacts, **parents))
+    return night.make_plan(record, partial(ConversionInputs, data, training), entries)
 
 
 def field_names(config: ConversionConfig) -> tuple[tuple[str, ...], tuple[Side, ...]]:
     """Names and sides of the fields, in the order of column ``categories``."""
-    fields = config.impressions.fields
     found: list[tuple[str, Side]] = [("user", "user"), ("item", "item")]
-    found += [(name, "user") for name in fields.user]
-    found += [(name, "item") for name in fields.item]
-    found += [(name, "context") for name in fields.context]
+    found += [(name, side) for side in get_args(Side) for name in getattr(config.impressions.fields, side)]
     return tuple(name for name, _ in found), tuple(side for _, side in found)
 
 
@@ -121,30 +107,3 @@ def _pseudo_labels(record: Recorder, model: ConversionModelConfig) -> tuple[Data
             "night first"
         )
     return files
-
-
-def _row(
-    record: Recorder,
-    entry: Entry[ConversionInputs],
-    model: ConversionModelConfig,
-    found: Mapping[str, Any],
-    until: date,
-) -> dict[str, Any]:
-    """A row of table ``models``."""
-    student = needs_teacher(model.kind, dict(model.options))
-    parents = {"tables": record.run.inputs, "graph": record.details.get("graph")}
-    return {
-        "ds": record.run.ds,
-        "name": entry.name,
-        "run_id": record.run.run_id,
-        "path": record.lake.files.name(entry.folder),
-        "config": json.dumps(model.model_dump(mode="json"), sort_keys=True),
-        "parents": json.dumps(parents | ({"teacher": model.teacher} if student else {}), sort_keys=True),
-        "metrics": json.dumps(found["metrics"], sort_keys=True),
-        "train_end": until,
-    }
-
-
-def write_models(record: Recorder, rows: list[dict[str, Any]]) -> None:
-    """Replace the night's rows of table ``models``."""
-    record.write("models", pa.Table.from_pylist(rows, schema=TABLES["models"].arrow_schema))

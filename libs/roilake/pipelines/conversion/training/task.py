@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from roilake.errors import ConfigError
 from roilake.lake import DataFile
@@ -19,19 +18,16 @@ from roilake.pipelines.conversion.config import ConversionModelConfig, Conversio
 from roilake.pipelines.conversion.feed.categories import CategoryIndex
 from roilake.pipelines.conversion.feed.impressions import ImpressionFeed
 from roilake.pipelines.conversion.feed.rows import ImpressionRows
-from roilake.pipelines.conversion.models import (
-    ConversionModel,
-    ImpressionBatch,
-    ImpressionSchema,
-    build,
-    needs_teacher,
-)
+from roilake.pipelines.conversion.models import ConversionModel, build, needs_teacher
+from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema
 from roilake.pipelines.conversion.training.inputs import ConversionInputs
-from roilake.training import Artifacts, Context, Feed, OptimizerPlan, Schedule, Settings, Term
+from roilake.training import Artifacts, Context, Feed, OptimizerPlan, Schedule, Term
 from roilake.training.artifacts import WEIGHTS, read_manifest
+from roilake.training.context import to_device
 
 INDEX = "categories.safetensors"
 PREDICTED_AT_ONCE = 1 << 16
+Files = tuple[DataFile, ...]
 
 
 @dataclass(frozen=True)
@@ -48,11 +44,7 @@ class ConversionTask:
 
     @classmethod
     def of(
-        cls,
-        inputs: ConversionInputs,
-        name: str,
-        config: ConversionModelConfig,
-        pseudo: Sequence[DataFile] | None,
+        cls, inputs: ConversionInputs, name: str, config: ConversionModelConfig, pseudo: Files | None
     ) -> ConversionTask:
         """``pseudo`` are the files of its teacher's pseudo-labels. Raises ConfigError where it needs and has none."""
         student = needs_teacher(config.kind, dict(config.options))
@@ -64,14 +56,13 @@ class ConversionTask:
         return cls(config, inputs.training, inputs.data.seed, inputs.schema, feed, inputs.validation)
 
     def feed(self, context: Context) -> Feed[ImpressionBatch]:
-        steps, rows = (
-            self.config.steps or self.training.steps,
-            self.training.clicks + self.training.impressions,
-        )
-        return Feed(partial(self._batches, context.device), steps, self.training.validate_every, rows)
+        training, device = self.training, context.device
+        rows, steps = training.clicks + training.impressions, self.config.steps or training.steps
 
-    def _batches(self, device: torch.device, first: int) -> Iterator[ImpressionBatch]:
-        return (to_device(batch, device) for batch in self.impressions.batches(first))
+        def batches(first: int) -> Iterator[ImpressionBatch]:
+            return (to_device(batch, device) for batch in self.impressions.batches(first))
+
+        return Feed(batches, steps, training.validate_every, rows)
 
     def model(self) -> ConversionModel:
         torch.manual_seed(self.seed)
@@ -93,54 +84,30 @@ class ConversionTask:
         not defined is left out."""
         model.eval()
         rows = self.validation if model.discriminates else self.validation.at(self.validation.click_R > 0)
-        scores, labels, domains, clicks = (
-            [torch.empty(0)],
-            [torch.empty(0)],
-            [torch.empty(0)],
-            [torch.empty(0)],
-        )
+        names = ("auc", "domain_auc") if model.discriminates else ("auc",)
+        found: dict[str, list[Tensor]] = {name: [] for name in names}
         for start in range(0, len(rows), PREDICTED_AT_ONCE):
             batch = to_device(rows.at(slice(start, start + PREDICTED_AT_ONCE)).batch(), context.device)
             clicked = batch.click_B > 0
-            scores.append(model.predict(batch).cvr_B[clicked].cpu())
-            labels.append(batch.conversion_B[clicked].cpu())
+            scores_C, labels_C = model.predict(batch).cvr_B[clicked], batch.conversion_B[clicked]
+            found["auc"].append(torch.stack([scores_C, labels_C], dim=1).cpu())
             if model.discriminates:
-                domains.append(model.domain_logit(batch).cpu())
-                clicks.append(batch.click_B.cpu())
+                found["domain_auc"].append(
+                    torch.stack([model.domain_logit(batch), batch.click_B], dim=1).cpu()
+                )
         model.train()
-        pairs = {"auc": (scores, labels)} | ({"domain_auc": (domains, clicks)} if model.discriminates else {})
         metrics = {}
-        for name, (score, label) in pairs.items():
-            gathered = context.allgather(torch.stack([torch.cat(score), torch.cat(label)], dim=1)).numpy()
+        for name, parts in found.items():
+            gathered = context.allgather(torch.cat([torch.empty(0, 2), *parts])).numpy()
             if 0 < gathered[:, 1].sum() < len(gathered):
                 metrics[name] = auc(gathered[:, 1], gathered[:, 0])
         return metrics
 
 
-def settings_of(
-    name: str, config: ConversionModelConfig, training: ConversionTrainingConfig, seed: int
-) -> Settings:
-    """How the trainer trains a conversion model."""
-    return Settings(
-        name=name,
-        seed=seed,
-        checkpoint_every=training.checkpoint_every,
-        keep=config.keep or training.keep,
-        clip_norm=training.clip_norm,
-        determinism=training.determinism,
-        one_thread=True,
-    )
-
-
-def artifacts(inputs: ConversionInputs, task: ConversionTask, model: nn.Module) -> Artifacts:
+def artifacts(inputs: ConversionInputs, task: ConversionTask, model: nn.Module, folder: str) -> Artifacts:
     """The manifest, and the index of categories."""
-    manifest = {
-        "model": task.config.model_dump(mode="json"),
-        "training": task.training.model_dump(mode="json"),
-        "seed": task.seed,
-        "click_rate": task.schema.click_rate,
-    }
-    return Artifacts(manifest, {INDEX: inputs.index.save})
+    manifest = {"training": task.training.model_dump(mode="json"), "click_rate": task.schema.click_rate}
+    return manifest, {INDEX: inputs.index.save}
 
 
 def load_model(folder: Path) -> tuple[ConversionModel, CategoryIndex]:
@@ -156,11 +123,3 @@ def load_model(folder: Path) -> tuple[ConversionModel, CategoryIndex]:
         model = build(manifest["model"]["kind"], dict(manifest["model"]["options"]), schema)
     model.load_state_dict(weights)
     return model.eval(), index
-
-
-def to_device(batch: ImpressionBatch, device: torch.device) -> ImpressionBatch:
-    """The batch with all its tensors on ``device``."""
-    if device.type == "cpu":
-        return batch
-    names = ImpressionBatch.__dataclass_fields__
-    return replace(batch, **{name: getattr(batch, name).to(device) for name in names})

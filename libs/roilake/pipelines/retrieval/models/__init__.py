@@ -31,24 +31,10 @@ from roilake.pipelines.retrieval.roi.layout import RoiLayout
 from roilake.training.models import ModelFiles
 
 __all__ = [
-    "FeatureSchema",
-    "Fitted",
-    "ItemBatch",
-    "NodeFeatures",
-    "RequestBatch",
-    "TwinTower",
-    "TypeFeatures",
-    "build",
-    "check",
-    "fit",
-    "interactions",
-    "is_matrix_kind",
-    "is_trainable",
-    "kinds",
-    "load_fitted",
-    "makes_interests",
-    "reads_regions",
-]
+    "FeatureSchema", "Fitted", "ItemBatch", "NodeFeatures", "RequestBatch", "TwinTower", "TypeFeatures",
+    "build", "check", "fit", "interactions", "is_matrix_kind", "is_trainable", "kinds", "load_fitted",
+    "makes_interests", "reads_regions",
+]  # fmt: skip
 
 _FILES = ModelFiles(
     __name__,
@@ -58,36 +44,31 @@ _FILES = ModelFiles(
 kinds, check = _FILES.kinds, _FILES.check
 
 
-def build(
-    kind: str,
-    options: dict[str, Any],
-    schema: FeatureSchema,
-    request_layout: RoiLayout,
-    item_layout: RoiLayout,
-) -> TwinTower:
-    """An untrained twin tower of this kind. Raises ConfigError for an unknown kind or option."""
-    model: TwinTower = _FILES.build(kind, options, schema, request_layout, item_layout)
+def build(kind: str, options: dict[str, Any], schema: FeatureSchema, *layouts: RoiLayout) -> TwinTower:
+    """An untrained twin tower of this kind; ``layouts`` are those of requests and items. Raises ConfigError for an
+    unknown kind or option."""
+    model: TwinTower = _FILES.build(kind, options, schema, *layouts)
     return model
 
 
 def is_matrix_kind(kind: str) -> bool:
     """True for a baseline of the user-item matrix (``fit``), False for a twin tower (``build``)."""
-    return issubclass(_FILES.type_of(kind), MatrixModel)
+    return issubclass(_FILES.module(kind).Model, MatrixModel)
 
 
 def is_trainable(kind: str) -> bool:
     """True for a twin tower that has parameters to learn."""
-    return bool(getattr(_FILES.type_of(kind), "trainable", False))
+    return bool(getattr(_FILES.module(kind).Model, "trainable", False))
 
 
 def makes_interests(kind: str) -> bool:
     """True for a model that gives every node a vector for the next night to select by."""
-    return kind in kinds() and hasattr(_FILES.type_of(kind), "interest_vectors")
+    return kind in kinds() and hasattr(_FILES.module(kind).Model, "interest_vectors")
 
 
 def reads_regions(kind: str) -> bool:
     """True for a model that looks at regions of interest."""
-    return kind in kinds() and issubclass(_FILES.type_of(kind), GraphTower)
+    return kind in kinds() and issubclass(_FILES.module(kind).Model, GraphTower)
 
 
 def fit(kind: str, options: dict[str, Any], seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:

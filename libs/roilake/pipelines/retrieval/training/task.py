@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from roilake.errors import ConfigError
-from roilake.pipelines.retrieval.config import GraphModelConfig, TrainingConfig
+from roilake.pipelines.retrieval.config import GraphModelConfig
 from roilake.pipelines.retrieval.models import build, is_matrix_kind, is_trainable
 from roilake.pipelines.retrieval.training.inputs import Inputs, Step
 from roilake.pipelines.retrieval.training.losses import focal_cross_entropy, sampled_softmax
 from roilake.pipelines.retrieval.training.validation import validate
-from roilake.training import Artifacts, Context, Feed, OptimizerPlan, Schedule, Settings, Term
-from roilake.training.artifacts import warm_start, write_tensors, write_text
+from roilake.training import Artifacts, Context, Feed, OptimizerPlan, Schedule, Term
+from roilake.training.artifacts import warm_start, write_tensors
 
 INTEREST, VOCABULARY = "interest.safetensors", "vocabulary.json"
 _LOG = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class RetrievalTask:
             OptimizerPlan(list(model.parameters()), rate, Schedule(training.warmup_steps, training.decay))
         ]
 
-    def validate(self, model: nn.Module, context: Context) -> dict[str, float]:
+    def validate(self, model: Any, context: Context) -> dict[str, float]:
         return validate(model, self.inputs)
 
 
@@ -83,37 +83,24 @@ def loss_of(model: Any, step: Step, loss: Literal["softmax", "focal"]) -> Tensor
     return sampled_softmax(score_BI, step.positive_BP, step.candidate_offset_I)
 
 
-def settings_of(name: str, training: TrainingConfig, seed: int) -> Settings:
-    """How the trainer trains a retrieval model."""
-    return Settings(
-        name=name,
-        seed=seed,
-        checkpoint_every=training.checkpoint_every,
-        averaging=training.averaging,
-        clip_norm=training.clip_norm,
-        determinism=training.determinism,
-        divide_gradients=True,
-    )
-
-
 def artifacts(inputs: Inputs, task: RetrievalTask, model: Any, folder: str) -> Artifacts:
     """The manifest, the vocabulary, and the interest vectors of a model that makes some."""
     data = inputs.data
     manifest = {
-        "model": task.config.model_dump(mode="json"),
         "training": inputs.training.model_dump(mode="json"),
         "epochs": task.epochs,
-        "seed": data.seed,
         "schema": asdict(inputs.schema),
         "layouts": {"request": asdict(data.request_layout), "item": asdict(data.item_layout)},
         "train": [str(as_of) for as_of in data.train],
         "validation": [str(as_of) for as_of in data.validation],
         "parent": os.path.relpath(task.parent, folder) if task.parent else None,
     }
-    files: dict[str, Callable[[Path], object]] = {VOCABULARY: partial(write_text, data.vocabulary.to_json())}
+    files: dict[str, Callable[[Path], object]] = {
+        VOCABULARY: lambda path: path.write_text(data.vocabulary.to_json())
+    }
     if interest := interest_vectors(model, inputs, task.name):
         files[INTEREST] = partial(write_tensors, interest)
-    return Artifacts(manifest, files)
+    return manifest, files
 
 
 def interest_vectors(model: Any, inputs: Inputs, name: str) -> dict[str, Tensor]:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from roilake.pipelines.retrieval.models import TwinTower
 from roilake.pipelines.retrieval.models.batch import ItemBatch, RequestBatch
-from roilake.pipelines.retrieval.training.inputs import Inputs, to_device
+from roilake.pipelines.retrieval.training.inputs import Inputs
+from roilake.training.context import to_device
 
 ITEM_CHUNK = 8192
 SCORE_CELLS = 1 << 23
