@@ -14,7 +14,7 @@ from roilake.pipelines.conversion.config import ConversionConfig
 from roilake.pipelines.conversion.models.ensemble import weights
 from roilake.pipelines.conversion.scoring import Teacher, labelling, parts_of, saved_models
 from roilake.runtime.command import main
-from roilake.runtime.step import StepResult, Recorder, recorded
+from roilake.runtime.step import Recorder, StepResult, recorded
 
 
 def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:

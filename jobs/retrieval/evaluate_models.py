@@ -15,6 +15,7 @@ from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.evaluation.measures import measure
 from roilake.pipelines.retrieval.evaluation.slice_attributes import field_values, fields_of, links
 from roilake.pipelines.retrieval.evaluation.slices import SliceAttributes
+from roilake.pipelines.retrieval.feed import FeatureStore
 from roilake.pipelines.retrieval.graph import plan_windows
 from roilake.pipelines.retrieval.scoring import judge, map_shards, open_night, with_days, write_index
 from roilake.pipelines.retrieval.scoring.outcomes import SCHEMA
@@ -37,16 +38,20 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
         requests = outcomes.num_rows // max(len(night.towers), 1)
         record.progress(f"evaluated each model on {requests:,} requests")
         store = Worker(night).store()
-        catalogues = {
-            as_of: Catalogue(store.degrees("item", as_of), store.features(as_of)["item"].interest_ND.numpy())
-            for as_of in windows
-        }
+        catalogues = {as_of: _catalogue(store, as_of) for as_of in windows}
         activity = {as_of: store.degrees("user", as_of) for as_of in windows}
         attributes = _slice_attributes(record, config, outcomes, activity)
         settings = (config.evaluation, config.default_model, config.seed, ds, record.run.run_id)
         record.write("metrics", measure(outcomes, catalogues, attributes, *settings))
         record.details |= {"negatives": config.evaluation.negatives, "seed": config.seed, "share": share}
     return record.result
+
+
+def _catalogue(store: FeatureStore, as_of: date) -> Catalogue:
+    """The night's items as of a window."""
+    events_I, known_I = store.degrees("item", as_of), store.known("item")
+    total, count = float((events_I[known_I] + 1).sum()), int(known_I.sum())
+    return Catalogue(events_I, store.features(as_of)["item"].interest_ND.numpy(), total, count)
 
 
 def _outcomes(record: Recorder, config: RetrievalConfig, night: Night) -> tuple[pa.Table, float]:

@@ -9,8 +9,8 @@ from pyspark.sql import SparkSession
 
 from roilake.lake import Lake
 from roilake.pipelines.conversion.config import ConversionConfig
-from roilake.runtime import night as run_night
-from roilake.runtime.step import JobResult
+from roilake.runtime.night import run_night
+from roilake.runtime.step import StepResult
 from tests.conversion.small import DS, generated_night
 
 
@@ -18,7 +18,7 @@ from tests.conversion.small import DS, generated_night
 class Night:
     lake: Lake
     config: ConversionConfig
-    results: dict[str, JobResult]
+    results: dict[str, StepResult]
 
 
 @pytest.fixture(scope="session")
@@ -26,4 +26,4 @@ def night(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Nigh
     """A published night on a generated log, by two Horovod workers. Write nothing to its lake."""
     lake = Lake.open(spark, tmp_path_factory.mktemp("conversions") / "lake", create=True)
     config = generated_night()
-    return Night(lake, config, {result.job: result for result in run_night.run(lake, config, DS)})
+    return Night(lake, config, {result.step: result for result in run_night(lake, config, DS)})

@@ -1,4 +1,5 @@
-"""Small nights of conversions: on the generated log of ``conf/nights/conversion/generated.yaml``, and on files of a few rows."""
+"""Small nights of conversions: on the generated log of ``conf/nights/conversion/generated.yaml``, and on files of a few
+rows."""
 
 from __future__ import annotations
 
@@ -64,13 +65,13 @@ def night_of(folder: Path, log: pa.Table, **sections: Any) -> ConversionConfig:
         "files": {"log": {"path": str(folder / "log.csv"), "format": "csv"}},
         "columns": {**columns, "impression_id": "id"},
     }
-    told = sections.pop("impressions", {})
+    given = sections.pop("impressions", {})
     tree: dict[str, Any] = {
         "name": "small",
         "pipeline": "conversion",
         "seed": 3,
         "default_model": "base",
-        "impressions": {"source": source, "split": {"validation": 2, "test": 2}, "shards": 1, **told},
+        "impressions": {"source": source, "split": {"validation": 2, "test": 2}, "shards": 1, **given},
         "models": {"base": {"kind": "base"}},
         "training": {"workers": 1, "steps": 40, "clicks": 64, "impressions": 64, "validate_every": 20},
         "evaluation": {"bootstrap": 20},

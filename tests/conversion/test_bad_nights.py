@@ -11,20 +11,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from roilake.runtime.kinds import check_lake
 from safetensors.numpy import load_file, save_file
 
 from jobs.conversion import build_impressions, train_cvr, train_cvr_teacher, write_pseudo_labels
-from jobs.retrieval import ingest_events
 from roilake.errors import AuditError, ConfigError, LakeError
-from roilake.lake import TABLES, Lake, Run
+from roilake.lake import TABLES, Lake, Publication, Run, report_name
 from roilake.pipelines.conversion.config import ConversionConfig, GraphVectors
-from roilake.pipelines.conversion.impressions.ingest import categories_of
 from roilake.pipelines.conversion.training.graph_vectors import write_graph_vectors
 from roilake.pipelines.conversion.training.night import learnt_from
-from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.runtime import night as run_night
-from roilake.runtime.step import Recorder, make_run
+from roilake.pipelines.conversion.training.task import load_model
+from roilake.runtime.night import run_night
+from roilake.runtime.run import make_run
+from roilake.runtime.step import Recorder
 from tests.conversion.small import DS, generated_night, log_of, night_of, table
 
 
@@ -33,9 +31,9 @@ def test_a_label_among_the_features_stops_the_night(lake: Lake, tmp_path: Path) 
     context = {"answer": "bought", "clicked": "click"}
     config = night_of(tmp_path, log_of(), impressions={"fields": {"context": context}})
     with pytest.raises(AuditError, match="leak: test auc of base on clicked is") as stopped:
-        run_night.run(lake, config, DS)
+        run_night(lake, config, DS)
     assert "leak: test ctr_auc of base is" in str(stopped.value) and "likely a leak" in str(stopped.value)
-    assert lake.publication() is None
+    assert lake.publication("conversion") is None
     failed = {row["gate"] for row in table(lake, "gates").to_pylist() if not row["passed"]}
     assert failed == {"leak"}
 
@@ -46,13 +44,13 @@ def test_days_without_a_conversion_are_told_and_published(lake: Lake, tmp_path: 
     early = pc.less(log["time"], str(DS - timedelta(days=3)))
     none = pc.if_else(early, log["bought"], 0)
     config = night_of(tmp_path, log.set_column(log.column_names.index("bought"), "bought", none))
-    run_night.run(lake, config, DS)
+    run_night(lake, config, DS)
     metrics = {(r["split"], r["slice"], r["metric"]): r["value"] for r in table(lake, "metrics").to_pylist()}
     assert metrics["test", "clicked", "auc"] is None and metrics["test", "clicked", "log_loss"] > 0
-    assert metrics["test", "all", "ctr_auc"] is not None and lake.publication() is not None
+    assert metrics["test", "all", "ctr_auc"] is not None and lake.publication("conversion") is not None
     gates = [row for row in table(lake, "gates").to_pylist() if row["gate"] == "shuffled_labels"]
     assert all(row["passed"] and "no shuffled" in row["detail"] for row in gates)
-    assert "Published" in (lake.folder / "reports" / f"{DS}.html").read_text()
+    assert "Published" in lake.files.read_text(report_name("conversion", DS))
 
 
 def test_nothing_to_learn_from_is_named(lake: Lake, tmp_path: Path) -> None:
@@ -123,7 +121,7 @@ def test_models_and_teachers_that_do_not_fit_are_refused_first(
     taught = {"ukd": {"kind": "ukd", "teacher": "teacher"}}
     whole = {"ensembles": {}, "teachers": {"teacher": {"kind": "base"}}, "models": taught, **sections}
     with pytest.raises(ConfigError, match=message):
-        run_night.check(generated_night(**whole))
+        generated_night(**whole).check()
 
 
 def test_a_ensemble_is_of_teachers() -> None:
@@ -133,81 +131,66 @@ def test_a_ensemble_is_of_teachers() -> None:
         generated_night(ensembles={"both": ["adversarial", "product"], "product": ["adversarial", "product"]})
 
 
-def test_a_lake_holds_one_kind_of_night(
-    lake: Lake, tmp_path: Path, make_night: Callable[..., RetrievalConfig]
-) -> None:
-    graph, clicks = (
-        make_night("user,item,query,time\nu,i,q,2020-01-01\n"),
-        night_of(tmp_path, log_of(rows=20)),
-    )
-    check_lake(lake, graph)
-    check_lake(lake, clicks)
-    ingest_events.run(lake, graph, DS)
-    check_lake(lake, graph)
-    message = (
-        r"holds nights of kind 'graph' \(table events\), and 'small' is of kind 'conversions': name another"
-    )
-    with pytest.raises(LakeError, match=message):
-        build_impressions.run(lake, clicks, DS)
-    assert not lake.exists("impressions")
-
-
 @pytest.fixture
-def graph_lake(tmp_path: Path, make_run: Callable[..., Run]) -> Lake:
-    """A lake whose night of 1998-03-01 published vectors of two users and one item."""
-    lake, run = Lake(None, tmp_path / "graph"), make_run(date(1998, 3, 1), "publish_night")
-    path = lake.folder / "models" / "zoomer"
-    path.mkdir(parents=True)
-    save_file(
-        {"user": np.arange(6, dtype=np.float32).reshape(2, 3), "item": np.ones((1, 3), np.float32)},
-        path / "interest.safetensors",
-    )
+def with_vectors(lake: Lake, make_run: Callable[..., Run]) -> Lake:
+    """A lake in which a retrieval night of 1998-03-01 has published vectors of two users and one item. Number 1 of the
+    users is another pipeline's."""
+    run = make_run(date(1998, 3, 1), "publish_night")
     nodes = [
         {"node_type": kind, "id": number, "key": key, "fields": [], "terms": []}
-        for kind, number, key in (("user", 0, "u7"), ("user", 1, "u1"), ("user", 2, "new"), ("item", 0, "m3"))
+        for kind, number, key in (("user", 0, "u7"), ("user", 2, "u1"), ("user", 3, "new"), ("item", 0, "m3"))
     ]
-    model = {"name": "zoomer", "run_id": run.run_id, "path": "models/zoomer", "config": "{}", "parents": "{}"}
-    models = [{**model, "metrics": "{}", "train_end": run.ds}, {**model, "name": "pop", "path": "none"}]
-    models[1] |= {"metrics": "{}", "train_end": run.ds}
-    for name, rows in (("nodes", nodes), ("models", models)):
+    ids = [*nodes, {**nodes[0], "id": 1, "key": "u2"}]
+    model = {"run_id": run.run_id, "config": "{}", "parents": "{}", "metrics": "{}", "train_end": run.ds}
+    models = [{**model, "name": name, "path": f"trained/{name}"} for name in ("zoomer", "pop")]
+    for name, rows in (("nodes", nodes), ("node_ids", ids), ("models", models)):
         held = pa.Table.from_pylist([{"ds": run.ds, **row} for row in rows], schema=TABLES[name].arrow_schema)
         lake.write(name, held, where={"ds": run.ds}, run=run)
-    lake.publish(
-        run.ds, {name: lake.version(name) for name in ("nodes", "models")}, run, '{"night": "graph"}'
-    )
+    folder = lake.files.local("trained/zoomer")
+    folder.mkdir(parents=True)
+    vectors = {"user": np.arange(9, dtype=np.float32).reshape(3, 3), "item": np.ones((1, 3), np.float32)}
+    save_file(vectors, folder / "interest.safetensors")
+    versions = {name: lake.version(name) for name in ("nodes", "node_ids", "models")}
+    lake.publish(Publication("retrieval", run.ds, run.run_id, versions, "{}", "v"), run)
     return lake
 
 
-def test_graph_vectors_are_joined_by_key_and_are_older_than_what_is_learnt(
-    lake: Lake, graph_lake: Lake, tmp_path: Path
+def test_graph_vectors_are_of_known_nodes_and_older_than_what_is_learnt(
+    with_vectors: Lake, tmp_path: Path
 ) -> None:
-    record = Recorder(lake, make_run(generated_night(), DS, "train_cvr"), 0.0)
-    told = GraphVectors(lake=str(graph_lake.folder))
-    found = load_file(write_graph_vectors(told, date(1998, 3, 2), tmp_path, record))
-    assert found["user.categories"].tolist() == categories_of("user", ["u7", "u1"]).tolist()
-    assert found["user.vectors"].tolist() == [[0, 1, 2], [3, 4, 5]] and found["item.vectors"].shape == (1, 3)
+    config = generated_night()
+    record = Recorder(with_vectors, config, make_run(config, DS, "train_cvr"), 0.0)
+    found = load_file(write_graph_vectors(GraphVectors(), date(1998, 3, 2), tmp_path, record))
+    assert found["user.categories"].tolist() == [0, 2]  # 1 is no node of that night, 3 came after its model
+    assert found["user.vectors"].tolist() == [[0, 1, 2], [6, 7, 8]] and found["item.vectors"].shape == (1, 3)
     assert record.details["graph"] == "zoomer@1998-03-01/test-run"
-    with pytest.raises(LakeError, match=r"no night before 1998-03-01, .* \(its first is of 1998-03-01\)"):
-        write_graph_vectors(told, date(1998, 3, 1), tmp_path, record)
+    read = {"ds": "1998-03-01", "run_id": "test-run", "tables": {"models": 1, "nodes": 1}}
+    assert record.upstreams == {"retrieval": read}
+    missing = r"no retrieval night is published before 1998-03-01, .*run one first: roilake night"
+    with pytest.raises(LakeError, match=missing):
+        write_graph_vectors(GraphVectors(), date(1998, 3, 1), tmp_path, record)
     with pytest.raises(LakeError, match="no vectors of a model 'pop'; there are those of zoomer"):
-        write_graph_vectors(told.model_copy(update={"model": "pop"}), DS, tmp_path, record)
-    with pytest.raises(LakeError, match="no lake here"):
-        write_graph_vectors(GraphVectors(lake=str(tmp_path / "none")), DS, tmp_path, record)
+        write_graph_vectors(GraphVectors(model="pop"), DS, tmp_path, record)
 
 
-def test_a_model_may_know_graph_vectors(lake: Lake, graph_lake: Lake, tmp_path: Path) -> None:
-    graph = {
-        "workers": 1,
-        "steps": 4,
-        "clicks": 8,
-        "impressions": 8,
-        "graph": {"lake": str(graph_lake.folder)},
-    }
+def test_a_model_may_know_graph_vectors(with_vectors: Lake, tmp_path: Path) -> None:
+    lake, graph = with_vectors, {"workers": 1, "steps": 4, "clicks": 8, "impressions": 8, "graph": {}}
     config: ConversionConfig = night_of(tmp_path, log_of(), training=graph)
+    assert config.upstreams == {"retrieval": True} and night_of(tmp_path, log_of()).upstreams == {}
     build_impressions.run(lake, config, DS)
+    ids = {(r["node_type"], r["key"]): r["id"] for r in table(lake, "node_ids").to_pylist()}
+    known = {("user", "u7"): 0, ("user", "u2"): 1, ("user", "u1"): 2, ("item", "m3"): 0}
+    assert known.items() <= ids.items()
+    users = {row["user"]: row["categories"][0] for row in table(lake, "impressions").to_pylist()}
+    assert users == {key: number for (kind, key), number in ids.items() if kind == "user" and key != "new"}
     train_cvr_teacher.run(lake, config, DS)
     result = train_cvr.run(lake, config, DS)
     assert result.details["graph"] == "zoomer@1998-03-01/test-run"
-    assert learnt_from(Recorder(lake, make_run(config, DS, "x"), 0.0)).first == date(1998, 3, 17)
-    parents = table(lake, "models")["parents"].to_pylist()
+    assert result.upstreams["retrieval"]["tables"] == {"models": 1, "nodes": 1}
+    assert learnt_from(Recorder(lake, config, make_run(config, DS, "x"), 0.0)).first == date(1998, 3, 17)
+    parents = table(lake, "models", pipeline="conversion")["parents"].to_pylist()
     assert all('"graph": "zoomer@1998-03-01/test-run"' in text for text in parents)
+    model, index = load_model(lake.files.local(table(lake, "models", name="base")["path"][0].as_py()))
+    rows = index.rows_of(np.array([[0, 0], [1, 1], [2, 0]], np.int32))
+    vectors = model.state_dict()["embeddings.graph_user"]
+    assert vectors[rows[:, 0]].tolist() == [[0, 1, 2], [0, 0, 0], [6, 7, 8]]

@@ -7,44 +7,46 @@ from io import StringIO
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from jobs.conversion import evaluate_conversions, score_conversions, write_pseudo_labels
-from roilake.lake import TABLES
+from roilake.lake import TABLES, report_name
+from roilake.pipelines.conversion import PIPELINE
+from roilake.pipelines.conversion.config import ConversionScoringConfig
 from roilake.reading import read, read_arrow
 from roilake.report import compare, night_summary, nights, print_comparison, print_summary, run_rows
-from roilake.runtime import night as run_night
-from roilake.runtime.kinds import CONVERSIONS, KINDS
 from tests.conversion.conftest import Night
 from tests.conversion.small import DS, MODELS, TEACHERS, table
 
 pytestmark = pytest.mark.slow
 GATES = {
     "shuffled_labels", "leak", "no_shared_impressions", "labels_known_by_the_end", "impressions_before_end",
-    "splits_in_time", "models_before_validation", "truth_unseen", "tables_filled", "jobs_in_order", "models_judged",
+    "splits_in_time", "models_before_validation", "truth_unseen", "tables_filled", "steps_in_order", "models_evaluated",
     "scores_complete", "scores_are_probabilities", "pseudo_labels_complete",
 }  # fmt: skip
 
 
 def test_the_night_is_published_after_all_gates(night: Night) -> None:
-    assert [*night.results] == [*CONVERSIONS.jobs, "publish_night"]
+    assert [*night.results] == [*PIPELINE.step_names]
     gates = table(night.lake, "gates").to_pylist()
     assert {gate["gate"] for gate in gates} == GATES and all(gate["passed"] for gate in gates)
-    published = night.lake.publication()
+    published = night.lake.publication("conversion")
     assert published is not None and published.ds == DS
     assert {*published.versions} == {
-        "impressions", "conversion_truth", "pseudo_labels", "models", "cvr_scores", "metrics", "gates", "runs"
+        "impressions", "conversion_truth", "pseudo_labels", "models", "cvr_scores", "pair_scores", "metrics", "gates",
+        "runs", "node_ids",
     }  # fmt: skip
 
 
-def test_jobs_read_and_write_what_the_dictionary_says(night: Night) -> None:
-    for row in table(night.lake, "runs").to_pylist():
-        job = row["job"]
-        assert all(job in (*TABLES[name].read_by, "publish_night") for name in json.loads(row["inputs"])), job
-        assert all(job in TABLES[name].written_by for name in json.loads(row["outputs"])), job
-    published = night.lake.publication()
+def test_steps_read_and_write_what_they_declare(night: Night) -> None:
+    for step in PIPELINE.steps:
+        result = night.results[step.name]
+        assert set(result.inputs) <= set(step.reads), step.name
+        assert set(result.outputs) <= set(step.writes), step.name
+    published = night.lake.publication("conversion")
     assert published is not None
     for name in published.versions:
         rows, definition = table(night.lake, name), TABLES[name]
@@ -53,7 +55,7 @@ def test_jobs_read_and_write_what_the_dictionary_says(night: Night) -> None:
 
 
 def test_only_the_evaluator_reads_the_truth(night: Night) -> None:
-    readers = {job for job, result in night.results.items() if "conversion_truth" in result.inputs}
+    readers = {step for step, result in night.results.items() if "conversion_truth" in result.inputs}
     assert readers == {"evaluate_conversions", "publish_night"}
 
 
@@ -73,6 +75,35 @@ def test_every_model_scores_every_impression_that_is_judged(night: Night) -> Non
         assert (scores["uncertainty"].null_count == 0) == (model == "ukd")
         run = night.results["train_cvr"].run_id  # the same as that of the teachers
         assert set(scores["version"].to_pylist()) == {f"{model}@{DS}/{run}"}
+
+
+def test_every_pair_has_the_probabilities_that_its_impressions_have(night: Night) -> None:
+    """The generated log has no fields beside the ids, so a pair is scored as its impressions are."""
+    ids = {(row["node_type"], row["key"]): row["id"] for row in table(night.lake, "node_ids").to_pylist()}
+    pairs = table(night.lake, "pair_scores")
+    users, items = ({n for (kind, _), n in ids.items() if kind == side} for side in ("user", "item"))
+    assert len(pairs) == len(users) * len(items) == pairs.group_by(["user", "item"]).aggregate([]).num_rows
+    scored = {(row["user"], row["item"]): row for row in pairs.to_pylist()}
+    shown = table(night.lake, "cvr_scores", model=night.config.default_model).to_pylist()
+    assert len(shown) > 1500
+    for row in shown:
+        pair = scored[ids["user", row["user"]], ids["item", row["item"]]]
+        assert (pair["pctr"], pair["pcvr"]) == pytest.approx((row["pctr"], row["pcvr"]), rel=1e-5)
+        assert pair["version"] == row["version"]
+    files = night.lake.active_files("pair_scores")
+    assert len(files) == -(-len(pairs) // (1 << 20))
+    for file in files:  # as readers want them: by user, in row groups of few users
+        rows = pq.read_table(file.path, columns=["user", "item"], partitioning=None)
+        assert rows.equals(rows.sort_by([("user", "ascending"), ("item", "ascending")]))
+
+
+def test_too_many_pairs_are_not_scored(night: Night) -> None:
+    few = night.config.model_copy(update={"scoring": ConversionScoringConfig(max_pairs=1000)})
+    try:
+        score_conversions.run(night.lake, few, DS)
+        assert table(night.lake, "pair_scores", ds=DS).num_rows == 0
+    finally:
+        score_conversions.run(night.lake, night.config, DS)
 
 
 def test_the_teacher_labels_what_nobody_clicked_and_the_student_hears_it(night: Night) -> None:
@@ -132,7 +163,7 @@ def test_readers_see_the_tables(night: Night) -> None:
 
 
 def test_the_page_tells_what_a_night_of_conversions_did(night: Night) -> None:
-    page = (night.lake.folder / "reports" / f"{DS}.html").read_text()
+    page = night.lake.files.read_text(report_name("conversion", DS))
     told = (
         "Published: ", "scores by 5 models", "both (", "CTCVR AUC", "Calibration, all pairs", "Calibration, test days",
         "Pairs drawn at random", "domain AUC", "impressions, drawn at random", "conversions, train",
@@ -155,16 +186,16 @@ def test_commands_know_the_night(night: Night) -> None:
     text = out.file.getvalue()  # type: ignore[attr-defined]
     assert "Pairs drawn at random" in text and "CTCVR AUC, test days" in text
     rows = run_rows(lake, DS)
-    assert [row["job"] for row in rows] == [*CONVERSIONS.jobs, "publish_night"]
-    assert nights(rows, {DS: lake.publication()})[0]["status"] == "succeeded"  # type: ignore[dict-item]
+    assert [row["step"] for row in rows] == [*PIPELINE.step_names]
+    assert nights(rows, lake.publications())[0]["status"] == "succeeded"
 
 
 def test_the_same_night_again_gives_the_same_tables(night: Night) -> None:
-    """All jobs but training, which has tests of its own for that."""
-    names = ("pseudo_labels", "cvr_scores", "metrics")
+    """All steps but training, which has tests of its own for that."""
+    names = ("pseudo_labels", "cvr_scores", "pair_scores", "metrics")
     before = {name: table(night.lake, name) for name in names}
-    for job in (write_pseudo_labels, score_conversions, evaluate_conversions):
-        job.run(night.lake, night.config, DS)
+    for step in (write_pseudo_labels, score_conversions, evaluate_conversions):
+        step.run(night.lake, night.config, DS)
     for name in names:
         assert table(night.lake, name).equals(before[name]), name
 
@@ -181,9 +212,3 @@ def test_a_sample_of_impressions_is_judged_alike(night: Night) -> None:
         assert 300 < metrics[0]["n"] < 500 and abs(metrics[0]["value"] - 0.5) < 0.5
     finally:
         evaluate_conversions.run(night.lake, night.config, DS)
-
-
-def test_every_job_of_a_kind_is_run_in_its_order() -> None:
-    for kind in KINDS.values():
-        order = [job.__module__.removeprefix("jobs.") for job in run_night.JOBS[kind.config]]
-        assert order == [*kind.jobs, "publish_night"]

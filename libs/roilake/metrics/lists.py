@@ -15,11 +15,13 @@ from roilake.metrics.arrays import Array, filled, floats, namespace
 @dataclass(frozen=True)
 class Catalogue:
     """What is known of the items: events before the window [I], and interest vectors [I, D] (zeros: none). ``total`` is
-    the sum of events + 1 over the whole catalogue, where these items are only some of it."""
+    the sum of events + 1 over the whole catalogue and ``count`` its number of items, where these rows are only some of it
+    or not all are items."""
 
     events_I: Array
     vectors_ID: Array
     total: float | None = None
+    count: int | None = None
 
 
 def top_lists(request_N: Array, rank_N: Array, item_N: Array, num_requests: int, k: int) -> Array:

@@ -17,18 +17,17 @@ from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
 from jobs.conversion import build_impressions
-from roilake.config.loading import load_config
 from roilake.errors import SourceError
 from roilake.ingest.sources import resolve_path
 from roilake.lake import Lake
 from roilake.pipelines.conversion.config import ConversionConfig, TruthConfig
 from roilake.pipelines.conversion.impressions import truth_rows
-from roilake.pipelines.conversion.impressions.ingest import categories_of
 from roilake.pipelines.conversion.impressions.truth import World, fit_factors, read_ratings
 from roilake.pipelines.conversion.impressions.truth_rows import Generator, generated_rows
+from roilake.runtime.registry import load_config
 
 RATINGS = "package://recbole/dataset_example/ml-100k/ml-100k.inter"
-CONF = Path(__file__).parents[2] / "conf" / "nights" / "conversions.yaml"
+CONF = Path(__file__).parents[3] / "conf" / "nights" / "conversion" / "generated.yaml"
 DS = date(1998, 3, 28)
 Numbers = NDArray[Any]
 
@@ -47,16 +46,22 @@ def ratings() -> pa.Table:
 @pytest.fixture(scope="module")
 def world(ratings: pa.Table) -> World:
     user_N, item_N, rating_N, _, _ = read_ratings(ratings, RATINGS)
-    return World(fit_factors(user_N, item_N, rating_N, 7), told(), 7)
+    return World(fit_factors(user_N, item_N, rating_N, 7), knobs_of(), 7)
 
 
-def told(**knobs: Any) -> TruthConfig:
+def knobs_of(**knobs: Any) -> TruthConfig:
     source = {"path": RATINGS, "format": "csv", "user": "-", "item": "-", "rating": "-"}
     return TruthConfig.model_validate({"ratings": source, **knobs})
 
 
+def night() -> ConversionConfig:
+    config = load_config(CONF, "conversion")
+    assert isinstance(config, ConversionConfig)
+    return config
+
+
 def with_knobs(world: World, **knobs: Any) -> World:
-    return replace(world, config=told(**knobs))
+    return replace(world, config=knobs_of(**knobs))
 
 
 def pairs(world: World) -> tuple[Numbers, Numbers]:
@@ -177,7 +182,7 @@ def test_impressions_depend_on_their_number_and_seed_alone(world: World) -> None
 def test_spark_makes_the_same_rows_however_many_tasks(
     spark: SparkSession, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = load_config(CONF, ConversionConfig).impressions
+    config = night().impressions
     assert config.truth is not None
     truth = config.truth.model_copy(update={"impressions": 5000})
     config = config.model_copy(update={"truth": truth})
@@ -192,19 +197,17 @@ def test_spark_makes_the_same_rows_however_many_tasks(
     drawn = with_knobs(world, **truth.model_dump(exclude={"ratings"})).impressions(np.arange(5000))
     assert np.array_equal(one["click"], drawn.click_N)
     assert one["user"].to_pylist() == generator.users[drawn.user_N].tolist()
-    assert one["categories"].to_pylist()[0] == [
-        int(categories_of(name, one[name].to_pylist()[:1])[0]) for name in ("user", "item")
-    ]
+    assert one["fields"].to_pylist()[0] == []
 
 
 def test_a_night_keeps_the_truth_from_all_but_the_evaluator(lake: Lake) -> None:
-    config = load_config(CONF, ConversionConfig)
+    config = night()
     assert config.impressions.truth is not None
     truth = config.impressions.truth.model_copy(update={"impressions": 20_000, "random_pairs": 2_000})
     config = config.model_copy(update={"impressions": config.impressions.model_copy(update={"truth": truth})})
     result = build_impressions.run(lake, config, DS)
-    left = sum(result.details["left_out"].values())
-    assert result.rows_in == result.rows_out == 22_000 - left and left == 0
+    assert result.rows_in == result.rows_out == 22_000 and result.rows_later == 0
+    assert result.details["left_out"] == {}
     rows = lake.to_arrow("impressions", lake.version("impressions"))
     assert not [name for name in rows.column_names if "probability" in name]
     end = datetime(1998, 3, 29, tzinfo=UTC)

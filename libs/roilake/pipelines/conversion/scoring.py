@@ -1,4 +1,4 @@
-"""Batch inference of conversion models: tasks read the pinned files of a shard, and write what each model says.
+"""Batch inference of conversion models: tasks read the pinned files of a shard, and write what each model predicts.
 
 Legend: R rows of a batch, F categorical fields.
 """
@@ -27,19 +27,19 @@ from roilake.pipelines.conversion.feed.categories import CategoryIndex
 from roilake.pipelines.conversion.feed.rows import ImpressionRows
 from roilake.pipelines.conversion.models import ConversionModel
 from roilake.pipelines.conversion.models.ensemble import voice
-from roilake.pipelines.conversion.training.artifacts import load_model
+from roilake.pipelines.conversion.training.task import load_model
 from roilake.runtime.step import Recorder
 
 BATCH = 1 << 16
 SHOWN = ("impression_id", "user", "item", "categories")
 LEARNT = ("impression_id", "categories", "sampling_rate", "propensity")
-"""What a student learns from, beside its teacher's word."""
+"""What a student learns from, beside its teacher's predictions."""
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a model says of R impressions: probabilities, and KL divergence between its two heads; None for what it does
-    not say."""
+class Predictions:
+    """Of R impressions: probabilities, and KL divergence between the model's two heads; None for what it does not
+    predict."""
 
     pcvr_R: NDArray[np.float64]
     pctr_R: NDArray[np.float64] | None
@@ -47,7 +47,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedModel:
     """A trained model: ``version`` is name@ds/run_id, ``auc`` that of its conversions on validation clicks."""
 
     name: str
@@ -55,18 +55,18 @@ class Saved:
     version: str
     auc: float | None
 
-    def open(self) -> Opened:
-        return Opened(self, *load_model(Path(self.folder)))
+    def open(self) -> OpenModel:
+        return OpenModel(self, *load_model(Path(self.folder)))
 
 
 @dataclass(frozen=True)
-class Opened:
-    saved: Saved
+class OpenModel:
+    saved: SavedModel
     model: ConversionModel
     index: CategoryIndex
 
     @torch.inference_mode()
-    def say(self, categories_RF: NDArray[np.int32]) -> Said:
+    def predict(self, categories_RF: NDArray[np.int32]) -> Predictions:
         """Inference on a batch. Raises LakeError for impressions of other fields than those learnt from."""
         if categories_RF.shape[1] != len(self.index.names):
             raise LakeError(
@@ -74,21 +74,21 @@ class Opened:
                 f"{len(self.index.names)} ({', '.join(self.index.names)}): train it again"
             )
         zeros = np.zeros(len(categories_RF), np.float32)
-        said = self.model.predict(ImpressionRows.of(self.index.rows_of(categories_RF), zeros, zeros).batch())
-        return Said(*(_doubles(part) for part in (said.cvr_B, said.ctr_B, said.uncertainty_B)))  # type: ignore[arg-type]
+        found = self.model.predict(ImpressionRows.of(self.index.rows_of(categories_RF), zeros, zeros).batch())
+        return Predictions(*(_doubles(part) for part in (found.cvr_B, found.ctr_B, found.uncertainty_B)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """One model, or an ensemble of several: how much say each member has."""
+    """One model, or an ensemble of several, each with its weight."""
 
     name: str
-    members: tuple[Saved, ...]
+    members: tuple[SavedModel, ...]
     weights: tuple[float, ...]
     version: str
 
     @classmethod
-    def alone(cls, model: Saved) -> Teacher:
+    def alone(cls, model: SavedModel) -> Teacher:
         return cls(model.name, (model,), (1.0,), model.version)
 
 
@@ -102,23 +102,20 @@ class Part:
     rows: int
 
 
-def saved_models(record: Recorder, names: Collection[str], job: str) -> tuple[Saved, ...]:
-    """The models that this night has trained. Raises LakeError when one has no row in ``models``; ``job`` writes it."""
-    columns = ("name", "path", "run_id", "metrics")
-    rows = record.lake.to_arrow(
-        "models", record.pin("models"), filters={"ds": record.run.ds}, columns=columns
-    )
-    known = {row["name"]: row for row in rows.to_pylist()}
+def saved_models(record: Recorder, names: Collection[str], step: str) -> tuple[SavedModel, ...]:
+    """The models that this night has trained. Raises LakeError when one has no row in ``models``; ``step`` writes
+    it."""
+    rows = record.rows("models", columns=("name", "path", "run_id", "metrics")).to_pylist()
+    known = {row["name"]: row for row in rows}
     missing = [name for name in names if name not in known]
     if missing:
         raise LakeError(
-            f"models: no model {missing[0]!r} for {record.run.ds}; run {job} for this night first"
+            f"models: no model {missing[0]!r} for {record.run.ds}; run {step} for this night first"
         )
-    folder = record.lake.folder
     return tuple(
-        Saved(
+        SavedModel(
             name,
-            str(folder / known[name]["path"]),
+            str(record.lake.files.local(known[name]["path"])),
             f"{name}@{record.run.ds}/{known[name]['run_id']}",
             json.loads(known[name]["metrics"]).get("auc"),
         )
@@ -129,29 +126,27 @@ def saved_models(record: Recorder, names: Collection[str], job: str) -> tuple[Sa
 def parts_of(files: Sequence[DataFile]) -> tuple[Part, ...]:
     """Files of table ``impressions`` as tasks."""
 
-    def place(file: DataFile) -> tuple[str, int]:
+    def partition(file: DataFile) -> tuple[str, int]:
         return file.partition["split"], int(file.partition["shard"])
 
-    held = [
-        (key, list(group))
-        for key, group in groupby(sorted(filter(lambda f: f.rows, files), key=place), place)
-    ]
+    ordered = sorted((file for file in files if file.rows), key=partition)
+    held = [(key, list(group)) for key, group in groupby(ordered, partition)]
     return tuple(
         Part(*key, tuple(file.path for file in group), sum(file.rows for file in group))
         for key, group in held
     )
 
 
-def scoring(models: tuple[Saved, ...], parts: tuple[Part, ...], ds: date) -> Make:
+def scoring(models: tuple[SavedModel, ...], parts: tuple[Part, ...], ds: date) -> Make:
     """Rows of ``cvr_scores`` of each model, for the parts whose numbers a task is given."""
 
     def make(numbers: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-        opened = _opened(models)
+        open_ = open_models(models)
         for part in (parts[number] for number in numbers["id"].to_pylist()):
             for rows in _batches(part, SHOWN):
                 categories_RF = _categories(rows)
-                for each in opened:
-                    yield "cvr_scores", _scores(rows, each.say(categories_RF), each.saved, part, ds)
+                for each in open_:
+                    yield "cvr_scores", _scores(rows, each.predict(categories_RF), each.saved, part, ds)
 
     return make
 
@@ -161,18 +156,18 @@ def labelling(teachers: tuple[Teacher, ...], parts: tuple[Part, ...], ds: date) 
     members = {member.name: member for teacher in teachers for member in teacher.members}
 
     def make(numbers: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-        opened = _opened(tuple(members.values()))
+        open_ = open_models(tuple(members.values()))
         for part in (parts[number] for number in numbers["id"].to_pylist()):
             for rows in _batches(part, LEARNT):
                 categories_RF = _categories(rows)
-                said = {each.saved.name: each.say(categories_RF) for each in opened}
+                found = {each.saved.name: each.predict(categories_RF) for each in open_}
                 for teacher in teachers:
-                    yield "pseudo_labels", _labels(rows, teacher, said, part, ds)
+                    yield "pseudo_labels", _labels(rows, teacher, found, part, ds)
 
     return make
 
 
-def _opened(models: tuple[Saved, ...]) -> list[Opened]:
+def open_models(models: tuple[SavedModel, ...]) -> list[OpenModel]:
     context = TaskContext.get()
     torch.set_num_threads(context.cpus() if context else 1)
     return [saved.open() for saved in models]
@@ -190,22 +185,24 @@ def _categories(rows: pa.Table) -> NDArray[np.int32]:
     return flat.reshape(len(lists), -1)
 
 
-def _scores(rows: pa.Table, said: Said, saved: Saved, part: Part, ds: date) -> pa.Table:
+def _scores(rows: pa.Table, found: Predictions, saved: SavedModel, part: Part, ds: date) -> pa.Table:
     shown = rows.select(["impression_id", "user", "item"])
-    product_R = None if said.pctr_R is None else said.pctr_R * said.pcvr_R
+    product_R = None if found.pctr_R is None else found.pctr_R * found.pcvr_R
     numbers = {
-        "pctr": said.pctr_R,
-        "pcvr": said.pcvr_R,
+        "pctr": found.pctr_R,
+        "pcvr": found.pcvr_R,
         "pctcvr": product_R,
-        "uncertainty": said.uncertainty_R,
+        "uncertainty": found.uncertainty_R,
     }
     return _with(
         shown, numbers, {"ds": ds, "model": saved.name, "split": part.split, "version": saved.version}
     )
 
 
-def _labels(rows: pa.Table, teacher: Teacher, said: Mapping[str, Said], part: Part, ds: date) -> pa.Table:
-    own = [said[member.name] for member in teacher.members]
+def _labels(
+    rows: pa.Table, teacher: Teacher, found: Mapping[str, Predictions], part: Part, ds: date
+) -> pa.Table:
+    own = [found[member.name] for member in teacher.members]
     probability_R, apart_R = own[0].pcvr_R, own[0].uncertainty_R
     if len(own) > 1:
         probability_R, apart_R = voice(np.stack([each.pcvr_R for each in own]), np.array(teacher.weights))

@@ -43,21 +43,21 @@ def checks(
 def check_recommendations(night: NightTables, config: RetrievalConfig) -> Iterator[str]:
     """Requests and rows that break the contract of ``recommendations``."""
     requests = night.read("requests").where(F.col("split") == "serve")
-    ids = night.lake.read("node_ids", version=night.versions["node_ids"])
-    items = ids.where(F.col("node_type") == "item").count()
+    nodes = night.read("nodes")
+    items = nodes.where(F.col("node_type") == "item").count()
     most = min(config.scoring.top_k, items)
     least = 0 if config.scoring.drop_seen else most
-    counts = count_faults(requested_keys(requests, ids), night.read("recommendations"), least, most)
+    counts = count_faults(requested_keys(requests, nodes), night.read("recommendations"), least, most)
     for fault, count in counts.items():
         if count:
             yield f"recommendations: {count} {fault}, must be 0"
 
 
-def requested_keys(requests: DataFrame, ids: DataFrame) -> DataFrame:
+def requested_keys(requests: DataFrame, nodes: DataFrame) -> DataFrame:
     """Distinct (user, query) keys of requests; query null for -1."""
     pairs = requests.select("user", "query").distinct()
     for name in ("user", "query"):
-        keys = ids.where(F.col("node_type") == name).select(F.col("id").alias(name), "key")
+        keys = nodes.where(F.col("node_type") == name).select(F.col("id").alias(name), "key")
         pairs = pairs.join(F.broadcast(keys), on=name, how="left").drop(name).withColumnRenamed("key", name)
     return pairs.select("user", "query")
 

@@ -65,7 +65,8 @@ class Outcomes:
     @property
     def items(self) -> int:
         """Size of the catalogue."""
-        return max((len(each.events_I) for each in self.catalogues.values()), default=0)
+        sizes = (len(each.events_I) if each.count is None else each.count for each in self.catalogues.values())
+        return max(sizes, default=0)
 
     @cached_property
     def position_P(self) -> NDArray[np.int64]:

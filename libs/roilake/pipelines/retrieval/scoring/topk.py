@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -60,7 +60,7 @@ class Product:
 
     requests_BD: Tensor
     items_ID: Tensor
-    absent: NDArray[np.int64] = NONE
+    absent: NDArray[np.int64] = field(default_factory=lambda: NONE)
     tile: ClassVar[Tile] = (256, 4096)
 
     def __post_init__(self) -> None:
@@ -94,7 +94,7 @@ class Users:
 
     fitted: Fitted
     user_B: NDArray[np.int64]
-    absent: NDArray[np.int64] = NONE
+    absent: NDArray[np.int64] = field(default_factory=lambda: NONE)
     tile: ClassVar[Tile] = WIDE
 
     @property

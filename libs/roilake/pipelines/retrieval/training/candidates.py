@@ -23,8 +23,8 @@ class CandidateSampler:
     sum over candidates of e^(s_c - log pi_c) has the expectation of the full softmax's sum over all items.
     Items not seen before the window are candidates too: some of the next positives are among them.
 
-    Items lie in strata by 2^-(j+1) <= pi <= 2^-j = b. A draw takes each place of a stratum with b, by the gaps between
-    those taken, which are geometric, and keeps item i of them with pi_i / b >= 1/2: it looks at some 2n items at most.
+    Items lie in strata by 2^-(j+1) <= pi <= 2^-j = b. A draw takes each item of a stratum with b, by the gaps between
+    those taken, which are geometric, and keeps item i of them with pi_i / b >= 1/2: it handles 2n items at most or so.
     """
 
     probability_N: NDArray[np.float64]
@@ -32,11 +32,18 @@ class CandidateSampler:
     bounds: tuple[int, ...]  # stratum j lies at bounds[j] .. bounds[j+1] of them
 
     @classmethod
-    def of(cls, events_N: NDArray[np.int64], count: int) -> CandidateSampler:
-        """From the number of events of each item before the window."""
+    def of(
+        cls, events_N: NDArray[np.int64], count: int, known_N: NDArray[np.bool_] | None = None
+    ) -> CandidateSampler:
+        """From the number of events of each item before the window. Numbers that are no items of the night (not in
+        ``known_N``; default: all are) have pi = 0."""
+        known_N = np.ones(len(events_N), bool) if known_N is None else known_N
+        items = np.count_nonzero(known_N)
         popularity_N = events_N.astype(np.float64) ** POPULARITY_EXPONENT
-        share_N = 0.5 / max(len(events_N), 1) + 0.5 * popularity_N / max(popularity_N.sum(), 1.0)
-        probability_N = np.minimum(count * share_N, 1.0) if len(events_N) > count else np.ones(len(events_N))
+        share_N = 0.5 / max(items, 1) + 0.5 * popularity_N / max(popularity_N.sum(), 1.0)
+        probability_N = (
+            np.minimum(count * share_N, 1.0) * known_N if items > count else known_N.astype(np.float64)
+        )
         stratum_N = np.maximum(-np.frexp(probability_N)[1], 0)
         order_N = np.argsort(stratum_N, kind="stable")
         bounds = np.searchsorted(stratum_N[order_N], np.arange(stratum_N.max(initial=0) + 2))
@@ -50,9 +57,9 @@ class CandidateSampler:
     def _draw_stratum(self, stratum: int, keys: tuple[int, ...]) -> NDArray[np.int64]:
         start, end = self.bounds[stratum : stratum + 2]
         bound = 2.0**-stratum
-        place = _places(end - start, bound, keys)
-        item = self.order_N[start + place]
-        return item[uniform(*keys, 1, place) * bound < self.probability_N[item]]
+        position = _positions(end - start, bound, keys)
+        item = self.order_N[start + position]
+        return item[uniform(*keys, 1, position) * bound < self.probability_N[item]]
 
     def offset(self, item_I: NDArray[np.int64], drawn: NDArray[np.int64]) -> NDArray[np.float32]:
         """-log pi of items that were drawn, ``NEVER`` for the others."""
@@ -60,14 +67,14 @@ class CandidateSampler:
         return np.where(np.isin(item_I, drawn), logq_I, NEVER).astype(np.float32)
 
 
-def _places(count: int, probability: float, keys: tuple[int, ...]) -> NDArray[np.int64]:
-    """Each of the places 0 .. count - 1 on its own with this probability."""
+def _positions(count: int, probability: float, keys: tuple[int, ...]) -> NDArray[np.int64]:
+    """Each of the positions 0 .. count - 1 on its own with this probability."""
     mean = count * probability
     chunk = int(mean + 4 * math.sqrt(mean)) + 8  # once in 30,000 times it needs a second one
     log_left = math.log1p(-probability) if probability < 1 else -math.inf
-    place_G = np.empty(0, np.int64)
-    while not len(place_G) or place_G[-1] < count:
-        number_G = np.arange(len(place_G), len(place_G) + chunk)
+    position_G = np.empty(0, np.int64)
+    while not len(position_G) or position_G[-1] < count:
+        number_G = np.arange(len(position_G), len(position_G) + chunk)
         gap_G = np.floor(np.log1p(-uniform(*keys, 0, number_G)) / log_left).astype(np.int64) + 1
-        place_G = np.append(place_G, (place_G[-1] if len(place_G) else -1) + np.cumsum(gap_G))
-    return place_G[place_G < count]
+        position_G = np.append(position_G, (position_G[-1] if len(position_G) else -1) + np.cumsum(gap_G))
+    return position_G[position_G < count]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,9 +22,7 @@ from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
 from roilake.pipelines.retrieval.training.candidates import CandidateSampler
-from roilake.training.context import Context
-
-BatchT = TypeVar("BatchT", RequestBatch, ItemBatch)
+from roilake.training.context import Context, to_device
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,6 @@ class Step:
 
     epoch: int
     number: int  # inside the epoch, from 0
-    ends_epoch: bool
     requests: RequestBatch
     items: ItemBatch
     features: NodeFeatures
@@ -86,7 +82,7 @@ class Inputs:
         for epoch in range(done // per_epoch if per_epoch else epochs, epochs):
             first = max(0, done - epoch * per_epoch)
             for number, (as_of, requests) in enumerate(self.train.batches(epoch, first), start=first):
-                yield self._step(as_of, requests, epoch, number, number == per_epoch - 1)
+                yield self._step(as_of, requests, epoch, number)
 
     def rows_of(self, as_of: date, positive_BP: Tensor) -> Tensor:
         """Row numbers in ``items(as_of)`` of item ids [B, P], -1 padded."""
@@ -107,9 +103,10 @@ class Inputs:
         )
 
     def _make_sampler(self, as_of: date) -> CandidateSampler:
-        return CandidateSampler.of(self.store.degrees("item", as_of), self.training.candidates)
+        events_N, known_N = self.store.degrees("item", as_of), self.store.known("item")
+        return CandidateSampler.of(events_N, self.training.candidates, known_N)
 
-    def _step(self, as_of: date, requests: RequestBatch, epoch: int, number: int, ends_epoch: bool) -> Step:
+    def _step(self, as_of: date, requests: RequestBatch, epoch: int, number: int) -> Step:
         sampler = self._sampler(as_of)
         drawn = sampler.draw(self.data.seed, epoch, number)
         positive_BP = requests.positives_BP.numpy()
@@ -118,7 +115,6 @@ class Inputs:
         return Step(
             epoch,
             number,
-            ends_epoch,
             requests=to_device(requests, device),
             items=to_device(self._select(as_of, item_I), device),
             features=self.store.features(as_of),
@@ -134,21 +130,13 @@ class Inputs:
         return ItemBatch(items.item_I[rows_I], items.neighbours_IS[rows_I], items.relevance_IS[rows_I])
 
 
-def to_device(batch: BatchT, device: torch.device) -> BatchT:
-    """The batch with all its tensors on ``device``."""
-    moved: Mapping[str, Tensor] = {
-        field.name: getattr(batch, field.name).to(device) for field in fields(batch)
-    }
-    return replace(batch, **moved)
-
-
 def _find(known: NDArray[np.int64], wanted: NDArray[np.int64], as_of: date) -> NDArray[np.int64]:
-    """Places of ``wanted`` ids among the ascending ``known`` ones; -1 stays -1."""
-    places = np.searchsorted(known, wanted)
-    found = np.append(known, -1)[places] == wanted
+    """Positions of ``wanted`` ids among the ascending ``known`` ones; -1 stays -1."""
+    positions = np.searchsorted(known, wanted)
+    found = np.append(known, -1)[positions] == wanted
     if not (found | (wanted < 0)).all():
         missing = wanted[~found & (wanted >= 0)][0]
         raise LakeError(
             f"rois: item {missing} has no item-side row as of {as_of}: run build_rois for this night"
         )
-    return np.where(wanted < 0, -1, places)
+    return np.where(wanted < 0, -1, positions)
