@@ -5,17 +5,21 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
+from roilake.config import NightConfig
 from roilake.metrics.registry import label
-from roilake.report import ReportData, render
+from roilake.report import ReportData, night_summary, print_summary, render
 from roilake.report.headline import headline
 from roilake.report.leaderboard import rank
 from roilake.report.sections import tables
 from roilake.report.summary import metrics_table, whole_text
 from tests.report.sample import MODELS, NAMES, last_night, measure, night, runs, sample
+from tests.report.small_lake import SECOND, a_run, metric, write, write_lake
 
+RUN = a_run("late", "retrieval", SECOND)
 LEADING = ("auc", "auc_popularity_negatives", "hit_rate@50", "ndcg@20")
 
 
@@ -89,3 +93,29 @@ def test_rows_later_than_the_night_are_counted() -> None:
         "0",
         "7",
     ]
+
+
+def test_wide_prints_all_metrics_whole_on_a_narrow_console(tmp_path: Path) -> None:
+    lake = write_lake(tmp_path / "lake")
+    many = [
+        {**metric(RUN, model, 0.5), "metric": name}
+        for model in ("zoomer", "gat")
+        for name in (*NAMES, "log_loss")
+    ]
+    write(lake, RUN, "metrics", many)
+    config = NightConfig(pipeline="retrieval", name="small", default_model="zoomer")
+    summary = night_summary(lake, config, SECOND, run_id="r", seconds=61.2, published=False)
+    printed = {}
+    for wide in (False, True):
+        console = Console(file=io.StringIO(), width=80)
+        print_summary(lake, summary, config, console, wide=wide)
+        printed[wide] = console.file.getvalue()  # type: ignore[attr-defined]
+        assert (
+            "Night of 2020-01-10: NOT published in 61 s (retrieval)" in printed[wide]
+            and "…" not in printed[wide]
+        )
+        assert f"All metrics: {tmp_path}/lake/reports/retrieval/2020-01-10.txt" in printed[wide]
+    rows = {
+        wide: next(r for r in text.splitlines() if r.startswith("zoomer")) for wide, text in printed.items()
+    }
+    assert (rows[False].count("0.500 ±0.010"), rows[True].count("0.500 ±0.010")) == (4, len(NAMES) + 1)

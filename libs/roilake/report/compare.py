@@ -135,9 +135,9 @@ def print_comparison(found: Comparison, console: Console) -> None:
 
 
 def _metrics(found: Comparison) -> Table:
-    night, ends = found.after, (str(found.before.ds), str(found.after.ds))
+    night = found.after
     title = "All models" if night.several else night.on.title
-    names = ("model", "metric", *(f"#{ds}" for ds in ends), "#change", "#95 % interval", "reading")
+    names = ("model", "metric", "#before", "#after", "#change", "#95 % interval", "reading")
     table = plain_table(title, *names, fold=("model", "metric"))
     for change in found.changes:
         name = f"{label(change.metric)}, {change.slice}" if night.several else label(change.metric)
@@ -151,7 +151,7 @@ def _metrics(found: Comparison) -> Table:
 
 
 def _figures(found: Comparison) -> Table:
-    names = ("table or step", f"#{found.before.ds}", f"#{found.after.ds}", "#change")
+    names = ("table or step", "#before", "#after", "#change")
     table = plain_table("Rows of the night, and time of its steps", *names, fold=("table or step",))
     for count in found.rows:
         table.add_row(count.name, number(count.before), number(count.now), count.change)

@@ -95,22 +95,26 @@ def print_summary(
     )
     for on, measures in found.items():
         table = metrics_table(measures, config.default_model, on, wide=wide)
-        console.print()
-        console.print(table, width=WIDEST if wide else None, crop=not wide)
+        console.print("", _as_text(table) if wide else table, sep="\n", soft_wrap=wide, highlight=not wide)
     page = Path(summary["report"])
     console.print(f"\nReport: {page}\nAll metrics: {page.with_suffix('.txt')}", soft_wrap=True)
 
 
 def whole_text(night: NightData) -> str:
     """All metrics of all models on each evaluation set, as text."""
+    found = [
+        metrics_table(night.at(on).measures, night.default_model, on, wide=True) for on in night.evaluated
+    ]
+    title = f"{night.pipeline.name}, night of {night.ds}, run {night.run_id}"
+    return "\n\n".join([title, *map(_as_text, found)]) + "\n"
+
+
+def _as_text(table: Table) -> str:
+    """The table as wide as it is: a console would cut what is wider than itself."""
     console = Console(file=StringIO(), width=WIDEST, color_system=None)
-    for on in night.evaluated:
-        console.print()
-        console.print(metrics_table(night.at(on).measures, night.default_model, on, wide=True))
+    console.print(table)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    return "\n".join(
-        [f"{night.pipeline.name}, night of {night.ds}, run {night.run_id}", *map(str.rstrip, lines), ""]
-    )
+    return "\n".join(map(str.rstrip, lines))
 
 
 def metrics_table(measures: Measures, default_model: str, on: EvaluationSet, *, wide: bool) -> Table:
