@@ -26,7 +26,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.retrieval import build_rois
-from roilake.lake import Lake, spark_session
+from roilake.lake import Lake
+from roilake.lake.session import spark_session
 from roilake.pipelines.retrieval.roi.kernel import Asked, Lists, expand, instruction_set
 from roilake.pipelines.retrieval.roi.store import lay_out
 from roilake.runtime.step import JobResult

@@ -1,7 +1,8 @@
 """Cost of a graph's build against its size: events -> published adjacency at 1e6, 1e7, ... events; at the largest also
 the next night, which brings a thousandth as many, and plain Spark SQL's way. The last stdout line is one JSON object.
 
-``python -m tests.benchmarks.bench_scale --edges 1e8``; events are made once (jobs.retrieval.expand_events), kept in --folder.
+``python -m tests.benchmarks.bench_scale --edges 1e8``; events are made once (jobs.retrieval.expand_events), kept in
+--folder.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from pyspark.sql import functions as F
 
 from jobs.retrieval import build_graph, expand_events
 from roilake.config.loading import load_config
-from roilake.lake import Lake, spark_session
+from roilake.lake import Lake
+from roilake.lake.session import spark_session
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.estimate import check_room
 from roilake.runtime.step import JobResult

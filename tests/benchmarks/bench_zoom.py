@@ -24,7 +24,8 @@ import torch
 
 from jobs.retrieval import build_graph, build_requests, build_rois, embed_interests, ingest_events
 from roilake.config.loading import load_config
-from roilake.lake import Lake, check_folder, spark_session
+from roilake.lake import Lake, check_folder
+from roilake.lake.session import spark_session
 from roilake.pipelines.retrieval.config import GraphModelConfig, RetrievalConfig, RoiConfig
 from tests.benchmarks.zoom_curves import Curve, Judge, Point, learn, open_night
 

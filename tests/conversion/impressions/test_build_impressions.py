@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 import yaml
 from pyspark.sql import SparkSession
@@ -295,48 +292,3 @@ def test_a_preset_brings_the_suite_where_the_night_has_no_keys_of_its_own(tmp_pa
     own = load_config(tmp_path / "own.yaml", "conversion")
     assert isinstance(own, ConversionConfig)
     assert own.models["ukd"].kind == "base" and own.teachers == config.teachers
-
-
-@pytest.mark.parametrize(
-    ("name", "needs", "ds", "expected"),
-    [  # rows by split unbiased or not, clicks and conversions of the log, conversions of random pairs, quarantine
-        ("coat", "coat", DS, (87_000, 6_960, 1_905, 4_274, 769, {})),
-        (
-            "kuairand", "kuairand", date(2022, 4, 21),
-            (41_481, 27_447, 19_067, 0, 0, {"a conversion without a click": 231, "repeats an impression id": 116}),
-        ),
-        ("hillstrom", "hillstrom", DS, (64_000, 9_394, 578, 0, 0, {})),
-        ("open_bandit", "open_bandit_men", date(2019, 11, 30), (43_033, 10_000, 69, 10_000, 46, {})),
-        ("ali_ccp", "funnel_samples", DS, (200, 12, 3, 0, 0, {})),
-        ("ali_ccp_text", "funnel_samples", DS, (10, 2, 1, 0, 0, {})),
-        ("aliexpress", "funnel_samples", DS, (120, 70, 4, 0, 0, {})),
-    ],
-)  # fmt: skip
-def test_adapters_read_the_real_files(
-    lake: Lake, name: str, needs: str, ds: date, expected: tuple[Any, ...]
-) -> None:
-    data = Path(os.environ.get("ROILAKE_DATA", "../shared/data"), needs)
-    if not data.exists():
-        pytest.skip(f"{data} is not there; set ROILAKE_DATA")
-    config = load_config(CONF / f"{name}.yaml", "conversion")
-    assert isinstance(config, ConversionConfig)
-    result = build_impressions.run(lake, config, ds)
-    table = lake.to_arrow("impressions", lake.version("impressions"))
-    drawn = np.array(table["split"]) == "unbiased"
-    click, conversion = (table[c].to_numpy(zero_copy_only=False) for c in ("click", "conversion"))
-    found = (
-        int((~drawn).sum()),
-        int(np.nansum(click[~drawn])),
-        int(np.nansum(conversion[~drawn])),
-        int(drawn.sum()),
-        int(np.nansum(conversion[drawn])),
-        result.details["rejected"],
-    )
-    assert found == expected and reconciled(result)
-    assert len(pc.unique(table["impression_id"])) == len(table)  # none of the random ones is in the log
-    categories = np.stack(table["categories"].to_numpy(zero_copy_only=False))
-    fields = config.impressions.fields
-    assert categories.shape[1] == 2 + len(fields.user) + len(fields.item) + len(fields.context)
-    empty = ["u126"] if name == "ali_ccp_text" else []
-    names = ["user", "item", *fields.user, *fields.item, *fields.context]
-    assert [n for n, column in zip(names, categories.T, strict=True) if column.max() < 0] == empty

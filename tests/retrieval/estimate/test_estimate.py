@@ -52,7 +52,8 @@ def event(last: date, days_before: int, n: int) -> dict[str, Any]:
 
 def ran(lake: Lake, ds: date, job: str, rows: int, seconds: float, size: int = 0, **details: object) -> None:
     row = {
-        "run_id": "run", "step": job, "upstreams": "{}", "rows_later": 0, "status": "succeeded", "inputs": "{}", "outputs": "{}", "rows_in": rows,
+        "run_id": "run", "step": job, "upstreams": "{}", "rows_later": 0,
+        "status": "succeeded", "inputs": "{}", "outputs": "{}", "rows_in": rows,
         "rows_out": rows, "rows_quarantined": 0, "seconds": seconds, "bytes": size, "config_hash": "digest",
         "details": json.dumps(details),
     }  # fmt: skip
