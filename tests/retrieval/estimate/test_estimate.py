@@ -199,12 +199,3 @@ def test_the_command_prints_a_table_or_json(lake: Lake, monkeypatch: pytest.Monk
     found = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert [step["step"] for step in found["steps"]] == list(STEPS)
     assert found["seconds"] == pytest.approx(sum(step["seconds"] for step in found["steps"]), abs=0.1)
-
-
-def test_a_night_of_another_kind_is_refused(lake: Lake, tmp_path: Path) -> None:
-    (tmp_path / "night.yaml").write_text("night: conversions")
-    done = CliRunner().invoke(
-        app, ["estimate", "--conf", f"{tmp_path}/night.yaml", "--ds", str(FIRST), "--lake", lake.path]
-    )
-    assert done.exit_code == 2 and done.stdout == ""
-    assert "a night of kind 'conversions', and this needs one of 'graph'" in done.stderr
