@@ -22,9 +22,10 @@ FIRST = date(1998, 3, 28)
 
 def ran(lake: Lake, pipeline: str, ds: date, step: str, rows: int, seconds: float) -> None:
     row = {
-        "ds": ds, "run_id": "r", "step": step, "status": "succeeded", "inputs": "{}", "outputs": "{}", "upstreams": "{}",
-        "rows_in": rows, "rows_out": rows, "rows_quarantined": 0, "rows_later": 0, "seconds": seconds, "bytes": 10 * rows,
-        "config_hash": "c", "details": json.dumps({"peak_memory": 2e9}),
+        "ds": ds, "run_id": "r", "step": step, "status": "succeeded", "inputs": "{}", "outputs": "{}",
+        "upstreams": "{}", "rows_in": rows, "rows_out": rows, "rows_quarantined": 0, "rows_later": 0,
+        "seconds": seconds,
+        "bytes": 10 * rows, "config_hash": "c", "details": json.dumps({"peak_memory": 2e9}),
     }  # fmt: skip
     held = pa.Table.from_pylist([row], schema=TABLES["runs"].arrow_schema)
     lake.write("runs", held, where={"ds": ds, "step": step}, run=Run("r", pipeline, ds, step, "c", "v"))
