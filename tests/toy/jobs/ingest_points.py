@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 from pyspark.sql import functions as F
 
-from roilake.ingest import LATER, Budget, Intake, accounted, map_rows, read_source, with_reason
+from roilake.ingest import LATER, Budget, accounted, map_rows, read_source, take, with_reason
 from roilake.lake import Lake
 from roilake.runtime.command import main
 from roilake.runtime.step import StepResult, recorded
@@ -18,13 +18,13 @@ COLUMNS = ("name", "time", "x", "y")
 def run(lake: Lake, config: ToyConfig, ds: date) -> StepResult:
     """Every row ends in ``points``, in quarantine, or is later than the night."""
     with recorded(lake, config, ds, "ingest_points") as record:
-        raw, intake = read_source(lake.spark, config.points), Intake()
+        raw = read_source(lake.spark, config.points)
         expressions = {name: name for name in COLUMNS}
         rows = map_rows(raw, config.points, "points", expressions, identity="name", numbers=("x", "y"))
         end = F.lit(str(ds + timedelta(days=1))).cast("timestamp")
         sound = with_reason(rows, COLUMNS, ())
-        taken = intake.take(sound, {LATER: F.col("time") >= end}, repeats=("name", "repeats a name"))
-        with accounted(record, taken, intake, Budget(config.points.path, "budget", 0.5)) as points:
+        taken = take(sound, {LATER: F.col("time") >= end}, repeats=("name", "repeats a name"))
+        with accounted(record, taken, Budget(config.points.path, "budget", 0.5)) as points:
             record.write("points", points.select(F.lit(ds).alias("ds"), *COLUMNS).coalesce(1))
     return record.result
 
