@@ -23,6 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import product
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -30,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from roilake.pipelines.conversion.config import SUITE
+from roilake.config import read_mapping
 from roilake.pipelines.conversion.feed.rows import ImpressionRows
 from roilake.pipelines.conversion.models import ConversionModel
 from roilake.pipelines.conversion.models.ensemble import voice, weights
@@ -39,6 +40,7 @@ from tests.benchmarks.cvr_fit import trained
 from tests.benchmarks.cvr_flips import flipped
 
 Floats = NDArray[np.float64]
+SUITE = read_mapping(Path(__file__).parents[2] / "conf" / "presets" / "conversion.yaml", "a preset")
 SINGLE = tuple(SUITE["ensembles"]["ensemble"])
 METHODS = (*SINGLE, "ukd")
 SEEDS = {"coat": 10, **dict.fromkeys(REGIMES, 5)}

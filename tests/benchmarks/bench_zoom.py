@@ -23,10 +23,10 @@ from typing import Any
 import torch
 
 from jobs.retrieval import build_graph, build_requests, build_rois, embed_interests, ingest_events
-from roilake.config.loading import load_config
 from roilake.lake import Lake, check_folder
 from roilake.lake.session import spark_session
 from roilake.pipelines.retrieval.config import GraphModelConfig, RetrievalConfig, RoiConfig
+from roilake.runtime.registry import load_config
 from tests.benchmarks.zoom_curves import Curve, Judge, Point, learn, open_night
 
 DS = date(2010, 12, 31)
@@ -82,7 +82,7 @@ class Table:
 def compared(fanouts: Sequence[int]) -> list[Variant]:
     """Every variant that is measured."""
     table = Table()
-    best = load_config("conf/nights/retrieval/lastfm_tags.yaml", RetrievalConfig).models["zoomer"]
+    best = load_config("conf/nights/retrieval/lastfm_tags.yaml").models["zoomer"]
     for fanout in fanouts:
         table.add("zoomer", "roi", fanout, best)
         for kind in ("graphsage", "gat"):
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench/zoom.json"))
     args = parser.parse_args()
     wanted = [variant for variant in compared(args.fanouts) if args.only in variant.name]
-    base = load_config("conf/nights/retrieval/lastfm_tags.yaml", RetrievalConfig)
+    base = load_config("conf/nights/retrieval/lastfm_tags.yaml")
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory(prefix="bench-zoom-") as folder:
         lake = prepare(Path(folder), base)

@@ -147,8 +147,8 @@ class Other(LocalContext):
         super().__init__()
         self._others = [ids, rows]
 
-    def allgather(self, rows: Tensor) -> Tensor:
-        return torch.cat([rows, self._others.pop(0)])
+    def allgather(self, *rows: Tensor) -> list[Tensor]:
+        return [torch.cat(pair) for pair in zip(rows, self._others, strict=True)]
 
 
 def test_gradients_of_all_ranks_add_up_by_row() -> None:

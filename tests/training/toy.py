@@ -146,8 +146,8 @@ class ThreadContext:
     def broadcast(self, tensor: Tensor) -> None:
         tensor.copy_(self.exchange.gather(self.rank, tensor)[0])
 
-    def allgather(self, rows: Tensor) -> Tensor:
-        return torch.cat(self.exchange.gather(self.rank, rows))
+    def allgather(self, *rows: Tensor) -> list[Tensor]:
+        return [torch.cat(self.exchange.gather(self.rank, each)) for each in rows]
 
 
 def on_ranks(function: Callable[[Context], T], workers: int = 2) -> list[T]:

@@ -28,8 +28,9 @@ class Context(Protocol):
     def broadcast(self, tensor: Tensor) -> None:
         """Replace ``tensor`` by rank 0's."""
 
-    def allgather(self, rows: Tensor) -> Tensor:
-        """Rows of all ranks, one rank's behind the other's; ranks may have different numbers of rows."""
+    def allgather(self, *rows: Tensor) -> list[Tensor]:
+        """Of each tensor the rows of all ranks, one rank's behind the other's. Ranks may have different numbers of
+        rows. All tensors together cost one exchange."""
 
 
 class LocalContext:
@@ -46,8 +47,8 @@ class LocalContext:
     def broadcast(self, tensor: Tensor) -> None:
         pass
 
-    def allgather(self, rows: Tensor) -> Tensor:
-        return rows
+    def allgather(self, *rows: Tensor) -> list[Tensor]:
+        return list(rows)
 
 
 class HorovodContext:
@@ -68,9 +69,10 @@ class HorovodContext:
     def broadcast(self, tensor: Tensor) -> None:
         self._in_place(tensor, lambda b: self._hvd.broadcast_(b, root_rank=0, name="roilake.broadcast"))
 
-    def allgather(self, rows: Tensor) -> Tensor:
-        gathered: Tensor = self._hvd.allgather(self._reached(rows), name=f"roilake.allgather.{rows.dtype}")
-        return gathered.to(rows.device)
+    def allgather(self, *rows: Tensor) -> list[Tensor]:
+        name = f"roilake.allgather.{'.'.join(str(each.dtype) for each in rows)}"
+        gathered = self._hvd.grouped_allgather([self._reached(each) for each in rows], name=name)
+        return [whole.to(each.device) for whole, each in zip(gathered, rows, strict=True)]
 
     def _in_place(self, tensor: Tensor, collective: Callable[[Tensor], object]) -> None:
         buffer = self._reached(tensor)

@@ -84,8 +84,7 @@ class RowTables:
         """Set ``ids`` [T], ascending, and ``gradient`` [T, D] to the sums over all ranks, in their order."""
         self.ids, self.gradient = self._own_gradient()
         if context.workers > 1:
-            ids, rows = context.allgather(self.ids), context.allgather(self.gradient)
-            self.ids, self.gradient = self._summed(ids, rows)
+            self.ids, self.gradient = self._summed(*context.allgather(self.ids, self.gradient))
 
     def _own_gradient(self) -> tuple[Tensor, Tensor]:
         ids, rows = [self._averaged[:0]], [self.data[:0]]

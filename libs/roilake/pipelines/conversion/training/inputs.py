@@ -145,7 +145,7 @@ def merged(statistics: VocabularyStatistics, limit: int, context: Context) -> Vo
     fields = [np.full((0 if k is None else len(k)), n, np.int64) for n, k in enumerate(statistics.known)]
     values = [np.empty(0, np.int64) if k is None else k.astype(np.int64) for k in statistics.known]
     pairs = np.stack([np.concatenate(fields), np.concatenate(values)], axis=1)
-    gathered = context.allgather(torch.from_numpy(pairs)).numpy()
+    gathered = context.allgather(torch.from_numpy(pairs))[0].numpy()
     for field, more in enumerate(over):
         whole.merge(field, None if more else gathered[gathered[:, 0] == field, 1].astype(np.int32))
     return whole

@@ -98,7 +98,7 @@ class ConversionTask:
         model.train()
         metrics = {}
         for name, parts in found.items():
-            gathered = context.allgather(torch.cat([torch.empty(0, 2), *parts])).numpy()
+            gathered = context.allgather(torch.cat([torch.empty(0, 2), *parts]))[0].numpy()
             if 0 < gathered[:, 1].sum() < len(gathered):
                 metrics[name] = auc(gathered[:, 1], gathered[:, 0])
         return metrics
