@@ -18,11 +18,11 @@ from typing import Any
 import yaml
 from pyspark.sql import SparkSession
 
-from jobs.retrieval import expand_events
 from roilake.lake import TABLES, Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.runtime.night import JOBS
 from roilake.runtime.step import make_run
+from tests.benchmarks import expand_events
 from tests.benchmarks.bench_scale import NIGHT, ROOT, arguments, say, session
 from tests.benchmarks.measuring import Cost, measured
 

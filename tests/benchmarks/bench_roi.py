@@ -28,7 +28,7 @@ from pyspark.sql import functions as F
 from jobs.retrieval import build_rois
 from roilake.lake import Lake
 from roilake.lake.session import spark_session
-from roilake.pipelines.retrieval.roi.kernel import Asked, Lists, expand, instruction_set
+from roilake.pipelines.retrieval.roi.kernel import Lists, Queries, expand, instruction_set
 from roilake.pipelines.retrieval.roi.store import lay_out
 from roilake.runtime.step import JobResult
 from tests.benchmarks.roi_graph import DS, LONGEST, Sizes, night_config, write_tables
@@ -107,14 +107,14 @@ def kernel_rate(nodes: int) -> float:
     vectors = _mapped(rng.integers(-127, 128, (nodes, 32), dtype=np.int8))
     first = rng.integers(0, nodes, KERNEL_LISTS) * LONGEST
     lists, rows = Lists(first, first + LONGEST, ids, vectors, False), KERNEL_LISTS // 10
-    asked = Asked(
+    queries = Queries(
         rng.integers(-254, 255, (rows, 32)).astype(np.int16), np.full(rows, -1), np.zeros(len(first))
     )
     seconds = []
     for _ in range(5):
         neighbours, relevance = np.full((rows, 50), -1, np.int32), np.zeros((rows, 50), np.int8)
         began = time.perf_counter()
-        expand(lists, asked, 5, "roi", neighbours, relevance)
+        expand(lists, queries, 5, "roi", neighbours, relevance)
         seconds.append(time.perf_counter() - began)
     return len(first) * LONGEST / min(seconds)
 

@@ -1,7 +1,7 @@
 """Cost of a graph's build against its size: events -> published adjacency at 1e6, 1e7, ... events; at the largest also
 the next night, which brings a thousandth as many, and plain Spark SQL's way. The last stdout line is one JSON object.
 
-``python -m tests.benchmarks.bench_scale --edges 1e8``; events are made once (jobs.retrieval.expand_events), kept in
+``python -m tests.benchmarks.bench_scale --edges 1e8``; events are made once (tests.benchmarks.expand_events), kept in
 --folder.
 """
 
@@ -24,14 +24,15 @@ import numpy as np
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from jobs.retrieval import build_graph, expand_events
+from jobs.retrieval import build_graph
 from roilake.config.loading import load_config
 from roilake.lake import Lake
 from roilake.lake.session import spark_session
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.estimate import check_room
 from roilake.runtime.step import JobResult
+from tests.benchmarks import expand_events
 from tests.benchmarks.measuring import Cost, measured
+from tests.benchmarks.room import check_room
 from tests.benchmarks.spark_sql_graph import adjacency
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +104,7 @@ def scale_folder(edges: int, folder: Path) -> Path:
 def scale_lake(spark: SparkSession, config: RetrievalConfig, edges: int, folder: Path) -> Lake:
     """A lake with that many events, made unless it is there."""
     lake = Lake.open(spark, scale_folder(edges, folder), create=True)
-    if not lake.exists("runs") or not any(row["job"] == "expand_events" for row in _runs(lake)):
+    if not lake.exists("runs") or not any(row["step"] == "expand_events" for row in _runs(lake)):
         shutil.rmtree(lake.folder, ignore_errors=True)
         result = expand_events.run(lake, config, DS, edges, force=True)  # looked at before the first
         say(

@@ -22,14 +22,15 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.retrieval import build_rois, expand_events
+from jobs.retrieval import build_rois
 from roilake.config.loading import load_config
 from roilake.lake import TABLES, Lake, Run, count_by
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.estimate import check_room
 from roilake.pipelines.retrieval.events import NODE_TYPES
+from tests.benchmarks import expand_events
 from tests.benchmarks.bench_scale import DS, ROOT, arguments, build, say, scale_folder, scale_lake, session
 from tests.benchmarks.measuring import measured
+from tests.benchmarks.room import check_room
 
 AS_OF = DS + timedelta(days=1)
 PLANS = ("local", "shuffled")

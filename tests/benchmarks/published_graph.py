@@ -22,15 +22,13 @@ from numpy.typing import NDArray
 from roilake.hashing import keyed_hash, uniform
 from roilake.pipelines.retrieval.config import EdgeType
 from roilake.pipelines.retrieval.graph.interests import (
-    adjacency_matrix,
-    normalised,
-    spectral_vectors,
     unit_rows,
 )
 from roilake.pipelines.retrieval.models import FeatureSchema, ItemBatch, RequestBatch, TwinTower, TypeFeatures
 from roilake.pipelines.retrieval.models.matrix import Factors, interactions
 from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
 from roilake.pipelines.retrieval.roi.store import RoiStore, padded
+from tests.retrieval.graph.in_memory import adjacency_matrix, normalised, spectral_vectors
 
 MAX_NEIGHBOURS = 50
 BLOCK = 2048

@@ -11,19 +11,17 @@ import pytest
 import scipy.sparse as sp
 
 from roilake.pipelines.retrieval.graph import blocks as blocks_module
-from roilake.pipelines.retrieval.graph import interests
 from roilake.pipelines.retrieval.graph.blocks import Blocks, in_process, lay_out
 from roilake.pipelines.retrieval.graph.interests import (
     Array,
-    adjacency_matrix,
     carry,
     fit,
     normalise,
-    normalised,
     rotation,
-    spectral_vectors,
     unit_rows,
 )
+from tests.retrieval.graph import in_memory
+from tests.retrieval.graph.in_memory import adjacency_matrix, normalised, spectral_vectors
 
 EXACT = 1e-4
 NODES = 120
@@ -133,7 +131,7 @@ def written(folder: Path, files: int, edges: int = 500, cut: int = 6) -> tuple[l
 def test_the_matrix_of_lists_is_that_of_the_pairs_that_either_end_lists(
     rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (blocks_module, interests):
+    for module in (blocks_module, in_memory):
         monkeypatch.setattr(module, "ROWS", rows)
     files, expected = written(tmp_path, 3)
     blocks = Blocks(tmp_path / "work", NODES)
@@ -148,7 +146,7 @@ def test_the_matrix_of_lists_is_that_of_the_pairs_that_either_end_lists(
 
 
 def test_neither_files_nor_the_order_of_tasks_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (blocks_module, interests):
+    for module in (blocks_module, in_memory):
         monkeypatch.setattr(module, "ROWS", 32)
     found = []
     for number, order in ((1, 1), (4, -1)):
@@ -178,7 +176,7 @@ def test_a_later_instant_finds_what_no_known_node_is_linked_to(tmp_path: Path) -
     later[:, 100:], later[100:, :] = 0, 0
     later[100:102, 102:104] = later[102:104, 100:102] = 20.0
     for name, before, matrix in (("first", None, first), ("second", "first", later)):
-        interests.save_rows(blocks, 0, sp.csr_matrix(matrix), "values")
+        in_memory.save_rows(blocks, 0, sp.csr_matrix(matrix), "values")
         fit(blocks, in_process, 6, 1, before, name)
     vectors = blocks.load("second", 0)
     assert np.linalg.norm(vectors[100:104] @ vectors[100:104].T - 10.0) < 0.1
@@ -189,7 +187,7 @@ def test_carried_vectors_give_new_nodes_the_mean_of_their_known_neighbours(tmp_p
     weights = np.array([[0, 0, 0, 0], [2.0, 0, 0, 0], [3.0, 1.0, 0, 5.0], [0, 0, 0, 0]], np.float32)
     blocks = Blocks(tmp_path, 4)
     blocks.save("known", 0, known)
-    interests.save_rows(blocks, 0, sp.csr_matrix(weights), "weights")
+    in_memory.save_rows(blocks, 0, sp.csr_matrix(weights), "weights")
     carry(blocks, in_process, "known", "carried")
     found = blocks.load("carried", 0)
     assert np.allclose(found, [[1, 0], [1, 1], [0.75, 0.25], [0, 0]])

@@ -22,15 +22,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from roilake.pipelines.retrieval.graph.blocks import ROWS, Blocks, Run, in_process, save_rows
+from roilake.pipelines.retrieval.graph.blocks import Blocks, Run
 
 Array = NDArray[np.floating]
 
@@ -70,12 +67,12 @@ def _degree(where: tuple[Blocks, int]) -> None:
 def _normalise(exponent: float, where: tuple[Blocks, int]) -> None:
     blocks, block = where
     offsets, places = blocks.load("offsets", block), blocks.load("places", block)
-    own = np.repeat(_scale(blocks.load("degree", block), exponent), np.diff(offsets))
-    others = _scale(blocks.gather("degree", blocks.load("columns", block)), exponent)[places]
+    own = np.repeat(scale_of(blocks.load("degree", block), exponent), np.diff(offsets))
+    others = scale_of(blocks.gather("degree", blocks.load("columns", block)), exponent)[places]
     blocks.save("values", block, (np.log1p(blocks.load("weights", block)) * own * others).astype(np.float32))
 
 
-def _scale(degree: Array, exponent: float) -> Array:
+def scale_of(degree: Array, exponent: float) -> Array:
     return np.where(degree > 0, np.maximum(degree, 1e-30) ** -exponent, 0.0)
 
 
@@ -228,37 +225,6 @@ def _carry(blocks: Blocks, known: str, name: str, block: int) -> None:
     sums = blocks.product("weights", known, block)
     mean = sums[:, :-1] / np.where(sums[:, -1:] > 0, sums[:, -1:], 1.0)
     blocks.save(name, block, blocks.load(known, block)[:, :-1] + mean)
-
-
-def spectral_vectors(
-    matrix: sp.csr_matrix, dim: int, seed: int, before: Array | None, tolerance: float = TOLERANCE
-) -> Array:
-    """``fit`` for a symmetric matrix S [N, N] in memory: vectors [N, dim], turned onto ``before`` if given."""
-    with TemporaryDirectory(prefix="roilake-vectors-") as folder:
-        blocks = Blocks(Path(folder), matrix.shape[0])
-        for block in blocks.numbers:
-            rows = matrix[block * ROWS : (block + 1) * ROWS]
-            save_rows(blocks, block, rows, "values")
-            if before is not None:
-                blocks.save("before", block, before[block * ROWS : (block + 1) * ROWS])
-        fit(blocks, in_process, dim, seed, None if before is None else "before", "found", tolerance)
-        return np.concatenate([blocks.load("found", block) for block in blocks.numbers])
-
-
-def adjacency_matrix(
-    num_nodes: int, rows: NDArray[np.integer], columns: NDArray[np.integer], weights: Array
-) -> sp.csr_matrix:
-    """Symmetric [N, N] matrix of log1p(weight) from one direction of the edges, in memory."""
-    half = sp.coo_matrix(
-        (np.log1p(weights.astype(np.float64)), (rows, columns)), shape=(num_nodes, num_nodes)
-    )
-    return (half + half.T).tocsr()
-
-
-def normalised(adjacency: sp.csr_matrix, exponent: float) -> sp.csr_matrix:
-    """D^-e A D^-e in memory, rows of nodes without an edge staying zero."""
-    scale = sp.diags(_scale(np.asarray(adjacency.sum(axis=1)).ravel(), exponent))
-    return (scale @ adjacency @ scale).tocsr()
 
 
 def unit_rows(vectors_ND: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -14,9 +14,10 @@ from pyspark.sql import functions as F
 from roilake.errors import ConfigError, SourceError
 from roilake.lake import Lake, Make
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.estimate import check_room
 from roilake.pipelines.retrieval.events import finished, night_rows, source_events
-from roilake.pipelines.retrieval.events.expand import (
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, recorded
+from tests.benchmarks.expanding import (
     Base,
     Expansion,
     degree_shape,
@@ -24,8 +25,7 @@ from roilake.pipelines.retrieval.events.expand import (
     read_base,
     rows_of_events,
 )
-from roilake.runtime.command import main
-from roilake.runtime.step import StepResult, recorded
+from tests.benchmarks.room import check_room
 
 _ROW_GROUP, _FILE = 1_000_000, 8_000_000  # events
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from jobs.retrieval.expand_events import parse_edges, row_groups
 from roilake.errors import ConfigError
-from roilake.pipelines.retrieval.events.expand import (
+from tests.benchmarks.expand_events import parse_edges, row_groups
+from tests.benchmarks.expanding import (
     Expansion,
     degree_shape,
     expand_rows,
