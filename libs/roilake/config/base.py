@@ -75,7 +75,7 @@ class NightConfig(Strict):
     gates: GatesConfig = GatesConfig()
 
     def digest(self) -> str:
-        """Hash of all that a night depends on. The order of entries counts, for that of edge types lays out the ROIs."""
+        """Hash of all that a night depends on. The order of entries counts: that of edge types lays out the ROIs."""
         return hashlib.sha256(self.model_dump_json(exclude={"default_ds"}).encode()).hexdigest()[:16]
 
     @property

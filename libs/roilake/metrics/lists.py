@@ -14,9 +14,9 @@ from roilake.metrics.arrays import Array, filled, floats, namespace
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What is known of the items: events before the window [I], and interest vectors [I, D] (zeros: none). ``total`` is
-    the sum of events + 1 over the whole catalogue and ``count`` its number of items, where these rows are only some of it
-    or not all are items."""
+    """What is known of the items: events before the window [I], and interest vectors [I, D] (zeros: none). ``total``
+    is the sum of events + 1 over the whole catalogue and ``count`` its number of items, where these rows are only
+    some of it or not all are items."""
 
     events_I: Array
     vectors_ID: Array

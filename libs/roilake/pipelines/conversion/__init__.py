@@ -16,7 +16,12 @@ PIPELINE = Pipeline(
             writes=("node_ids", "impressions", "conversion_truth", "quarantine"),
             reconciles=True,
         ),
-        Step("train_cvr_teacher", reads=("impressions", "retrieval.models", "retrieval.nodes"), writes=("models",), trains=True),
+        Step(
+            "train_cvr_teacher",
+            reads=("impressions", "retrieval.models", "retrieval.nodes"),
+            writes=("models",),
+            trains=True,
+        ),
         Step("write_pseudo_labels", reads=("models", "impressions"), writes=("pseudo_labels",)),
         Step(
             "train_cvr",
