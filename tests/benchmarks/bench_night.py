@@ -18,10 +18,12 @@ from typing import Any
 import yaml
 from pyspark.sql import SparkSession
 
-from roilake.lake import TABLES, Lake
+from roilake.lake import Lake, Publication
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.runtime.night import JOBS
-from roilake.runtime.step import make_run
+from roilake.report import table_versions
+from roilake.runtime.pipeline import PUBLISH, load
+from roilake.runtime.registry import find
+from roilake.runtime.run import make_run
 from tests.benchmarks import expand_events
 from tests.benchmarks.bench_scale import NIGHT, ROOT, arguments, say, session
 from tests.benchmarks.measuring import Cost, measured
@@ -42,7 +44,7 @@ def main() -> None:
 def measure(
     spark: SparkSession, edges: int, folder: Path, local: Path, warm_up: int = REAL
 ) -> dict[str, Any]:
-    """Jobs by night, first and next. ``local`` is where Spark spills."""
+    """Steps by night, first and next. ``local`` is where Spark spills."""
     config = night_config()
     _night(spark, config, DS, warm_up, folder / "warm-up", local)
     nights = {"first": (DS, edges), "next": (DS + timedelta(days=1), max(edges // NIGHT, 1000))}
@@ -56,7 +58,7 @@ def measure(
 
 def night_config() -> RetrievalConfig:
     """MovieLens with two models, four windows and no table ``edges``; expanded items have no titles to be alike in."""
-    tree = yaml.safe_load((ROOT / "conf" / "nights" / "movielens.yaml").read_text())
+    tree = yaml.safe_load((ROOT / "conf" / "nights" / "retrieval" / "movielens.yaml").read_text())
     models = {name: tree["models"][name] for name in ("zoomer", "no_graph")}
     tree |= {"models": models, "graph": {"edges": False, "similarity": None}, "gates": {}}
     tree["windows"]["train"] = 2
@@ -69,19 +71,20 @@ def _night(
 ) -> dict[str, Any]:
     lake = Lake.open(spark, folder, create=True)
     expand_events.run(lake, config, ds, events, force=True)
-    jobs = {}
-    for job in JOBS[RetrievalConfig][
+    steps, pipeline = {}, find(config.pipeline)
+    for name in pipeline.step_names[
         1:-1
-    ]:  # all between ingest_events, in place of which it is, and publish_night
+    ]:  # between ingest_events, in place of which it is, and publish_night
         began = time.time()
         with measured(lake.folder, local) as cost:
-            result = job(lake, config, ds)
-        jobs[result.job] = _figures(result.seconds, result.details, cost) | {"rows": result.rows_in}
-        say(f"{began:.1f} {time.time():.1f} {result.job}: {json.dumps(jobs[result.job])}")
-    versions = {table: lake.version(table) for table in TABLES if lake.exists(table)}
+            result = load(f"{pipeline.module(name)}:run")(lake, config, ds)
+        steps[name] = _figures(result.seconds, result.details, cost) | {"rows": result.rows_in}
+        say(f"{began:.1f} {time.time():.1f} {name}: {json.dumps(steps[name])}")
     # As publish_night would: it takes no night whose events were expanded.
-    lake.publish(ds, versions, make_run(config, ds, "publish_night"), config.model_dump_json())
-    return jobs
+    versions, run = table_versions(lake, config.pipeline), make_run(config, ds, PUBLISH)
+    night = Publication(run.pipeline, ds, run.run_id, versions, config.model_dump_json(), run.code_revision)
+    lake.publish(night, run)
+    return steps
 
 
 def _figures(seconds: float, details: dict[str, Any], cost: Cost) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from roilake.lake import Lake
 from roilake.lake.session import spark_session
 from roilake.pipelines.retrieval.roi.kernel import Lists, Queries, expand, instruction_set
 from roilake.pipelines.retrieval.roi.store import lay_out
-from roilake.runtime.step import JobResult
+from roilake.runtime.step import StepResult
 from tests.benchmarks.roi_graph import DS, LONGEST, Sizes, night_config, write_tables
 from tests.benchmarks.spark_sql_rois import relevant_rois, uniform_rois
 
@@ -62,7 +62,7 @@ def measure(
     lake = open_lake("graph")
     counts = write_tables(lake, sizes, seed=0)
     _say(f"graph: {counts['nodes']:,} nodes, {counts['edges']:,} edges")
-    results: dict[str, JobResult] = {}
+    results: dict[str, StepResult] = {}
     for plan in ("local", "shuffled"):
         results[plan] = build_rois.run(lake, night_config(sizes, plan), DS)
     versions = {plan: result.outputs["rois"] for plan, result in results.items()}

@@ -25,11 +25,11 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from jobs.retrieval import build_graph
-from roilake.config.loading import load_config
 from roilake.lake import Lake
 from roilake.lake.session import spark_session
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.runtime.step import JobResult
+from roilake.runtime.registry import load_config
+from roilake.runtime.step import StepResult
 from tests.benchmarks import expand_events
 from tests.benchmarks.measuring import Cost, measured
 from tests.benchmarks.room import check_room
@@ -48,7 +48,7 @@ def main() -> None:
     edges = expand_events.parse_edges(args.edges)
     if not args.force:
         check_room(edges, Path(args.folder))
-    config = load_config(ROOT / "conf" / "nights" / "expanded.yaml", RetrievalConfig)
+    config = load_config(ROOT / "conf" / "nights" / "retrieval" / "expanded.yaml", "retrieval")
     with session(args.cores, args.memory) as (spark, local):
         figures = measure(spark, config, sizes(edges), Path(args.folder), local, sql=not args.no_sql)
     print(
@@ -115,13 +115,13 @@ def scale_lake(spark: SparkSession, config: RetrievalConfig, edges: int, folder:
 
 def _runs(lake: Lake) -> list[dict[str, Any]]:
     return lake.to_arrow(
-        "runs", lake.version("runs"), filters={"ds": DS}, columns=["job", "details"]
+        "runs", lake.version("runs"), filters={"ds": DS}, columns=["step", "details"]
     ).to_pylist()
 
 
-def build(lake: Lake, config: RetrievalConfig, local: Path) -> tuple[JobResult, Cost]:
+def build(lake: Lake, config: RetrievalConfig, local: Path) -> tuple[StepResult, Cost]:
     """Build the graph in place of any that is there."""
-    for table in ("node_ids", "nodes", "edges", "adjacency", "_work/graph_sums"):
+    for table in ("node_ids", "nodes", "edges", "adjacency", "_state/graph_sums"):
         shutil.rmtree(lake.folder / table, ignore_errors=True)
     with measured(lake.folder, local) as cost:
         result = build_graph.run(lake, config, DS)
@@ -139,7 +139,7 @@ def _next_night(lake: Lake, config: RetrievalConfig, local: Path, events: int) -
     return figures | {"new_events": result.details["new_events"]}
 
 
-def _figures(result: JobResult, cost: Cost, cores: int) -> dict[str, Any]:
+def _figures(result: StepResult, cost: Cost, cores: int) -> dict[str, Any]:
     return {
         "events": result.rows_in,
         "seconds": round(result.seconds, 1),

@@ -23,10 +23,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.retrieval import build_rois
-from roilake.config.loading import load_config
 from roilake.lake import TABLES, Lake, Run, count_by
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.events import NODE_TYPES
+from roilake.runtime.registry import load_config
 from tests.benchmarks import expand_events
 from tests.benchmarks.bench_scale import DS, ROOT, arguments, build, say, scale_folder, scale_lake, session
 from tests.benchmarks.measuring import measured
@@ -44,7 +44,7 @@ def main() -> None:
     edges, requests = expand_events.parse_edges(args.edges), expand_events.parse_edges(args.requests)
     if not args.force and not (scale_folder(edges, Path(args.folder)) / "adjacency").exists():
         check_room(edges, Path(args.folder))
-    config = load_config(ROOT / "conf" / "nights" / "expanded.yaml", RetrievalConfig)
+    config = load_config(ROOT / "conf" / "nights" / "retrieval" / "expanded.yaml", "retrieval")
     with session(args.cores, args.memory) as (spark, local):
         figures = measure(spark, config, edges, requests, Path(args.folder), local)
     print(
@@ -91,7 +91,7 @@ def _graph(spark: SparkSession, config: RetrievalConfig, edges: int, folder: Pat
 def _run(lake: Lake, config: RetrievalConfig, requests: int, local: Path) -> dict[str, dict[str, Any]]:
     """The job by each plan, after vectors and requests were made."""
     nodes = _nodes(lake)
-    run = Run("bench", DS, "bench", "-", "-")
+    run = Run("bench", "retrieval", DS, "bench", "-", "-")
     rng = np.random.Generator(np.random.Philox(0))
     lake.write("interest_vectors", _vectors(rng, nodes), where={"ds": DS}, run=run)
     lake.write("requests", _requests(rng, requests, nodes), where={"ds": DS}, run=run)

@@ -56,7 +56,7 @@ def night_config(sizes: Sizes, plan: str) -> RetrievalConfig:
 def write_tables(lake: Lake, sizes: Sizes, seed: int) -> dict[str, int]:
     """Write adjacency, interest_vectors, node_ids and requests; return counts."""
     rng = np.random.Generator(np.random.Philox(seed))
-    run = Run("bench", DS, "bench", "-", "-")
+    run = Run("bench", "retrieval", DS, "bench", "-", "-")
     pairs = _pairs(rng, sizes)
     lists = {"user_item": _lists(*pairs), "item_user": _lists(pairs[1], pairs[0], pairs[2])}
     adjacency = pa.concat_tables([_adjacency(edge_type, *found) for edge_type, found in lists.items()])

@@ -4,14 +4,12 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from roilake.config.loading import load_config
-from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.runtime import night as run_night
+from roilake.runtime.registry import load_config
 from tests.benchmarks import bench_night, bench_scale, bench_scale_rois
 
 
 def test_tiny_graphs_are_measured_and_spark_sql_agrees(spark: SparkSession, tmp_path: Path) -> None:
-    config = load_config(bench_scale.ROOT / "conf" / "nights" / "expanded.yaml", RetrievalConfig)
+    config = load_config(bench_scale.ROOT / "conf" / "nights" / "retrieval" / "expanded.yaml", "retrieval")
     figures = bench_scale.measure(
         spark, config, [2_000, 8_000], tmp_path, tmp_path / "local", sql=True, warm_up=1_000
     )
@@ -24,7 +22,7 @@ def test_tiny_graphs_are_measured_and_spark_sql_agrees(spark: SparkSession, tmp_
 
 
 def test_both_plans_give_equal_regions_on_a_tiny_graph(spark: SparkSession, tmp_path: Path) -> None:
-    config = load_config(bench_scale.ROOT / "conf" / "nights" / "expanded.yaml", RetrievalConfig)
+    config = load_config(bench_scale.ROOT / "conf" / "nights" / "retrieval" / "expanded.yaml", "retrieval")
     figures = bench_scale_rois.measure(spark, config, 5_000, 300, tmp_path, tmp_path / "local", warm_up=2_000)
     rois = 300 + figures["nodes"]["item"]
     for run in figures["plans"].values():
@@ -32,5 +30,5 @@ def test_both_plans_give_equal_regions_on_a_tiny_graph(spark: SparkSession, tmp_
 
 
 def test_the_night_at_size_can_run() -> None:
-    """Its jobs are those of tests/test_night.py; three nights would take minutes."""
-    run_night.check(bench_night.night_config())
+    """Its steps are those of tests/retrieval/test_night.py; three nights would take minutes."""
+    bench_night.night_config().check()

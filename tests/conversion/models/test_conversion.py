@@ -15,11 +15,12 @@ from torch import Tensor
 
 from roilake.errors import ConfigError
 from roilake.pipelines.conversion import models as conversion
-from roilake.pipelines.conversion.models import Field, ImpressionBatch, ImpressionSchema, Term
+from roilake.pipelines.conversion.models import Field, ImpressionBatch, ImpressionSchema
 from roilake.pipelines.conversion.models.losses import disagreement, product_cross_entropy
 from roilake.pipelines.conversion.models.towers import Dropout, Embeddings
 from roilake.pipelines.conversion.models.ukd_teacher import reverse
 from roilake.pipelines.retrieval import models
+from roilake.training import Term
 from roilake.training.context import one_thread
 
 FIELDS = (
