@@ -21,7 +21,7 @@ from roilake.pipelines.conversion.models.towers import Dropout, Embeddings
 from roilake.pipelines.conversion.models.ukd_teacher import reverse
 from roilake.pipelines.retrieval import models
 from roilake.training import Term
-from roilake.training.context import one_thread
+from roilake.training.context import threads
 
 FIELDS = (
     Field("user", "user", 7),
@@ -35,7 +35,7 @@ KINDS = ("base", "dcmt", "ddpo", "escm2_dr", "escm2_ipw", "esmm", "naive", "ukd"
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    with one_thread():
+    with threads(1):
         yield
 
 
