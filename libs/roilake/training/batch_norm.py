@@ -52,21 +52,17 @@ class SyncBatchNorm(_BatchNorm):
         sums = AllReduce.apply(local, self._context)  # type: ignore[no-untyped-call]
         mean_C, square_C = (sums[:-1] / sums[-1]).chunk(2)
         variance_C = (square_C - mean_C.square()).clamp(min=0)
-        if self.training and mean is not None:
-            self._update(mean_C.detach(), variance_C.detach() * sums[-1] / (sums[-1] - 1))
+        if self.training and mean is not None and variance is not None:
+            batches = cast(Tensor, self.num_batches_tracked)
+            batches += 1
+            momentum = 1.0 / float(batches) if self.momentum is None else self.momentum
+            unbiased_C = variance_C * sums[-1] / (sums[-1] - 1)
+            mean.lerp_(mean_C.detach().float(), momentum)
+            variance.lerp_(unbiased_C.detach().float(), momentum)
         normal = (input - mean_C.float().view(shape)) * (variance_C.float() + self.eps).rsqrt().view(shape)
         if self.affine:
             normal = normal * self.weight.view(shape) + self.bias.view(shape)
         return normal.to(input.dtype)
-
-    @torch.no_grad()
-    def _update(self, mean_C: Tensor, variance_C: Tensor) -> None:
-        """Take the moments of a step into the running ones."""
-        mean, variance, batches = (cast(Tensor, buffer) for buffer in self._buffers.values())
-        batches += 1
-        momentum = 1.0 / float(batches) if self.momentum is None else self.momentum
-        mean.lerp_(mean_C.float(), momentum)
-        variance.lerp_(variance_C.float(), momentum)
 
 
 def convert_batch_norm(model: nn.Module, context: Context) -> nn.Module:

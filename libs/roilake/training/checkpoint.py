@@ -29,7 +29,10 @@ class Checkpoints:
         manifest = json.dumps({"key": self._key, "step": step, "state": state})
         write_aside(self._folder / f"{step}.safetensors", lambda path: save_file(contents, path))
         write_aside(self._folder / f"{step}.json", lambda path: path.write_text(manifest))
-        self._remove(older_than=step)
+        for older in self._steps():
+            if older < step:
+                (self._folder / f"{older}.json").unlink()
+                (self._folder / f"{older}.safetensors").unlink(missing_ok=True)
 
     def latest(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
         """(step, tensors, state) of the last whole checkpoint of this key, or None."""
@@ -48,9 +51,3 @@ class Checkpoints:
 
     def _steps(self) -> list[int]:
         return [int(path.stem) for path in self._folder.glob("[0-9]*.json")]
-
-    def _remove(self, older_than: int) -> None:
-        for step in self._steps():
-            if step < older_than:
-                (self._folder / f"{step}.json").unlink()
-                (self._folder / f"{step}.safetensors").unlink(missing_ok=True)

@@ -46,18 +46,18 @@ def make_plan(
 
 def train_models(record: Recorder, plan: Plan[Any], workers: int, train_end: date) -> list[dict[str, Any]]:
     """Train all in one launch, note their figures, and return their rows of table ``models``."""
-    record.progress(f"trains {', '.join(entry.name for entry in plan.entries)}")
+    record.progress(f"trains {', '.join(entry.settings.name for entry in plan.entries)}")
     figures = launch(plan, workers, record.lake.spark)
     record.details |= {"models": figures, "wait_fraction": wait_fraction(figures)}
     return [
         {
             "ds": record.run.ds,
-            "name": entry.name,
+            "name": entry.settings.name,
             "run_id": record.run.run_id,
             "path": record.lake.files.name(entry.folder),
             "config": json.dumps(entry.config.model_dump(mode="json"), sort_keys=True),
             "parents": json.dumps({"tables": record.run.inputs, **entry.parents}, sort_keys=True),
-            "metrics": json.dumps(figures[entry.name]["metrics"], sort_keys=True),
+            "metrics": json.dumps(figures[entry.settings.name]["metrics"], sort_keys=True),
             "train_end": train_end,
         }
         for entry in plan.entries

@@ -25,7 +25,7 @@ function that writes it to a path."""
 @dataclass(frozen=True)
 class Entry(Generic[InputsT]):
     """One model to train, as plain data: ``folder`` takes the result. On a rank, ``task(inputs)`` is called, and after
-    the training ``artifacts(inputs, task, model, folder)``."""
+    the training ``artifacts(inputs, task, model, folder)``. ``parents`` says what the model is made of."""
 
     folder: str
     checkpoints: str
@@ -34,10 +34,6 @@ class Entry(Generic[InputsT]):
     task: Callable[[InputsT], Task[Any]]
     artifacts: Callable[..., Artifacts]
     parents: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return self.settings.name
 
 
 @dataclass(frozen=True)
@@ -52,18 +48,18 @@ class Plan(Generic[InputsT]):
     def __call__(self, context: Context) -> dict[str, dict[str, Any]]:
         """Train on this rank; rank 0 writes. Returns the figures of each model (see ``Progress.figures``)."""
         inputs = self.open(context)
-        return {entry.name: self._train(entry, inputs, context) for entry in self.entries}
+        return {entry.settings.name: self._train(entry, inputs, context) for entry in self.entries}
 
     def _train(self, entry: Entry[InputsT], inputs: InputsT, context: Context) -> dict[str, Any]:
-        task = entry.task(inputs)
-        checkpoints = Checkpoints(Path(entry.checkpoints), f"{self.key} {entry.name}")
+        task, name = entry.task(inputs), entry.settings.name
+        checkpoints = Checkpoints(Path(entry.checkpoints), f"{self.key} {name}")
         model, progress = train(task, context, checkpoints, entry.settings)
         figures = progress.figures(task.feed(context).rows)
         if context.rank == 0:
             extra, files = entry.artifacts(inputs, task, model, entry.folder)
             curve = {"steps": progress.curve, "validations": progress.validations, "best": progress.best}
             known = {
-                "name": entry.name,
+                "name": name,
                 "model": entry.config.model_dump(mode="json"),
                 "seed": entry.settings.seed,
             }

@@ -33,10 +33,6 @@ class Progress:
         """Part of the time of the training steps that was spent waiting for input."""
         return self.waited / self.seconds if self.seconds else 0.0
 
-    def stalled(self, patience: int | None) -> bool:
-        """True after ``patience`` validations without a better one."""
-        return patience is not None and len(self.validations) - 1 - self.best >= patience
-
     def validated(self, metrics: dict[str, float], select: str, *, last: bool) -> bool:
         """Note a validation. True for one to keep: a better one, any as long as ``select`` was never defined, or with
         ``last`` every one."""

@@ -113,8 +113,10 @@ def reduce_terms(
 
 
 def _steps(progress: Progress, steps: int, patience: int | None) -> Iterator[int]:
-    """Numbers of the steps that are left, until validations no longer get better."""
-    while progress.steps < steps and not progress.stalled(patience):
+    """Numbers of the steps that are left, until ``patience`` validations were no better than the best before."""
+    while progress.steps < steps:
+        if patience is not None and len(progress.validations) - 1 - progress.best >= patience:
+            return
         yield progress.steps
 
 

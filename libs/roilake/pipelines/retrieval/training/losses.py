@@ -59,7 +59,7 @@ def focal_cross_entropy(score_BI: Tensor, positive_BP: Tensor, candidate_offset_
 
 
 def _is_positive(score_BI: Tensor, positive_BP: Tensor) -> Tensor:
-    """[B, I] whether the item is one of the request's positives; a padded place points at a spare last column."""
+    """[B, I] whether the item is one of the request's positives; a padded position points at a spare last column."""
     marks = torch.zeros(score_BI.shape[0], score_BI.shape[1] + 1, dtype=torch.bool, device=score_BI.device)
     return marks.scatter_(1, positive_BP.where(positive_BP >= 0, score_BI.shape[1]), True)[:, :-1]
 
