@@ -17,7 +17,7 @@ from roilake.pipelines.retrieval.evaluation.slice_attributes import field_values
 from roilake.pipelines.retrieval.evaluation.slices import SliceAttributes
 from roilake.pipelines.retrieval.feed import FeatureStore
 from roilake.pipelines.retrieval.graph import plan_windows
-from roilake.pipelines.retrieval.scoring import judge, map_shards, open_night, with_days, write_index
+from roilake.pipelines.retrieval.scoring import evaluate, map_shards, open_night, with_days, write_index
 from roilake.pipelines.retrieval.scoring.outcomes import SCHEMA
 from roilake.pipelines.retrieval.scoring.towers import Night, Worker
 from roilake.runtime.command import main
@@ -59,7 +59,7 @@ def _outcomes(record: Recorder, config: RetrievalConfig, night: Night) -> tuple[
     largest = max((sum(s.rows for s in night.shards if s.split == split) for split in SPLITS), default=0)
     share = min(1.0, (config.evaluation.max_requests or largest) / max(largest, 1))
     negatives, depth = config.evaluation.negatives, config.evaluation.list_length
-    work = judge(negatives, config.seed, share, depth=depth, drop_seen=config.scoring.drop_seen)
+    work = evaluate(negatives, config.seed, share, depth=depth, drop_seen=config.scoring.drop_seen)
     outcomes = map_shards(record.lake.spark, night, SCHEMA, work).toArrow()
     evaluated = pc.field("request_id").isin(pc.unique(outcomes["request"]))
     requests = record.rows("requests", split=SPLITS, columns=("request_id", "item", "time"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,7 @@ def test_a_ensemble_is_of_teachers() -> None:
 def with_vectors(lake: Lake, make_run: Callable[..., Run]) -> Lake:
     """A lake in which a retrieval night of 1998-03-01 has published vectors of two users and one item. Number 1 of the
     users is another pipeline's."""
-    run = make_run(date(1998, 3, 1), "publish_night")
+    run = replace(make_run(date(1998, 3, 1), "publish_night"), pipeline="retrieval")
     nodes = [
         {"node_type": kind, "id": number, "key": key, "fields": [], "terms": []}
         for kind, number, key in (("user", 0, "u7"), ("user", 2, "u1"), ("user", 3, "new"), ("item", 0, "m3"))

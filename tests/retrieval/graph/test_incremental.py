@@ -62,9 +62,10 @@ def config(make_night: Callable[..., RetrievalConfig]) -> RetrievalConfig:
 
 
 def test_nights_add_their_own_events(
-    lake: Lake, config: RetrievalConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lake: Lake, config: RetrievalConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(build, "HUB_EVENTS", 10)
+    caplog.set_level("INFO", "roilake")
     first = night(lake, config, FIRST)
     assert first.details["new_events"] == first.rows_in == 96
     source = Path(config.source.events.path)
@@ -85,7 +86,7 @@ def test_nights_add_their_own_events(
     index.write_text(index.read_text().replace(snapshots(lake)[0]["keys"], "0" * 32))
     again = build_graph.run(lake, config, last)
     assert again.details["new_events"] == again.rows_in == 142 and tables(lake, last) == made
-    assert "ids have changed since 2020-01-09: all events are summed up again" in capsys.readouterr().err
+    assert "ids have changed since 2020-01-09: all events are summed up again" in caplog.text
 
 
 def test_sums_that_do_not_fit_are_left_aside(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def night_config(**roi: object) -> RetrievalConfig:
     columns = {"user": "u", "item": "i", "time": "t"}
     return RetrievalConfig.model_validate(
         {
+            "pipeline": "retrieval",
             "name": "small",
             "seed": 5,
             "source": {"events": {"path": "-", "format": "csv", "columns": columns}},

@@ -23,7 +23,7 @@ from roilake.pipelines.retrieval.roi import (
 )
 from tests.retrieval.roi.small_lake import AS_OFS, DS, HOPS, SmallNight, night_config, write_tables
 
-RUN = Run("test", DS, "build_rois", "-", "-")
+RUN = Run("test", "retrieval", DS, "build_rois", "-", "-")
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from roilake import native
 from roilake.errors import RoilakeError
 from roilake.pipelines.retrieval.roi import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout, kernel
-from roilake.pipelines.retrieval.roi.kernel import Asked, Lists, expand
+from roilake.pipelines.retrieval.roi.kernel import Lists, Queries, expand
 from roilake.pipelines.retrieval.roi.store import NODE_TYPES, RoiStore
 from tests.retrieval.roi import reference
 
@@ -82,7 +82,7 @@ def test_every_instruction_set_gives_the_same_bits(
     vectors_VD = rng.integers(-128, 128, (500 if by_edge else 40, dim)).astype(np.int8)
     bounds = np.cumsum([0, 63, 64, 65, 0, 130, *rng.multinomial(178, [1 / 15] * 15)])  # 64: a block
     lists = Lists(bounds[:-1], bounds[1:], ids_E, vectors_VD, by_edge)
-    asked = Asked(
+    queries = Queries(
         rng.integers(-254, 255, (10, dim)).astype(np.int16),
         np.full(10, 3, np.int32),
         rng.integers(0, 2**63, 20).astype(np.uint64),
@@ -91,7 +91,7 @@ def test_every_instruction_set_gives_the_same_bits(
     for instruction_set in range(len(kernel.INSTRUCTION_SETS)):
         shape = 10, 2 * fanout
         neighbours, stored = np.full(shape, -1, np.int32), np.zeros(shape, np.int8)
-        expand(lists, asked, fanout, sampler, neighbours, stored, instruction_set=instruction_set)
+        expand(lists, queries, fanout, sampler, neighbours, stored, instruction_set=instruction_set)
         found.append((neighbours.tolist(), stored.tolist()))
     assert found[0] == found[1] == found[2]
     assert 3 not in np.array(found[0][0])

@@ -22,13 +22,21 @@ from roilake.metrics.draws import draw_negatives
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.graph import last_model
 from roilake.pipelines.retrieval.models import is_matrix_kind
-from roilake.pipelines.retrieval.scoring import judge, open_night, with_days, write_index
+from roilake.pipelines.retrieval.scoring import evaluate, open_night, with_days, write_index
 from roilake.pipelines.retrieval.scoring.outcomes import head_items
 from roilake.pipelines.retrieval.scoring.recommend import match_rows
 from roilake.pipelines.retrieval.scoring.topk import top_k
 from roilake.pipelines.retrieval.scoring.towers import Night, Tower, Worker
 from roilake.runtime.step import recorded
-from tests.retrieval.scoring.small_night import DS, ITEMS, USERS, WINDOWS, small_config, write_small_night
+from tests.retrieval.scoring.small_night import (
+    DS,
+    ITEMS,
+    USERS,
+    WINDOWS,
+    own,
+    small_config,
+    write_small_night,
+)
 
 SERVE = DS + timedelta(days=1)
 
@@ -113,12 +121,12 @@ def publish(lake: Lake, run: Run) -> None:
 def test_a_night_builds_on_a_model_that_makes_vectors(lake: Lake, make_run: Callable[..., Run]) -> None:
     config = small_config(models={"gat": {"kind": "gat"}}, default_model="popularity")
     write_small_night(lake, make_run, config)
-    publish(lake, make_run())
+    publish(lake, own(make_run()))
     found = last_model(lake, config, DS + timedelta(days=1))
     assert found is not None and found.name == "gat"
     none = config.model_copy(update={"models": {"popularity": config.models["popularity"]}})
     write_small_night(lake, make_run, none)
-    publish(lake, make_run())
+    publish(lake, own(make_run()))
     found = last_model(lake, none, DS + timedelta(days=1))
     assert found is not None and found.name == "popularity"
 
@@ -240,7 +248,7 @@ def test_outcomes_hold_the_list_shown_and_the_positives_with_their_days(filled: 
     night = night_of(filled, small_config())
     shard = next(shard for shard in night.shards if shard.split == "test")
     write_index(night, print)
-    work = judge(2, 0, 1.0, depth=3, drop_seen=False)
+    work = evaluate(2, 0, 1.0, depth=3, drop_seen=False)
     outcomes = pa.concat_tables(work(Worker(night), shard))
     tower = night.towers[0]
     scores = full_scores(night, tower, shard.as_of)

@@ -59,10 +59,10 @@ class Bucket:
     ids_E: NDArray[np.int32]
     vectors_ED: NDArray[np.int8]
 
-    def lists(self, places_L: NDArray[np.int64]) -> Lists:
-        """Lists of the sources at these places of the bucket; empty where it has none."""
-        known = places_L < len(self.offsets) - 1
-        at = np.where(known, places_L, 0)
+    def lists(self, index_L: NDArray[np.int64]) -> Lists:
+        """Lists of the sources of these indices in the bucket; empty where it has none."""
+        known = index_L < len(self.offsets) - 1
+        at = np.where(known, index_L, 0)
         first_L = self.offsets[at]
         return Lists(
             first_L, np.where(known, self.offsets[at + 1], first_L), self.ids_E, self.vectors_ED, True

@@ -45,18 +45,18 @@ def planned(
     choice = choose_plan(lake.spark, config, *files.values())
     stores = store_files(as_ofs, *files.values())
     partitions = max(lake.spark.sparkContext.defaultParallelism, rows // ROWS_A_TASK)
-    asked = sampling(config)
+    trees = sampling(config)
     if choice.plan == "local":
         try:
-            yield plan_locally(events, asked, stores, partitions), choice
+            yield plan_locally(events, trees, stores, partitions), choice
         finally:
             remove_stores(stores)
     else:
         buckets = Buckets(lake.scratch(f"buckets/{uuid.uuid4().hex}"), _bucket_count(choice, partitions))
         try:
             lists = lake.read("adjacency", version=versions["adjacency"])
-            write_buckets(lake.spark, _wanted(lists, ds, as_ofs, asked), stores, buckets)
-            yield plan_shuffled(events, asked, buckets, list(as_ofs), partitions), choice
+            write_buckets(lake.spark, _wanted(lists, ds, as_ofs, trees), stores, buckets)
+            yield plan_shuffled(events, trees, buckets, list(as_ofs), partitions), choice
         finally:
             shutil.rmtree(buckets.folder, ignore_errors=True)
 
@@ -66,8 +66,8 @@ def _bucket_count(choice: Choice, partitions: int) -> int:
     return max(2 * partitions, 9 * choice.store_bytes // BUCKET_BYTES)
 
 
-def _wanted(lists: DataFrame, ds: date, as_ofs: Sequence[date], asked: Sampling) -> DataFrame:
-    edge_types = {edge_type for layout in asked.layouts.values() for edge_type in layout.edge_types}
+def _wanted(lists: DataFrame, ds: date, as_ofs: Sequence[date], trees: Sampling) -> DataFrame:
+    edge_types = {edge_type for layout in trees.layouts.values() for edge_type in layout.edge_types}
     in_windows = F.col("as_of").isin(list(as_ofs)) & F.col("edge_type").isin(sorted(edge_types))
     return lists.where((F.col("ds") == F.lit(ds)) & in_windows)
 

@@ -45,8 +45,8 @@ class Lists:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the rows ask of their lists: focal, the id never to keep (-1: none), key of each list's draw."""
+class Queries:
+    """What the rows query their lists for: focal, the id never to keep (-1: none), key of each list's draw."""
 
     focal_BD: NDArray[np.int16]
     skip_B: NDArray[np.int32]
@@ -55,7 +55,7 @@ class Asked:
 
 def expand(
     lists: Lists,
-    asked: Asked,
+    queries: Queries,
     fanout: int,
     sampler: str,
     neighbours_BS: NDArray[np.int32],
@@ -68,14 +68,14 @@ def expand(
 
     The outputs must come filled with -1 and 0. ``instruction_set`` caps the one that is used (for tests).
     """
-    library, rows = _library(), len(asked.focal_BD)
-    arrays = (lists.first_L, lists.last_L, lists.ids_E, lists.vectors_VD, *vars(asked).values())
+    library, rows = _library(), len(queries.focal_BD)
+    arrays = (lists.first_L, lists.last_L, lists.ids_E, lists.vectors_VD, *vars(queries).values())
     dtypes = (np.int64, np.int64, np.int32, np.int8, np.int16, np.int32, np.uint64)
     inputs = [np.ascontiguousarray(array, dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
     if not rows or not len(lists.first_L):
         return
     per_row, stride, dim = len(lists.first_L) // rows, neighbours_BS.shape[1], lists.vectors_VD.shape[1]
-    _check(neighbours_BS, relevance_BS, dim, asked.focal_BD.shape[1], start + per_row * fanout)
+    _check(neighbours_BS, relevance_BS, dim, queries.focal_BD.shape[1], start + per_row * fanout)
     job = _Job(
         *(len(lists.first_L), per_row, fanout, stride, dim, int(lists.by_edge), SAMPLERS[sampler]),
         *(array.ctypes.data for array in inputs),

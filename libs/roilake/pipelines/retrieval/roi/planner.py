@@ -39,12 +39,12 @@ def choose_plan(
 
 def decide(config: RetrievalConfig, needed: int, free: int) -> Choice:
     """The plan for stores of ``needed`` bytes on machines that have at least ``free`` ones."""
-    asked = config.roi.plan
+    configured = config.roi.plan
     fits = needed <= SHARE * free
-    plan = asked if asked != "auto" else ("local" if fits else "shuffled")
+    plan = configured if configured != "auto" else ("local" if fits else "shuffled")
     why = (
         "as configured"
-        if asked != "auto"
+        if configured != "auto"
         else f"stores {'fit' if fits else 'exceed'} half of the free memory"
     )
     return Choice(plan, needed, free, f"{plan} plan, {why}: {needed / 1e6:,.0f} MB of {free / 1e6:,.0f} MB")

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from roilake.pipelines.retrieval.roi.kernel import Asked, Lists, expand
+from roilake.pipelines.retrieval.roi.kernel import Lists, Queries, expand
 from roilake.pipelines.retrieval.roi.layout import RoiLayout, Slot
 
 GOLDEN = 0x9E3779B97F4A7C15
@@ -43,11 +43,11 @@ def sample_tree(
     relevance_BS = np.zeros((rows, layout.size), np.int8)
     for slot in layout.slots:
         parents_L = parents(layout, slot, roots_BR, neighbours_BS)
-        asked = Asked(
+        queries = Queries(
             focal_BD, skipped(layout, slot, roots_BR), list_keys(seed, slot, roots_BR, parents_L, sampler)
         )
         lists = source.lists(slot.edge_type, parents_L)
-        expand(lists, asked, slot.fanout, sampler, neighbours_BS, relevance_BS, start=slot.start)
+        expand(lists, queries, slot.fanout, sampler, neighbours_BS, relevance_BS, start=slot.start)
     return neighbours_BS, relevance_BS
 
 

@@ -1,6 +1,6 @@
-"""What travels between the hops of the shuffled plan: parcels of many pieces, so that the JVM moves bytes, not rows.
+"""What travels between the hops of the shuffled plan: blocks of many records, so that the JVM moves bytes, not rows.
 
-A parcel is (to, kind, content): Arrow's stream format of a table whose columns depend on the kind. ``rows`` hold what
+A block is (to, kind, content): Arrow's stream format of a table whose columns depend on the kind. ``rows`` hold what
 identifies a ROI, ``frontier`` asks for the lists of a node, ``kept/SIDE/SLOT`` is what one parent has kept in a slot.
 """
 
@@ -17,33 +17,33 @@ from roilake.pipelines.retrieval.roi.rows import with_trees
 
 SPARK_SCHEMA = "to int, kind string, content binary"
 SCHEMA = pa.schema([("to", pa.int32()), ("kind", pa.string()), ("content", pa.binary())])
-PIECES_A_PARCEL = 100_000
+BLOCK_RECORDS = 100_000
 
-Parcels = Iterator[pa.RecordBatch]
+Blocks = Iterator[pa.RecordBatch]
 Task = Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]
 
 
-def parcels(kind: str, pieces: pa.Table, place_L: NDArray[np.integer], keys: NDArray[np.int32]) -> Parcels:
-    """Send each piece to its place; ``keys[p]`` is what Spark hashes to partition p."""
-    order = np.argsort(place_L, kind="stable")
-    pieces, place_L = pieces.take(pa.array(order)).combine_chunks(), place_L[order]
-    bounds = np.searchsorted(place_L, np.arange(len(keys) + 1))
-    for place in np.flatnonzero(np.diff(bounds)):
-        for start in range(bounds[place], bounds[place + 1], PIECES_A_PARCEL):
-            end = min(start + PIECES_A_PARCEL, bounds[place + 1])
+def blocks(kind: str, records: pa.Table, to_L: NDArray[np.integer], keys: NDArray[np.int32]) -> Blocks:
+    """Send each record to its partition; ``keys[p]`` is what Spark hashes to partition p."""
+    order = np.argsort(to_L, kind="stable")
+    records, to_L = records.take(pa.array(order)).combine_chunks(), to_L[order]
+    bounds = np.searchsorted(to_L, np.arange(len(keys) + 1))
+    for partition in np.flatnonzero(np.diff(bounds)):
+        for start in range(bounds[partition], bounds[partition + 1], BLOCK_RECORDS):
+            end = min(start + BLOCK_RECORDS, bounds[partition + 1])
             sink = pa.BufferOutputStream()
-            with pa.ipc.new_stream(sink, pieces.schema) as stream:
-                stream.write_table(pieces.slice(start, end - start))
+            with pa.ipc.new_stream(sink, records.schema) as stream:
+                stream.write_table(records.slice(start, end - start))
             content = pa.array([sink.getvalue().to_pybytes()], pa.binary())
             yield pa.RecordBatch.from_arrays(
-                [pa.array([keys[place]]), pa.array([kind]), content], schema=SCHEMA
+                [pa.array([keys[partition]]), pa.array([kind]), content], schema=SCHEMA
             )
 
 
 def opened(
     batches: Iterable[pa.RecordBatch], kind: str | None = None
 ) -> tuple[dict[str, pa.Table], list[pa.RecordBatch]]:
-    """The pieces of all parcels by kind; of one kind only if named, and then the batches of the others as they are."""
+    """The records of all blocks by kind; of one kind only if named, and then the batches of the others as they are."""
     tables: dict[str, list[pa.Table]] = {}
     others = []
     for batch in batches:
@@ -74,13 +74,13 @@ def unpack(column: pa.ChunkedArray, dtype: type) -> NDArray:
 
 
 def assemble(rows: pa.Table, kept: dict[int, pa.Table], layout: RoiLayout) -> pa.Table:
-    """Rows of one side and window with their trees: ``rows`` ordered by root, ``kept`` the pieces by slot."""
+    """Rows of one side and window with their trees: ``rows`` ordered by root, ``kept`` the records by slot."""
     neighbours_BS = np.full((len(rows), layout.size), -1, np.int32)
     relevance_BS = np.zeros((len(rows), layout.size), np.int8)
     for number, some in kept.items():
         slot = layout.slots[number]
         row_L = np.searchsorted(rows["root"].to_numpy(), some["root"].to_numpy())
-        into = slot.start + some["place"].to_numpy()[:, None] * slot.fanout + np.arange(slot.fanout)
+        into = slot.start + some["position"].to_numpy()[:, None] * slot.fanout + np.arange(slot.fanout)
         neighbours_BS[row_L[:, None], into] = unpack(some["ids"], np.int32)
         relevance_BS[row_L[:, None], into] = unpack(some["relevance"], np.int8)
     return with_trees(rows, neighbours_BS, relevance_BS)

@@ -43,8 +43,8 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The requests that are judged and what is drawn for them: the same for every model."""
+class Evaluated:
+    """The requests that are evaluated and what is drawn for them: the same for every model."""
 
     rows: RequestRows
     cold_R: NDArray[np.bool_]
@@ -56,34 +56,36 @@ class Judged:
     seen: Seen
 
 
-def judge(
+def evaluate(
     negatives: int, seed: int, share: float, *, depth: int = 0, drop_seen: bool
 ) -> Callable[[Worker, Shard], Iterator[pa.Table]]:
-    """Work for ``map_shards``: one row per request and tower. ``share`` of the requests is judged, chosen by
+    """Work for ``map_shards``: one row per request and tower. ``share`` of the requests is evaluated, chosen by
     keyed hash of the request. Negatives are drawn with replacement from all items, the request's positives
     excluded: ``uniform`` equally, ``popular`` in proportion to the item's events before the window. ``ranks``
-    are places among all items (already-seen ones left out, if asked for) and ``top`` holds the first ``depth``
+    are ranks among all items (already-seen ones left out, if asked for) and ``top`` holds the first ``depth``
     of that list (fewer where fewer are left), as item ids; ``items`` are the positives, ``head`` marks those
     among the 20 % of known items with most events; ``cold`` marks users without an event before the window;
     ``query`` is -1 where there is none."""
 
     def work(worker: Worker, shard: Shard) -> Iterator[pa.Table]:
-        judged = _judged(worker, shard, negatives, seed, share, drop_seen)
-        if len(judged.rows):
+        evaluated = _evaluated(worker, shard, negatives, seed, share, drop_seen)
+        if len(evaluated.rows):
             for tower in worker.night.towers:
-                yield _outcomes(worker, shard, tower, judged, depth)
+                yield _outcomes(worker, shard, tower, evaluated, depth)
 
     return work
 
 
-def _judged(worker: Worker, shard: Shard, negatives: int, seed: int, share: float, drop_seen: bool) -> Judged:
+def _evaluated(
+    worker: Worker, shard: Shard, negatives: int, seed: int, share: float, drop_seen: bool
+) -> Evaluated:
     rows = worker.requests(shard, positives=True)
     rows = select(rows, np.flatnonzero(uniform(seed, rows.root_R[: len(rows)]) < share))
     count = len(rows)
     user_R, root_R, positives_RP = rows.user_R[:count], rows.root_R[:count], rows.positives_RP[:count]
     degree_I = worker.store().degrees("item", shard.as_of)
-    row_P, place_P = np.nonzero(positives_RP >= 0)
-    item_P = positives_RP[row_P, place_P].astype(np.int64)
+    row_P, column_P = np.nonzero(positives_RP >= 0)
+    item_P = positives_RP[row_P, column_P].astype(np.int64)
     kinds = {"uniform": worker.store().known("item"), "popular": degree_I}
     drawn = [
         draw_negatives(
@@ -95,7 +97,7 @@ def _judged(worker: Worker, shard: Shard, negatives: int, seed: int, share: floa
         )
         for number, weight_I in enumerate(kinds.values())
     ]
-    return Judged(
+    return Evaluated(
         rows=rows,
         cold_R=worker.store().degrees("user", shard.as_of)[user_R] == 0,
         row_P=torch.from_numpy(row_P),
@@ -116,10 +118,10 @@ def with_days(outcomes: pa.Table, requests: pa.Table) -> pa.Table:
         {
             "request_id": np.repeat(outcomes["request"].to_numpy(), lengths),
             "item": pc.list_flatten(outcomes["items"]),
-            "place": np.arange(lengths.sum()),
+            "position": np.arange(lengths.sum()),
         }
     )
-    found = wanted.join(pairs, ["request_id", "item"]).sort_by("place")
+    found = wanted.join(pairs, ["request_id", "item"]).sort_by("position")
     return outcomes.append_column("days", _lists(found["time_min"].cast(pa.date32()), lengths))
 
 
@@ -132,23 +134,23 @@ def head_items(degree_I: NDArray[np.int64]) -> NDArray[np.bool_]:
     return head_I
 
 
-def _outcomes(worker: Worker, shard: Shard, tower: Tower, judged: Judged, depth: int) -> pa.Table:
-    scorer = worker.scorer(tower, shard.as_of, judged.rows)
-    count = len(judged.rows)
-    lengths = np.bincount(judged.row_P.numpy(), minlength=count)
-    rank_P = ranks(scorer, judged.row_P, judged.item_P, seen=judged.seen).numpy()
-    positives, *negatives = _pair_scores(scorer, judged)
+def _outcomes(worker: Worker, shard: Shard, tower: Tower, evaluated: Evaluated, depth: int) -> pa.Table:
+    scorer = worker.scorer(tower, shard.as_of, evaluated.rows)
+    count = len(evaluated.rows)
+    lengths = np.bincount(evaluated.row_P.numpy(), minlength=count)
+    rank_P = ranks(scorer, evaluated.row_P, evaluated.item_P, seen=evaluated.seen).numpy()
+    positives, *negatives = _pair_scores(scorer, evaluated)
     columns = [
         pa.array([tower.name] * count),
         pa.array([shard.split] * count),
         pa.array([shard.as_of] * count),
-        pa.array(judged.rows.root_R[:count]),
-        pa.array(judged.rows.user_R[:count]),
-        pa.array(judged.rows.query_R[:count]),
-        pa.array(judged.cold_R),
-        _top(scorer, judged.seen, depth),
-        _lists(judged.item_P.numpy().astype(np.int32), lengths),
-        _lists(judged.head_P, lengths),
+        pa.array(evaluated.rows.root_R[:count]),
+        pa.array(evaluated.rows.user_R[:count]),
+        pa.array(evaluated.rows.query_R[:count]),
+        pa.array(evaluated.cold_R),
+        _top(scorer, evaluated.seen, depth),
+        _lists(evaluated.item_P.numpy().astype(np.int32), lengths),
+        _lists(evaluated.head_P, lengths),
         positives,
         _lists(rank_P, lengths),
         *negatives,
@@ -165,16 +167,16 @@ def _top(scorer: Scorer, seen: Seen, depth: int) -> pa.ListArray:
     return _lists(item_RK[item_RK >= 0], (item_RK >= 0).sum(1))
 
 
-def _pair_scores(scorer: Scorer, judged: Judged) -> list[pa.ListArray]:
+def _pair_scores(scorer: Scorer, evaluated: Evaluated) -> list[pa.ListArray]:
     """Scores by request of positives, uniform and popular negatives; all computed in one way, so that ties stay
     ties."""
-    rows, items = [judged.row_P], [judged.item_P]
-    for drawn_RN in (judged.uniform_RN, judged.popular_RN):
-        row, place = np.nonzero(drawn_RN >= 0)
+    rows, items = [evaluated.row_P], [evaluated.item_P]
+    for drawn_RN in (evaluated.uniform_RN, evaluated.popular_RN):
+        row, column = np.nonzero(drawn_RN >= 0)
         rows.append(torch.from_numpy(row))
-        items.append(torch.from_numpy(drawn_RN[row, place]))
+        items.append(torch.from_numpy(drawn_RN[row, column]))
     scores = scorer.pairs(torch.cat(rows), torch.cat(items)).split([len(row) for row in rows])
-    lengths = (np.bincount(row.numpy(), minlength=len(judged.rows)) for row in rows)
+    lengths = (np.bincount(row.numpy(), minlength=len(evaluated.rows)) for row in rows)
     return [_lists(part.numpy(), length) for part, length in zip(scores, lengths, strict=True)]
 
 
