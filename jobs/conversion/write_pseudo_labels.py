@@ -1,4 +1,4 @@
-"""Let every teacher of the night say how likely each unclicked impression would have converted."""
+"""Predict by every teacher of the night how likely each unclicked impression would have converted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from roilake.runtime.step import Recorder, StepResult, recorded
 
 
 def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
-    """Write table ``pseudo_labels``: each teacher that a model listens to, on the unclicked impressions of the train
+    """Write table ``pseudo_labels``: each teacher that a model learns from, on the unclicked impressions of the train
     split."""
     with recorded(lake, config, ds, "write_pseudo_labels") as record:
         version = record.pin("impressions")
@@ -37,15 +37,15 @@ def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
 
 
 def _teachers(record: Recorder, config: ConversionConfig) -> tuple[Teacher, ...]:
-    """All that are listened to. Members of an ensemble weigh by how well they rank the validation clicks."""
-    heard = [(name, config.ensembles.get(name, (name,))) for name in config.labelling_teachers]
-    wanted = sorted({member for _, members in heard for member in members})
+    """All that models learn from. Members of an ensemble weigh by how well they rank the validation clicks."""
+    needed = [(name, config.ensembles.get(name, (name,))) for name in config.labelling_teachers]
+    wanted = sorted({member for _, members in needed for member in members})
     saved = (
         {model.name: model for model in saved_models(record, wanted, "train_cvr_teacher")} if wanted else {}
     )
     conversions, others = _validation_clicks(record) if config.ensembles else (0, 0)
     found = []
-    for name, members in heard:
+    for name, members in needed:
         models = tuple(saved[member] for member in members)
         if name not in config.ensembles:
             found.append(Teacher.alone(models[0]))
@@ -53,8 +53,8 @@ def _teachers(record: Recorder, config: ConversionConfig) -> tuple[Teacher, ...]
         auc_M = np.array([math.nan if model.auc is None else model.auc for model in models])
         weight_M = weights(auc_M, conversions, others)
         found.append(Teacher(name, models, tuple(weight_M), f"{name}@{record.run.ds}/{record.run.run_id}"))
-        told = ", ".join(f"{model.name} {weight:.2f}" for model, weight in zip(models, weight_M, strict=True))
-        record.progress(f"{name}: {told}")
+        shares = (f"{model.name} {weight:.2f}" for model, weight in zip(models, weight_M, strict=True))
+        record.progress(f"{name}: {', '.join(shares)}")
     return tuple(found)
 
 

@@ -11,6 +11,7 @@ from roilake import native
 from roilake.errors import RoilakeError
 from roilake.pipelines.retrieval.roi import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout, kernel
 from roilake.pipelines.retrieval.roi.kernel import Lists, Queries, expand
+from roilake.pipelines.retrieval.roi.shuffled import packed_keys
 from roilake.pipelines.retrieval.roi.store import NODE_TYPES, RoiStore
 from tests.retrieval.roi import reference
 
@@ -139,3 +140,15 @@ def test_a_compiler_that_is_missing_or_complains_is_named(
     with pytest.raises(RoilakeError, match="error: expected expression"):
         native.build(source)
     assert not list(tmp_path.glob("*.so")) and not list(tmp_path.glob("*.tmp"))
+
+
+def test_packed_keys_sort_as_their_parts_and_have_bounds() -> None:
+    window, slot, bucket = np.array([[1, 0, 2], [0, 7, 5], [0, 7, 4], [0, 8, 0], [3, 0, 0]]).T
+    keys = packed_keys(window, slot, bucket)
+    assert np.argsort(keys).tolist() == [2, 1, 3, 0, 4]
+    most = packed_keys(np.array([2**23 - 1]), np.array([2**16 - 1]), np.array([2**24 - 1]))
+    assert most.tolist() == [2**63 - 1] and packed_keys(*np.empty((3, 0), np.int64)).tolist() == []
+    with pytest.raises(RoilakeError, match=r"16777216 buckets of 16777216; set roi\.plan: local"):
+        packed_keys(np.array([0]), np.array([0]), np.array([2**24]))
+    with pytest.raises(RoilakeError, match="-1 slots"):
+        packed_keys(np.array([0]), np.array([-1]), np.array([0]))

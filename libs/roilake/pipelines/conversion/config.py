@@ -1,4 +1,4 @@
-"""What a night of conversion models does: impressions, clicks, conversions, and who is judged on what.
+"""What a night of conversion models does: impressions, clicks, conversions, and on what models are evaluated.
 
 All columns are Spark SQL expressions over the rows of the source, so pointing at new data takes no code.
 """
@@ -42,7 +42,7 @@ class ImpressionSource(Strict):
     columns: ImpressionColumns
 
     @model_validator(mode="after")
-    def _rows_are_told(self) -> ImpressionSource:
+    def _rows_are_given(self) -> ImpressionSource:
         if not self.files or (len(self.files) > 1 and self.rows is None):
             raise ValueError("rows: say by a SELECT over the files how they make impressions")
         return self
@@ -102,8 +102,8 @@ class SplitConfig(Strict):
 
 class ImpressionsConfig(Strict):
     """Where impressions come from. ``unbiased`` holds pairs that were shown at random, with their conversions: nobody
-    learns from them, all are judged on them. A night reads the last ``days`` days (all without it), and leaves out the
-    last ``maturity_hours``, whose conversions may still come."""
+    learns from them, all models are evaluated on them. A night reads the last ``days`` days (all without it), and
+    leaves out the last ``maturity_hours``, whose conversions may still come."""
 
     source: ImpressionSource | None = None
     unbiased: ImpressionSource | None = None
@@ -177,7 +177,7 @@ class ConversionScoringConfig(Strict):
 
 
 class ConversionEvaluationConfig(Strict):
-    """About ``max_impressions`` of each split are judged at most, so that the driver's memory is bounded."""
+    """About ``max_impressions`` of each split are evaluated at most, so that the driver's memory is bounded."""
 
     bootstrap: Positive = 200
     max_impressions: Positive | None = 2_000_000

@@ -55,7 +55,7 @@ PSEUDO_LABELS = table(
 
 CVR_SCORES = table(
     "cvr_scores",
-    "Probabilities of click and conversion of the impressions that the night judges, by every model.",
+    "Probabilities of click and conversion of the impressions that models are evaluated on, by every model.",
     key="ds model split impression_id",
     partitions="ds model split",
     columns=f"""{DS}

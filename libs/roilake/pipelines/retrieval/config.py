@@ -63,7 +63,7 @@ class SourceConfig(Strict):
 
 
 class WindowsConfig(Strict):
-    """Time is cut into windows of equal length that end with the night: the last ``test`` ones are judged, the
+    """Time is cut into windows of equal length that end with the night: the last ``test`` ones are for evaluation, the
     ``validation`` ones before select the epoch, the ``train`` ones before those are learnt from. The graph, the ROI
     and the interest vectors of a window are those of its start (``as_of``)."""
 
@@ -121,7 +121,7 @@ class TrainingConfig(Strict):
     candidates: Positive = 1024
     learning_rate: Rate = 5e-3
     averaging: Fraction = 0.97
-    """Models are judged and kept with an exponential average of their weights over steps; 0 keeps the last ones."""
+    """Models are evaluated and kept with an exponential average of their weights over steps; 0 keeps the last ones."""
     checkpoint_every: Positive = 200
     determinism: Literal["strict", "fast"] = "strict"
     """``strict``: the same weights again from the same inputs. ``fast``: any kernel, and TF32 on a GPU."""

@@ -25,11 +25,11 @@ Hashes = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class CategoryIndex:
-    """Which row of its field's table a category (a 31-bit hash, -1 missing) has.
+    """Which row of its field's table a category (a node id or 31-bit hash, -1 missing) has.
 
     A field of at most ``rows`` categories in the train split has a row for each, in ascending order (``known``);
-    others have none (-1). In a larger field (``known`` is None) a category has row hash mod ``rows``, which it shares.
-    """
+    others have none (-1). In a larger field (``known`` is None) a category has row number mod ``rows``, which it
+    shares."""
 
     names: tuple[str, ...]
     sides: tuple[Side, ...]
@@ -45,8 +45,8 @@ class CategoryIndex:
     def rows_of(self, categories_RF: Hashes) -> NDArray[np.int32]:
         """[R, F] rows, -1 for a missing category or one that the train split did not hold."""
         rows_RF = np.full(categories_RF.shape, -1, np.int32)
-        for place, known in enumerate(self.known):
-            rows_RF[:, place] = self._rows_of_field(known, categories_RF[:, place])
+        for position, known in enumerate(self.known):
+            rows_RF[:, position] = self._rows_of_field(known, categories_RF[:, position])
         return rows_RF
 
     def vectors(
@@ -68,14 +68,16 @@ class CategoryIndex:
     def _rows_of_field(self, known: Hashes | None, categories_R: Hashes) -> NDArray[np.int32]:
         if known is None:
             return np.where(categories_R < 0, -1, categories_R % self.rows).astype(np.int32)
-        places_R = np.searchsorted(known, categories_R)
-        found_R = (categories_R >= 0) & (np.append(known, -1)[places_R] == categories_R)
-        return np.where(found_R, places_R, -1).astype(np.int32)
+        index_R = np.searchsorted(known, categories_R)
+        found_R = (categories_R >= 0) & (np.append(known, -1)[index_R] == categories_R)
+        return np.where(found_R, index_R, -1).astype(np.int32)
 
     def save(self, path: Path) -> None:
         """As safetensors: the ascending categories of each field that has a row for each."""
         described = {"names": self.names, "sides": self.sides, "rows": self.rows}
-        tensors = {f"field.{place}": known for place, known in enumerate(self.known) if known is not None}
+        tensors = {
+            f"field.{position}": known for position, known in enumerate(self.known) if known is not None
+        }
         save_file(tensors, path, metadata={"index": json.dumps(described)})
 
     @classmethod
@@ -83,8 +85,8 @@ class CategoryIndex:
         with safe_open(path, "numpy") as file:
             described = json.loads(file.metadata()["index"])
             held = set(file.keys())
-            places = [f"field.{place}" for place in range(len(described["names"]))]
-            known = tuple(file.get_tensor(place) if place in held else None for place in places)
+            fields = [f"field.{position}" for position in range(len(described["names"]))]
+            known = tuple(file.get_tensor(field) if field in held else None for field in fields)
         return cls(tuple(described["names"]), tuple(described["sides"]), known, described["rows"])
 
 
@@ -100,17 +102,17 @@ class VocabularyStatistics:
         """Take in a block of rows."""
         self.total += float(inverse_rate_R.sum(dtype=np.float64))
         self.clicked += float(inverse_rate_R[click_R > 0].sum(dtype=np.float64))
-        for place in range(categories_RF.shape[1]):
-            self.merge(place, categories_RF[:, place])
+        for position in range(categories_RF.shape[1]):
+            self.merge(position, categories_RF[:, position])
 
-    def merge(self, place: int, categories: Hashes | None) -> None:
+    def merge(self, position: int, categories: Hashes | None) -> None:
         """Take in categories of one field (None: more than the limit)."""
-        known = self.known[place]
+        known = self.known[position]
         if known is None or categories is None:
-            self.known[place] = None
+            self.known[position] = None
             return
         found = np.union1d(known, categories[categories >= 0]).astype(np.int32)
-        self.known[place] = found if len(found) <= self._limit else None
+        self.known[position] = found if len(found) <= self._limit else None
 
     def index(self, names: Sequence[str], sides: Sequence[Side]) -> CategoryIndex:
         return CategoryIndex(tuple(names), tuple(sides), tuple(self.known), self._limit)

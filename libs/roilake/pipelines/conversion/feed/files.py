@@ -76,10 +76,10 @@ class FileBlocks:
             skip = max(0, skip - size)
         with ThreadPoolExecutor(max_workers=1) as pool:
             coming: Future[ImpressionRows] | None = None
-            for place, (block, skipped) in enumerate(plan):
+            for number, (block, skipped) in enumerate(plan):
                 rows = (coming or pool.submit(self._load, block)).result()
-                following = place + 1 < len(plan)
-                coming = pool.submit(self._load, plan[place + 1][0]) if following else None
+                following = number + 1 < len(plan)
+                coming = pool.submit(self._load, plan[number + 1][0]) if following else None
                 yield rows, skipped
 
     def _plan(self, pass_: int) -> list[NDArray[np.int64]]:
@@ -100,7 +100,7 @@ class FileBlocks:
 
 
 def indexed(rows: ImpressionRows, index: CategoryIndex) -> ImpressionRows:
-    """The rows with rows of embedding tables in place of categories."""
+    """The rows with rows of embedding tables instead of categories."""
     return replace(rows, row_RF=index.rows_of(rows.row_RF))
 
 

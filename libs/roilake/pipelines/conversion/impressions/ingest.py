@@ -133,12 +133,12 @@ def _split(split: SplitConfig, mature_days: float, seed: int) -> Column:
     """By time, counted back from the last instant whose labels are settled; by hash, shares of the impressions."""
     test, validation = split.test, split.test + split.validation
     if split.by == "time":
-        place: Column = (
+        position: Column = (
             F.col("age") / DAY - mature_days
         )  # days before that instant: a day's first one is a whole number
-        return F.when(place <= test, "test").when(place <= validation, "validation").otherwise("train")
-    place = F.pmod(F.xxhash64(F.lit("split"), F.lit(seed), "impression_id"), F.lit(1 << 40)) / (1 << 40)
-    return F.when(place < test, "test").when(place < validation, "validation").otherwise("train")
+        return F.when(position <= test, "test").when(position <= validation, "validation").otherwise("train")
+    position = F.pmod(F.xxhash64(F.lit("split"), F.lit(seed), "impression_id"), F.lit(1 << 40)) / (1 << 40)
+    return F.when(position < test, "test").when(position < validation, "validation").otherwise("train")
 
 
 def nodes_of(rows: DataFrame) -> DataFrame:

@@ -117,7 +117,7 @@ class World:
 
     def affinity(self, user_N: Longs, item_N: Longs) -> Floats:
         """z of pairs."""
-        (bias, bias_std), (product, product_std), (mean, std) = self._moments
+        (bias, bias_std), (product, product_std), (mean, std) = self._means_and_stds
         bias_N, product_N = self._parts(user_N, item_N)
         z_N = (
             BIAS_WEIGHT * (bias_N - bias) / bias_std
@@ -199,13 +199,13 @@ class World:
         )
 
     @cached_property
-    def _moments(self) -> tuple[tuple[float, float], ...]:
+    def _means_and_stds(self) -> tuple[tuple[float, float], ...]:
         """Mean and standard deviation over pairs of the bias part, of the interaction and of z before it is scaled."""
         parts = self._parts(*self.pairs(np.arange(SAMPLE)))
-        moments = [(float(part.mean()), float(part.std())) for part in parts]
-        weighted = zip((BIAS_WEIGHT, INTERACTION_WEIGHT), parts, moments, strict=True)
+        scales = [(float(part.mean()), float(part.std())) for part in parts]
+        weighted = zip((BIAS_WEIGHT, INTERACTION_WEIGHT), parts, scales, strict=True)
         z_N = np.sum([weight * (part - mean) / std for weight, part, (mean, std) in weighted], axis=0)
-        return (*moments, (float(z_N.mean()), float(z_N.std())))
+        return (*scales, (float(z_N.mean()), float(z_N.std())))
 
     @cached_property
     def _popularity(self) -> tuple[float, float]:

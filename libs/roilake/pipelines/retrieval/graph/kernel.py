@@ -40,7 +40,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the records of a run are told in other terms: the run's own ``key``; cut c of it is now cut ``cut[c]``, and
+    """How the records of a run read in other terms: the run's own ``key``; cut c of it is now cut ``cut[c]``, and
     its units count ``worth[c]`` times."""
 
     key: Key
@@ -102,8 +102,9 @@ def fill(
     alike: bool,
     records_NW: Words,
 ) -> int:
-    """Write records of moments to the front of ``records_NW``; how many there are. Moments without one of their ends
-    (-1), and those of a node with itself, are none. ``alike``: ends are of one type, the smaller is the source."""
+    """Write records of contributions to the front of ``records_NW``; how many there are. Those without one of their
+    ends (-1), and those of a node with itself, are none. ``alike``: ends are of one type, the smaller is the
+    source."""
     arrays = (source_N, target_N, cut_N, units_N, time_N)
     sizes = (len(source_N), records_NW.shape[1], key.cut, key.target, int(alike))
     return int(_library().records_fill(*(_at(a) for a in arrays), *map(_long, sizes), _at(records_NW)))

@@ -1,4 +1,4 @@
-"""Similarity edges: candidates by MinHash (Spark ML's), judged by their exact Jaccard similarity over terms.
+"""Similarity edges: candidates by MinHash (Spark ML's), filtered by their exact Jaccard similarity over terms.
 
 Broder 1997: two sets share the minimum of a random hash with probability |A and B| / |A or B|. The number of
 hash tables and the thresholds are ours; the paper's are not known.

@@ -59,11 +59,11 @@ def _towers(record: Recorder, config: RetrievalConfig, models: Collection[str]) 
 def _shards(files: Iterable[DataFile], windows: Mapping[date, str]) -> Iterator[Shard]:
     wanted = {start.isoformat(): split for start, split in windows.items()}
 
-    def place(file: DataFile) -> tuple[str, int]:
+    def window(file: DataFile) -> tuple[str, int]:
         return file.partition["as_of"], int(file.partition["shard"])
 
     chosen = [file for file in files if file.partition["as_of"] in wanted and file.rows]
-    for (as_of, _), group in groupby(sorted(chosen, key=place), key=place):
+    for (as_of, _), group in groupby(sorted(chosen, key=window), key=window):
         held = list(group)
         paths, rows = tuple(file.path for file in held), sum(file.rows for file in held)
         yield Shard(wanted[as_of], date.fromisoformat(as_of), paths, rows)

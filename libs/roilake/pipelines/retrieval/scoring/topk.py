@@ -3,7 +3,7 @@
 Legend: B requests, I items, D dimension, K shown items, P positives (flat over requests), R x J a tile.
 Items are their row numbers. Where some of these are no items of the night (``absent``), they score -inf: nobody is
 shown one, and none counts in a rank. The order is total: higher score first, ties by lower item. So the rank of an
-item is its place in the list that ``top_k`` gives. NaN or infinite vectors or scores raise MetricError.
+item is its position in the list that ``top_k`` gives. NaN or infinite vectors or scores raise MetricError.
 
 Tiles of rows are spread over torch's threads, one thread each: a tile is multiplied and read while it is in cache.
 """
@@ -182,8 +182,8 @@ def ranks(
     high, wide = tile
 
     def work(rows: slice) -> None:
-        place_R1 = np.searchsorted(rows_P, np.arange(rows.start, rows.stop + 1))
-        asked = slice(place_R1[0], place_R1[-1])
+        first_R1 = np.searchsorted(rows_P, np.arange(rows.start, rows.stop + 1))
+        asked = slice(first_R1[0], first_R1[-1])
         again: list[tuple[slice, Tensor]] = []
         for items, scores_RJ in _tiles(scorer, rows, wide):
             here = (
@@ -193,8 +193,9 @@ def ranks(
             again = [(items, scores_RJ)]
         hidden, before = seen.hidden(rows), before_P[asked]
         for items, scores_RJ in again if scorer.num_items <= wide else _tiles(scorer, rows, wide):
-            place = place_R1 - asked.start
-            count_before(scores_RJ, items.start, hidden, place, items_P[asked], own_P[asked], before)
+            count_before(
+                scores_RJ, items.start, hidden, first_R1 - asked.start, items_P[asked], own_P[asked], before
+            )
 
     _for_rows(work, scorer.num_requests, high)
     never_P = np.isneginf(own_P) | seen.holds(rows_P, items_P, scorer.num_items)
