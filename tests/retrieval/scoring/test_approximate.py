@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,16 @@ def test_lists_are_ordered_and_nearly_the_exact_ones(clustered: Product, tmp_pat
     assert (score[:, :-1] >= score[:, 1:]).all()
     recall = np.mean([len(np.intersect1d(a, b)) for a, b in zip(item, exact, strict=True)]) / 20
     assert 0.8 < recall < 1, "a quarter of the cells holds most of the best items, not all"
+
+
+def test_numbers_that_are_no_items_are_in_no_cell(clustered: Product, tmp_path: Path) -> None:
+    absent = np.unique(top_k(clustered, 3)[1])
+    without = replace(clustered, absent=absent)
+    write_cells(clustered.items_ID, str(tmp_path / "cells"), 1, absent)
+    for k in (20, 5000):
+        item = near_top_k(without, k, str(tmp_path / "cells"))[1].numpy()
+        assert not np.isin(item, absent).any() and (item[:, :20] >= 0).all()
+    assert ((item >= 0).sum(axis=1) == 5000 - len(absent)).all()
 
 
 def test_cells_are_the_same_again_and_others_by_seed(clustered: Product, tmp_path: Path) -> None:

@@ -87,3 +87,24 @@ def test_overflow_and_k_beyond_the_items_are_refused() -> None:
 
 def test_no_request_gives_no_row() -> None:
     assert top_k(Product(torch.ones(0, 3), torch.ones(4, 3)), 2)[1].shape == (0, 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases, st.integers(1, 45))
+def test_numbers_that_are_no_items_are_as_if_they_were_not_there(shape: tuple, block: int) -> None:
+    requests, items, seen = case(*shape)
+    absent = np.flatnonzero(np.random.default_rng(shape[0]).random(len(items)) < 0.4)
+    present = np.delete(np.arange(len(items)), absent)
+    if not len(present):
+        return
+    mask = Seen.of(*(torch.tensor(side) for side in np.nonzero(seen)))
+    fewer = Seen.of(*(torch.tensor(side) for side in np.nonzero(seen[:, present])))
+    whole, compact = Product(requests, items, absent), Product(requests, items[present])
+    k = len(present)
+    best, found = top_k(whole, k, seen=mask, tile=(2, block))
+    expected, numbers = top_k(compact, k, seen=fewer)
+    assert torch.equal(best, expected)
+    assert np.array_equal(found.numpy(), np.where(numbers < 0, -1, present[numbers.numpy()]))
+    row, item = (torch.tensor(side).flatten() for side in np.indices((len(requests), k)))
+    own = ranks(whole, row, torch.from_numpy(present)[item], seen=mask, tile=(2, block))
+    assert torch.equal(own, ranks(compact, row, item, seen=fewer))

@@ -36,6 +36,18 @@ def test_few_items_are_all_candidates_without_offset() -> None:
     assert (sampler.offset(items, items) == 0).all()
 
 
+@pytest.mark.parametrize("count", [60, 400])
+def test_numbers_that_are_no_items_are_never_candidates(count: int) -> None:
+    known = EVENTS != 0
+    known[0] = True
+    whole = CandidateSampler.of(EVENTS, count, known)
+    compact = CandidateSampler.of(EVENTS[known], count)
+    assert np.array_equal(whole.probability_N[known], compact.probability_N)
+    assert not whole.probability_N[~known].any()
+    drawn = np.unique(np.concatenate([whole.draw(0, 0, step) for step in range(200)]))
+    assert known[drawn].all() and 0 in drawn
+
+
 def test_the_sum_over_candidates_is_that_over_all_items_on_average() -> None:
     sampler = CandidateSampler.of(EVENTS, 60)
     score_N = np.random.default_rng(0).standard_normal(400)
