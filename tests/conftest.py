@@ -30,8 +30,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def spark() -> Iterator[SparkSession]:
     """Two task slots, and four attempts a task, so that a test may let one fail."""
     session = spark_session(
-        "roilake-tests",
-        overrides={**SMALL_NIGHT, "spark.master": "local[2,4]", "spark.driver.memory": "2g"},
+        "roilake-tests", overrides={**SMALL_NIGHT, "spark.master": "local[2,4]", "spark.driver.memory": "2g"}
     )
     yield session
     session.stop()

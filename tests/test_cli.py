@@ -106,10 +106,7 @@ def no_vectors(tree: Tree) -> None:
         (stray_option, "night.yaml: models: zoomer: option 'heads'"),
         (stray_default, "night.yaml: default_model: 'best' is not among the models"),
         (stray_hop, "night.yaml: roi: hop 2 of the tree of item names 'query_item'"),
-        (
-            no_edges,
-            "night.yaml: graph.edges: false, but scoring.drop_seen, evaluation.slices.linked, models.",
-        ),
+        (no_edges, "night.yaml: graph.edges: false, but scoring.drop_seen, evaluation.slices.linked, models."),
         (no_vectors, "night.yaml: scoring.index: ivf needs item vectors, and popularity has none"),
     ],
 )

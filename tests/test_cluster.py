@@ -100,13 +100,7 @@ def submit(master: str) -> Callable[..., Any]:
     small = ("executor.cores=1", "executor.memory=1g", "driver.memory=1g", "sql.shuffle.partitions=4")
 
     def run(script: str, *arguments: str) -> Any:
-        command = [
-            ".venv/bin/spark-submit",
-            "--master",
-            master,
-            "--properties-file",
-            "conf/spark/cluster.conf",
-        ]
+        command = [".venv/bin/spark-submit", "--master", master, "--properties-file", "conf/spark/cluster.conf"]
         command += [part for setting in small for part in ("--conf", f"spark.{setting}")]
         command += ["--archives", "dist/roilake-code.tar.gz#roilake_code", script, *arguments]
         done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
@@ -128,8 +122,7 @@ def test_executors_import_the_code_that_was_shipped(submit: Callable[..., Any], 
     assert len({folder for folder, _, _ in seen}) == 2  # an executor on each worker, in a folder of its own
     for folder, *files in seen:
         assert files == [
-            f"{folder}/roilake_code/roilake/{name}.py"
-            for name in ("__init__", "pipelines/retrieval/roi/kernel")
+            f"{folder}/roilake_code/roilake/{name}.py" for name in ("__init__", "pipelines/retrieval/roi/kernel")
         ]
 
 

@@ -35,9 +35,7 @@ def build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 
     def step(name: str) -> object:
         script = f"echo made {name}; test ! -e {tmp_path}/broken || {{ echo no such luck; exit 3; }}"
-        return steps.Step(
-            name, (tmp_path / f"{name}.in",), lambda run: run(["sh", "-c", script]), f"mend {name}"
-        )
+        return steps.Step(name, (tmp_path / f"{name}.in",), lambda run: run(["sh", "-c", script]), f"mend {name}")
 
     monkeypatch.setattr(module, "STEPS", (step("first"), step("second")))
     monkeypatch.setattr(module, "STAMP", tmp_path / "stamp.json")
@@ -78,18 +76,14 @@ def test_missing_jdk_is_named_with_its_remedy(setup: Callable[..., subprocess.Co
     assert answer.stderr == ("roilake env: JDK 17 or 21 not found: apt-get install openjdk-17-jdk-headless\n")
 
 
-def test_missing_compiler_is_named_with_its_remedy(
-    setup: Callable[..., subprocess.CompletedProcess[str]],
-) -> None:
+def test_missing_compiler_is_named_with_its_remedy(setup: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     java = shutil.which("java") or pytest.skip("no java on this machine")
     home = str(Path(java).resolve().parents[1])
     answer = setup("gcc", "make", JAVA_HOME=home)
     assert (answer.returncode, answer.stderr) == (2, "roilake env: g++ not found: apt-get install g++\n")
 
 
-def test_java_home_that_leads_nowhere_is_named(
-    setup: Callable[..., subprocess.CompletedProcess[str]],
-) -> None:
+def test_java_home_that_leads_nowhere_is_named(setup: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     answer = setup("gcc", "g++", "make", JAVA_HOME="/gone")
     assert answer.returncode == 2
     assert "not found at /gone/bin/java, where JAVA_HOME points: apt-get" in answer.stderr
@@ -98,9 +92,7 @@ def test_java_home_that_leads_nowhere_is_named(
 def test_java_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     java = tmp_path / "bin/java"
     java.parent.mkdir()
-    java.write_text(
-        "#!/bin/sh\necho 'Picked up JAVA_TOOL_OPTIONS: -Xmx1.5g\nopenjdk version \"11.0.2\"' >&2\n"
-    )
+    java.write_text("#!/bin/sh\necho 'Picked up JAVA_TOOL_OPTIONS: -Xmx1.5g\nopenjdk version \"11.0.2\"' >&2\n")
     java.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(prerequisites.MissingError, match=r"java is 11\.0\.2\): apt-get .* and set JAVA_HOME"):

@@ -21,15 +21,7 @@ MONDAY, TUESDAY, WEDNESDAY = (date(2020, 1, day) for day in (6, 7, 8))
 
 
 def item(ds: date, user: str, rank: int, score: float, query: str | None = "q") -> dict[str, Any]:
-    return {
-        "ds": ds,
-        "user": user,
-        "query": query,
-        "rank": rank,
-        "item": f"i{rank}",
-        "score": score,
-        "model": "m",
-    }
+    return {"ds": ds, "user": user, "query": query, "rank": rank, "item": f"i{rank}", "score": score, "model": "m"}
 
 
 def identity(ds: date, key: str) -> dict[str, Any]:
@@ -60,9 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(lake, "recommendations", a_run(MONDAY), item(MONDAY, "a", 1, 0.5), item(MONDAY, "b", 1, 0.6))
     write(lake, "node_ids", a_run(MONDAY), identity(MONDAY, "a"), identity(MONDAY, "b"))
     publish(lake, a_run(MONDAY), "recommendations", "node_ids")
-    write(
-        lake, "recommendations", a_run(TUESDAY), item(TUESDAY, "a", 1, 0.7), item(TUESDAY, "a", 2, 0.1, None)
-    )
+    write(lake, "recommendations", a_run(TUESDAY), item(TUESDAY, "a", 1, 0.7), item(TUESDAY, "a", 2, 0.1, None))
     write(lake, "node_ids", a_run(TUESDAY), identity(TUESDAY, "c"))
     write(lake, "nodes", a_run(TUESDAY), {**identity(TUESDAY, "a"), "fields": [("age", "30")], "terms": []})
     write(lake, "recommendations", a_run(MONDAY), item(MONDAY, "a", 1, 99.0))
@@ -180,9 +170,7 @@ def test_each_pipeline_has_nights_of_its_own(several: Path) -> None:
     assert values(several, ds="2020-01-07") == {("conversion", TUESDAY): 1.0}
     assert len(values(several, ds="all")) == 4
     assert len(values(several, ds=[TUESDAY, WEDNESDAY])) == 2
-    assert values(several, ds="all", pipeline="retrieval").keys() == {
-        ("retrieval", d) for d in (MONDAY, WEDNESDAY)
-    }
+    assert values(several, ds="all", pipeline="retrieval").keys() == {("retrieval", d) for d in (MONDAY, WEDNESDAY)}
     assert set(read("publications", lake=several)["pipeline"]) == {"retrieval", "conversion"}
     assert scores(read("recommendations", lake=several)) == [2.0]
     assert scores(read("recommendations", lake=several, pipeline="retrieval", ds=MONDAY)) == [0.0]
@@ -200,22 +188,10 @@ def test_ids_are_those_of_all_pipelines_up_to_the_night(several: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "arguments", "message"),
     [
-        (
-            "recommendations",
-            {"pipeline": "conversion"},
-            "is a table of pipeline 'retrieval', not of 'conversion'",
-        ),
+        ("recommendations", {"pipeline": "conversion"}, "is a table of pipeline 'retrieval', not of 'conversion'"),
         ("metrics", {"pipeline": "serving"}, "no pipeline 'serving'; there are retrieval, conversion"),
-        (
-            "metrics",
-            {"pipeline": "conversion", "ds": WEDNESDAY},
-            "no night 2020-01-08 of 'conversion' is published",
-        ),
-        (
-            "recommendations",
-            {"ds": TUESDAY},
-            "no night 2020-01-07 of 'retrieval' is published there; the last ones",
-        ),
+        ("metrics", {"pipeline": "conversion", "ds": WEDNESDAY}, "no night 2020-01-08 of 'conversion' is published"),
+        ("recommendations", {"ds": TUESDAY}, "no night 2020-01-07 of 'retrieval' is published there; the last ones"),
         ("cvr_scores", {}, "night 2020-01-07 was published without a table 'cvr_scores'"),
     ],
 )

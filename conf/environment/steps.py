@@ -76,9 +76,7 @@ def _install(run: Run, *arguments: str | Path) -> None:
 
 def _pip_index() -> dict[str, str]:
     """The package index that pip is set to use, for uv, which does not read pip's settings."""
-    settings = subprocess.run(
-        [PYTHON, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
-    )
+    settings = subprocess.run([PYTHON, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
     found = re.search(r"\.index-url='(.+)'", settings.stdout)
     return {"UV_DEFAULT_INDEX": found.group(1)} if found and "UV_DEFAULT_INDEX" not in os.environ else {}
 

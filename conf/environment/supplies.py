@@ -78,14 +78,7 @@ def _build_horovod(python: Path, run: Run, scratch: Path) -> list[Path]:
     makeflags = f"-j{len(os.sched_getaffinity(0))}"
     environment = {**HOROVOD_FLAGS, "CXX": str(wrapper), "PATH": path, "MAKEFLAGS": makeflags}
     # Pip's own cache would hand out a wheel that was built for another torch.
-    options = [
-        "--no-cache-dir",
-        "--no-deps",
-        "--no-build-isolation",
-        "--require-hashes",
-        "--no-binary",
-        "horovod",
-    ]
+    options = ["--no-cache-dir", "--no-deps", "--no-build-isolation", "--require-hashes", "--no-binary", "horovod"]
     run([python, "-m", "pip", "wheel", *options, "-r", HERE / "horovod.txt", "-w", scratch], environment)
     return list(scratch.glob("*.whl"))
 

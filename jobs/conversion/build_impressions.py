@@ -39,9 +39,7 @@ def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
                 record.write("conversion_truth", _truth(sound, ds))
             record.rows_out = 0  # so far about the same rows
             impressions = with_categories(sound, ids)
-            record.write(
-                "impressions", finished_impressions(impressions, config.impressions.shards, config.seed, ds)
-            )
+            record.write("impressions", finished_impressions(impressions, config.impressions.shards, config.seed, ds))
     return record.result
 
 
@@ -70,9 +68,7 @@ def _sources(record: Recorder, config: ConversionConfig) -> Iterator[DataFrame]:
 
 def _truth(rows: DataFrame, ds: date) -> DataFrame:
     evaluated = rows.where(F.col("split").isin("test", "unbiased"))
-    return evaluated.select(
-        F.lit(ds).alias("ds"), "impression_id", "click_probability", "conversion_probability"
-    )
+    return evaluated.select(F.lit(ds).alias("ds"), "impression_id", "click_probability", "conversion_probability")
 
 
 if __name__ == "__main__":

@@ -46,9 +46,7 @@ def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
     return record.result
 
 
-def _impressions(
-    record: Recorder, config: ConversionConfig, split: str, share: float
-) -> EvaluatedImpressions:
+def _impressions(record: Recorder, config: ConversionConfig, split: str, share: float) -> EvaluatedImpressions:
     """About a ``share`` of the impressions of a split, with their truth where it is known."""
     impressions = _read(record, "impressions", KNOWN, share, split=split)
     if split != UNBIASED or config.impressions.truth is None:

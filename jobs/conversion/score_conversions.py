@@ -33,9 +33,7 @@ def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
         record.write_from_tasks(["cvr_scores"], numbers, scoring(models, parts, ds))
         record.details["models"] = list(config.evaluated)
         with record.stage("pairs"):
-            _score_pairs(
-                record, config, next(model for model in models if model.name == config.default_model)
-            )
+            _score_pairs(record, config, next(model for model in models if model.name == config.default_model))
     return record.result
 
 

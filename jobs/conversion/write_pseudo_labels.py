@@ -40,9 +40,7 @@ def _teachers(record: Recorder, config: ConversionConfig) -> tuple[Teacher, ...]
     """All that models learn from. Members of an ensemble weigh by how well they rank the validation clicks."""
     needed = [(name, config.ensembles.get(name, (name,))) for name in config.labelling_teachers]
     wanted = sorted({member for _, members in needed for member in members})
-    saved = (
-        {model.name: model for model in saved_models(record, wanted, "train_cvr_teacher")} if wanted else {}
-    )
+    saved = {model.name: model for model in saved_models(record, wanted, "train_cvr_teacher")} if wanted else {}
     conversions, others = _validation_clicks(record) if config.ensembles else (0, 0)
     found = []
     for name, members in needed:

@@ -1,5 +1,4 @@
-"""Events -> ``node_ids``, ``nodes``, and ``edges`` and ``adjacency`` as of the start of each of the night's
-windows."""
+"""Events -> ``node_ids``, ``nodes``, and ``edges`` and ``adjacency`` as of the start of each of the night's windows."""
 
 from __future__ import annotations
 
@@ -23,12 +22,7 @@ from roilake.pipelines.retrieval.graph import (
     similar_pairs,
     similarity_contributions,
 )
-from roilake.pipelines.retrieval.graph.incremental import (
-    SEEN,
-    IncrementalAggregates,
-    StaleSumsError,
-    check_parts,
-)
+from roilake.pipelines.retrieval.graph.incremental import SEEN, IncrementalAggregates, StaleSumsError, check_parts
 from roilake.pipelines.retrieval.graph.nodes import describe_nodes
 from roilake.pipelines.retrieval.graph.plan import STREAMS, Plan
 from roilake.pipelines.retrieval.graph.scan import Slice, first_time
@@ -42,10 +36,7 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """Ids are given to the keys that have none yet, ``nodes`` are the keys of all events up to the night; edges and
     adjacency hold, for each window, only events before its start. Events that an earlier night has summed up are not
     read again. Raises SourceError when there are no events at all, LakeError when the disk is full."""
-    with (
-        recorded(lake, config, ds, "build_graph") as record,
-        build.scratch_folder(lake.scratch("graph")) as scratch,
-    ):
+    with recorded(lake, config, ds, "build_graph") as record, build.scratch_folder(lake.scratch("graph")) as scratch:
         files = [f for f in lake.active_files("events", record.pin("events")) if f.partition["ds"] <= str(ds)]
         record.rows_in = sum(file.rows for file in files)
         if not record.rows_in:
@@ -62,9 +53,7 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     return record.result
 
 
-def _plan(
-    record: Recorder, config: RetrievalConfig, scratch: Path, parts: int, files: list[DataFile]
-) -> Plan:
+def _plan(record: Recorder, config: RetrievalConfig, scratch: Path, parts: int, files: list[DataFile]) -> Plan:
     """As far as it is known before ids are given."""
     instants = sorted({window.as_of for window in night_windows(record.lake, config, record.run.ds)})
     return Plan(
@@ -81,11 +70,7 @@ def _plan(
 
 
 def _night(
-    record: Recorder,
-    config: RetrievalConfig,
-    plan: Plan,
-    files: list[DataFile],
-    earlier: IncrementalAggregates,
+    record: Recorder, config: RetrievalConfig, plan: Plan, files: list[DataFile], earlier: IncrementalAggregates
 ) -> None:
     """The build from ``earlier`` sums and from the files whose events they lack."""
     spark = record.lake.spark
@@ -166,11 +151,7 @@ def _build(record: Recorder, plan: Plan, tasks: list[list[Slice]], files: TaskFi
     record.details["spilled_bytes"] = build.spilled_bytes(plan)
     for stream in STREAMS:
         with record.stage(f"sum {'_'.join(stream)}"):
-            add(
-                lake.files_from_tasks(
-                    build.numbered_tasks(spark, plan.parts), build.aggregating(plan, stream)
-                )
-            )
+            add(lake.files_from_tasks(build.numbered_tasks(spark, plan.parts), build.aggregating(plan, stream)))
         if plan.compacting:
             build.drop_runs(plan, stream)
     with record.stage("merge"):

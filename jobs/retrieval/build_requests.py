@@ -25,9 +25,7 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
         windows = night_windows(lake, config, ds)
         earliest = min(window.as_of for window in windows)
         night = F.col("ds") <= F.lit(ds)
-        events = record.read("events").where(
-            night & (F.col("time") >= F.lit(str(earliest)).cast("timestamp"))
-        )
+        events = record.read("events").where(night & (F.col("time") >= F.lit(str(earliest)).cast("timestamp")))
         nodes = record.read("nodes").where(F.col("ds") == F.lit(ds)).select("node_type", "key", "id")
         small = sum(file.rows for file in files_of(lake, "nodes", record.pin("nodes"), ds=ds)) <= _BROADCAST
         by_id = indexed(events, F.broadcast(nodes) if small else nodes).persist()

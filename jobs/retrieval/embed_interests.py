@@ -55,9 +55,7 @@ class Night:
 def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """Vectors are fitted to the graph on a first night, and carried over from the last published model
     after it, if any of its models makes vectors. Nodes without an event before a window's start have no row for it."""
-    from roilake.pipelines.retrieval.models import (
-        makes_interests,  # here, so that the tasks need not load torch
-    )
+    from roilake.pipelines.retrieval.models import makes_interests  # here, so that the tasks need not load torch
 
     with recorded(lake, config, ds, STEP) as record, _folder(record) as folder:
         instants = tuple(sorted({window.as_of for window in night_windows(lake, config, ds)}))
@@ -93,9 +91,7 @@ def _folder(record: Recorder) -> Iterator[Path]:
 def _number_nodes(record: Recorder, ds: date, folder: Path) -> list[int]:
     """Lay out the index of keys; number of the first node of each type, and of all."""
     # Ids of later nights and of other pipelines too: only all of them together are dense.
-    write_keys(
-        folder, record.lake.to_arrow("node_ids", record.pin("node_ids"), columns=["node_type", "key", "id"])
-    )
+    write_keys(folder, record.lake.to_arrow("node_ids", record.pin("node_ids"), columns=["node_type", "key", "id"]))
     masks = node_masks(record.lake, record.pin("nodes"), ds)
     return offsets([len(masks[kind]) for kind in NODE_TYPES])
 
@@ -107,12 +103,8 @@ def _count_events(record: Recorder, night: Night) -> int:
     files = record.lake.active_files("events", record.pin("events"))
     known = [file for file in files if file.partition["ds"] <= str(night.ds)]
     spark = record.lake.spark.sparkContext
-    tasks = plan_slices(
-        [f.path for f in known], -(-sum(f.rows for f in known) // spark.defaultParallelism) or 1
-    )
-    counted = (
-        spark.parallelize(list(enumerate(tasks)), max(1, len(tasks))).map(partial(_count, night)).collect()
-    )
+    tasks = plan_slices([f.path for f in known], -(-sum(f.rows for f in known) // spark.defaultParallelism) or 1)
+    counted = spark.parallelize(list(enumerate(tasks)), max(1, len(tasks))).map(partial(_count, night)).collect()
     night.blocks.runner(record.lake.spark)(partial(_add_counts, night, len(tasks)), night.blocks.numbers)
     return sum(counted)
 
@@ -182,9 +174,7 @@ def _model_vectors(last: LastModel) -> Path:
     """The last model's node vectors. Raises LakeError."""
     file = last.folder / "interest.safetensors"
     if not file.exists():
-        raise LakeError(
-            f"{file}: is missing, so this night cannot build on that of {last.night.ds}; publish it again"
-        )
+        raise LakeError(f"{file}: is missing, so this night cannot build on that of {last.night.ds}; publish it again")
     return file
 
 
@@ -196,10 +186,7 @@ def _save_known(night: Night, file: Path, block: int) -> None:
         dim = tensors.get_slice(NODE_TYPES[0]).get_shape()[1]
         known = np.zeros((high - low, dim + 1), np.float32)
         for kind, start, end in zip(NODE_TYPES, night.starts, night.starts[1:], strict=False):
-            rows, own = (
-                tensors.get_slice(kind),
-                np.load(night.blocks.folder / f"known-{kind}.npy", mmap_mode="r"),
-            )
+            rows, own = (tensors.get_slice(kind), np.load(night.blocks.folder / f"known-{kind}.npy", mmap_mode="r"))
             first, last = max(low, start), min(high, end, start + rows.get_shape()[0])
             if first < last:
                 found = own[first - start : last - start, None]

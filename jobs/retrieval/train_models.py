@@ -78,9 +78,7 @@ def published_models(lake: Lake, config: RetrievalConfig, ds: date) -> dict[str,
     return {row["name"]: {"path": row["path"], "config": json.loads(row["config"])} for row in rows}
 
 
-def _entry(
-    record: Recorder, config: RetrievalConfig, name: str, parent: dict[str, Any] | None
-) -> Entry[Inputs]:
+def _entry(record: Recorder, config: RetrievalConfig, name: str, parent: dict[str, Any] | None) -> Entry[Inputs]:
     """A model whose config has changed since the last published night starts from initial weights."""
     model, training = config.models[name], config.training
     warm = parent["path"] if parent and parent["config"] == model.model_dump(mode="json") else None

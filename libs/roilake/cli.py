@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path, typer.Option("--lake", help="folder of the lake")]
 Conf = Annotated[Path, typer.Option(help="the night's YAML")]
-Ds = Annotated[
-    str | None, typer.Option(help="the night's logical date, YYYY-MM-DD (default: the config's default_ds)")
-]
+Ds = Annotated[str | None, typer.Option(help="the night's logical date, YYYY-MM-DD (default: the config's default_ds)")]
 Only = Annotated[str | None, typer.Option("--pipeline", help="of this pipeline only")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, for machines")]
 
@@ -78,8 +76,7 @@ def schedule(
     conf: Conf,
     lake: Folder = Path("./lake"),
     form: Annotated[
-        Literal["json", "airflow", "cron"],
-        typer.Option("--format", help="JSON, an Airflow DAG file, or a cron line"),
+        Literal["json", "airflow", "cron"], typer.Option("--format", help="JSON, an Airflow DAG file, or a cron line")
     ] = "json",
 ) -> None:
     """Print the steps of a night in order with their commands, for a scheduler."""
@@ -179,9 +176,7 @@ def compare(
         print_comparison(found, _console())
 
 
-def _run_night(
-    ds_text: str | None, conf: Path, folder: Path, profile: Path | None, started: float, wide: bool
-) -> bool:
+def _run_night(ds_text: str | None, conf: Path, folder: Path, profile: Path | None, started: float, wide: bool) -> bool:
     """Whether the night was published."""
     from roilake.errors import AuditError
     from roilake.lake import Lake, check_folder

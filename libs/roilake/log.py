@@ -26,9 +26,7 @@ def _handler(form: Form) -> logging.Handler:
         from rich.console import Console
         from rich.logging import RichHandler
 
-        return RichHandler(
-            console=Console(stderr=True), show_path=False, markup=False, omit_repeated_times=False
-        )
+        return RichHandler(console=Console(stderr=True), show_path=False, markup=False, omit_repeated_times=False)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Plain())
     return handler

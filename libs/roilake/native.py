@@ -3,8 +3,7 @@ env``), a process loads each once.
 
 A room's ``kernel.c`` becomes ``lib<room>.so``. One binary runs on any machine of the architecture. A source defines
 ``int64_t kernel_source(void) { return KERNEL_SOURCE; }``: the digest that it was compiled with, so that a library older
-than its source is noticed.
-"""
+than its source is noticed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """What a machine must have before anything is installed: Python 3.11, a JDK for Spark 4, compilers and make.
 
-Stdlib only, and readable by older Pythons: ``conf/environment/build.py`` asks it before there is an
-environment, and naming the wrong Python is its first job.
-"""
+Stdlib only, and readable by older Pythons: ``conf/environment/build.py`` asks it before there is an environment, and
+naming the wrong Python is its first job."""
 
 from __future__ import annotations
 
@@ -67,9 +66,7 @@ def find_tool(command: str) -> str:
 def find_headers() -> None:
     """Raises MissingError unless Python's C headers are there, which only the build of horovod asks for."""
     if not Path(sysconfig.get_path("include"), "Python.h").is_file():
-        raise MissingError(
-            "Python.h, the headers of Python 3.11, not found", "apt-get install python3.11-dev"
-        )
+        raise MissingError("Python.h, the headers of Python 3.11, not found", "apt-get install python3.11-dev")
 
 
 def _version(command: str, option: str, pattern: str) -> str | None:

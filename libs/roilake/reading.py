@@ -42,8 +42,7 @@ def read_arrow(
     Any Arrow library takes the result: ``polars.from_arrow(roilake.read_arrow("metrics", ds="all"))``.
 
     Raises LakeError for a folder that is no lake, a table, pipeline, column or value that does not fit, and a night
-    that was not published.
-    """
+    that was not published."""
     definition = _definition(table)
     for name in (*(columns or ()), *(where or {})):
         _column(definition, name)

@@ -94,9 +94,7 @@ def fit(
     if pseudo_R is not None:
         data = replace(data, train=replace(data.train, pseudo_R=pseudo_R.astype(np.float32)))
     options = {"dim": dim, **method.options}
-    model, progress = trained(
-        data, method.kind, options, setting, steps=method.steps, seed=seed, keep=method.keep
-    )
+    model, progress = trained(data, method.kind, options, setting, steps=method.steps, seed=seed, keep=method.keep)
     auc = progress.validations[progress.best].get("auc", float("nan"))
     return Said(auc, predict(model, data.train.row_RF), predict(model, data.judged_NF))
 
@@ -124,9 +122,7 @@ def ensemble(data: Dataset, said: Mapping[str, Said]) -> Said:
     return Said(float("nan"), train_R, judged_N)
 
 
-def run(
-    name: str, seed: int, settings: Settings, only: Iterable[str] = tuple(ALL)
-) -> dict[str, dict[str, float]]:
+def run(name: str, seed: int, settings: Settings, only: Iterable[str] = tuple(ALL)) -> dict[str, dict[str, float]]:
     """Every method on one log: metrics by method."""
     data, said = loaded(name, seed), {}
     wanted = set(only)
@@ -224,9 +220,7 @@ def worst_regret(result: Mapping[str, Any]) -> dict[str, float]:
     regimes = [result[name] for name in REGIMES if name in result]
     best = [max(regime[m]["auc"]["mean"] for m in METHODS) for regime in regimes]
     models = [model for model in regimes[0] if model != "ukd_minus"] if regimes else []
-    return {
-        m: round(max(b - r[m]["auc"]["mean"] for b, r in zip(best, regimes, strict=True)), 5) for m in models
-    }
+    return {m: round(max(b - r[m]["auc"]["mean"] for b, r in zip(best, regimes, strict=True)), 5) for m in models}
 
 
 def flips(name: str, seed: int, settings: Settings) -> dict[str, float]:
@@ -252,9 +246,7 @@ def benchmark(names: Iterable[str], seeds: int | None) -> dict[str, Any]:
             flipped_labels[name] = {fit: interval([one[fit] for one in found]) for fit in found[0]}
             tell(
                 f"{name}: "
-                + "  ".join(
-                    f"{m} {result[name][m]['auc']['mean']:.4f}" for m in (*METHODS, "ensemble", "ukd_paper")
-                )
+                + "  ".join(f"{m} {result[name][m]['auc']['mean']:.4f}" for m in (*METHODS, "ensemble", "ukd_paper"))
             )
     regrets = worst_regret(result)
     return {**result, "settings": settings, "worst_regret": regrets, "flipped_labels": flipped_labels}
@@ -274,9 +266,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
                 for n in SEEDS
                 if n in result
             ]
-            yield (
-                f"{model:26}" + "  ".join(cells) + f"  {result['worst_regret'].get(model, float('nan')):.4f}"
-            )
+            yield (f"{model:26}" + "  ".join(cells) + f"  {result['worst_regret'].get(model, float('nan')):.4f}")
 
 
 if __name__ == "__main__":

@@ -75,9 +75,7 @@ def night(impressions: int, kind: str) -> ConversionConfig:
 def measure(lake: Lake, config: ConversionConfig, rows: int, steps: int, runs: int) -> dict[str, Any]:
     """Rates and their ratio, of steps of so many rows (a fifth of them clicked) and nothing else."""
     sizes = {"clicks": rows // 5, "impressions": rows - rows // 5, "steps": steps}
-    training = config.training.model_copy(
-        update={**sizes, "validate_every": steps, "checkpoint_every": steps + 1}
-    )
+    training = config.training.model_copy(update={**sizes, "validate_every": steps, "checkpoint_every": steps + 1})
     found: dict[int, list[dict[str, Any]]] = {workers: [] for workers in WORKERS}
     for run in range(runs):
         for workers in WORKERS:

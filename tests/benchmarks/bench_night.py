@@ -41,17 +41,12 @@ def main() -> None:
     print(json.dumps({**figures, "cores": args.cores}), flush=True)
 
 
-def measure(
-    spark: SparkSession, edges: int, folder: Path, local: Path, warm_up: int = REAL
-) -> dict[str, Any]:
+def measure(spark: SparkSession, edges: int, folder: Path, local: Path, warm_up: int = REAL) -> dict[str, Any]:
     """Steps by night, first and next. ``local`` is where Spark spills."""
     config = night_config()
     _night(spark, config, DS, warm_up, folder / "warm-up", local)
     nights = {"first": (DS, edges), "next": (DS + timedelta(days=1), max(edges // NIGHT, 1000))}
-    found = {
-        name: _night(spark, config, ds, events, folder / "lake", local)
-        for name, (ds, events) in nights.items()
-    }
+    found = {name: _night(spark, config, ds, events, folder / "lake", local) for name, (ds, events) in nights.items()}
     shutil.rmtree(folder)
     return found
 
@@ -72,9 +67,7 @@ def _night(
     lake = Lake.open(spark, folder, create=True)
     expand_events.run(lake, config, ds, events, force=True)
     steps, pipeline = {}, find(config.pipeline)
-    for name in pipeline.step_names[
-        1:-1
-    ]:  # between ingest_events, in place of which it is, and publish_night
+    for name in pipeline.step_names[1:-1]:  # between ingest_events, in place of which it is, and publish_night
         began = time.time()
         with measured(lake.folder, local) as cost:
             result = load(f"{pipeline.module(name)}:run")(lake, config, ds)

@@ -65,9 +65,7 @@ ITEM_KNN += (
     {"similarity": "symmetric", "k": 200, "shrink": 10.0},
     {"similarity": "symmetric", "k": 1000, "shrink": 10.0},
 )
-RANDOM_WALK: tuple[dict[str, Any], ...] = tuple(
-    {"steps": 1, "keep": 1000, "discount": d} for d in (0.1, 0.3, 0.5)
-)
+RANDOM_WALK: tuple[dict[str, Any], ...] = tuple({"steps": 1, "keep": 1000, "discount": d} for d in (0.1, 0.3, 0.5))
 RANDOM_WALK += ({"steps": 2, "keep": 100, "discount": 0.3},)
 BPR_MF: tuple[dict[str, Any], ...] = tuple(
     {"penalty": p, "epochs": e} for p, e in ((0.01, 100), (0.02, 100), (0.05, 300))
@@ -107,16 +105,11 @@ def main() -> None:
     table: dict[str, Any] = {}
     for name in args.datasets:
         split = read_split(name)
-        _say(
-            f"{name}: {split.train_UI.nnz:,} train and {split.test_UI.nnz:,} test pairs of {split.train_UI.shape}"
-        )
+        _say(f"{name}: {split.train_UI.nnz:,} train and {split.test_UI.nnz:,} test pairs of {split.train_UI.shape}")
         models = args.models or [m for m in MODELS if m not in LEFT_OUT.get(name, ())]
         table[name] = {m: _row(m, split, name, args) for m in models}
     table["published"] = {
-        name: {
-            m: dict(zip(("recall@20", "ndcg@20"), values, strict=True))
-            for m, values in PUBLISHED[name].items()
-        }
+        name: {m: dict(zip(("recall@20", "ndcg@20"), values, strict=True)) for m, values in PUBLISHED[name].items()}
         for name in args.datasets
     }
     table["load_average"] = round(os.getloadavg()[0], 1)
@@ -136,9 +129,7 @@ def _row(model: str, split: Split, dataset: str, args: argparse.Namespace) -> di
         row = {**measure({model: fitted}, split)[model], "options": options, "searched": len(entry.options)}
     row["seconds"] = round(time.monotonic() - began, 1)
     published = PUBLISHED[dataset].get(model)
-    _say(
-        f"{dataset} {model}: Recall@20 {row['recall@20']:.5f}, NDCG@20 {row['ndcg@20']:.5f}, published {published}"
-    )
+    _say(f"{dataset} {model}: Recall@20 {row['recall@20']:.5f}, NDCG@20 {row['ndcg@20']:.5f}, published {published}")
     return row
 
 

@@ -107,9 +107,7 @@ def kernel_rate(nodes: int) -> float:
     vectors = _mapped(rng.integers(-127, 128, (nodes, 32), dtype=np.int8))
     first = rng.integers(0, nodes, KERNEL_LISTS) * LONGEST
     lists, rows = Lists(first, first + LONGEST, ids, vectors, False), KERNEL_LISTS // 10
-    queries = Queries(
-        rng.integers(-254, 255, (rows, 32)).astype(np.int16), np.full(rows, -1), np.zeros(len(first))
-    )
+    queries = Queries(rng.integers(-254, 255, (rows, 32)).astype(np.int16), np.full(rows, -1), np.zeros(len(first)))
     seconds = []
     for _ in range(5):
         neighbours, relevance = np.full((rows, 50), -1, np.int32), np.zeros((rows, 50), np.int8)
@@ -165,9 +163,7 @@ def _rows(frame: DataFrame) -> pa.Table:
 
 def _check_equal(one: pa.Table, other: pa.Table) -> None:
     differing = [
-        name
-        for name in one.column_names
-        if not one[name].combine_chunks().equals(other[name].combine_chunks())
+        name for name in one.column_names if not one[name].combine_chunks().equals(other[name].combine_chunks())
     ]
     if len(one) != len(other) or differing:
         raise AssertionError(f"rows differ: {len(one)} and {len(other)}, columns {differing}")
@@ -176,9 +172,7 @@ def _check_equal(one: pa.Table, other: pa.Table) -> None:
 
 def _layout_seconds(lake: Lake) -> float:
     """What laying out the store takes, once a machine: part of the local plan's time, stated apart."""
-    files = [
-        [f.path for f in lake.active_files(t, lake.version(t))] for t in ("adjacency", "interest_vectors")
-    ]
+    files = [[f.path for f in lake.active_files(t, lake.version(t))] for t in ("adjacency", "interest_vectors")]
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
         lay_out(Path(folder) / "store", *files)

@@ -54,10 +54,7 @@ def measure(nodes: int, roots: int, runs: int, peer: str | None) -> dict[str, An
         for _ in range(runs):
             found = {sampler: _rate(store, root_N, sampler) for sampler in ("uniform", "roi")}
             found |= _peer(peer, Path(folder), roots) if peer else {}
-            print(
-                f"bench-sampling  {json.dumps({way: round(rate) for way, rate in found.items()})}",
-                file=sys.stderr,
-            )
+            print(f"bench-sampling  {json.dumps({way: round(rate) for way, rate in found.items()})}", file=sys.stderr)
             rates = {way: max(rate, rates.get(way, 0.0)) for way, rate in found.items()}
     theirs = max((rate for way, rate in rates.items() if way.startswith("dgl")), default=0.0)
     return {

@@ -51,9 +51,7 @@ def main() -> None:
     config = load_config(ROOT / "conf" / "nights" / "retrieval" / "expanded.yaml", "retrieval")
     with session(args.cores, args.memory) as (spark, local):
         figures = measure(spark, config, sizes(edges), Path(args.folder), local, sql=not args.no_sql)
-    print(
-        json.dumps({**figures, "cores": args.cores, "load_average": round(os.getloadavg()[0], 1)}), flush=True
-    )
+    print(json.dumps({**figures, "cores": args.cores, "load_average": round(os.getloadavg()[0], 1)}), flush=True)
 
 
 def sizes(edges: int) -> list[int]:
@@ -107,16 +105,12 @@ def scale_lake(spark: SparkSession, config: RetrievalConfig, edges: int, folder:
     if not lake.exists("runs") or not any(row["step"] == "expand_events" for row in _runs(lake)):
         shutil.rmtree(lake.folder, ignore_errors=True)
         result = expand_events.run(lake, config, DS, edges, force=True)  # looked at before the first
-        say(
-            f"{result.rows_out:,} events in {result.seconds:.0f} s, {result.bytes / result.rows_out:.1f} bytes each"
-        )
+        say(f"{result.rows_out:,} events in {result.seconds:.0f} s, {result.bytes / result.rows_out:.1f} bytes each")
     return lake
 
 
 def _runs(lake: Lake) -> list[dict[str, Any]]:
-    return lake.to_arrow(
-        "runs", lake.version("runs"), filters={"ds": DS}, columns=["step", "details"]
-    ).to_pylist()
+    return lake.to_arrow("runs", lake.version("runs"), filters={"ds": DS}, columns=["step", "details"]).to_pylist()
 
 
 def build(lake: Lake, config: RetrievalConfig, local: Path) -> tuple[StepResult, Cost]:
@@ -149,9 +143,7 @@ def _figures(result: StepResult, cost: Cost, cores: int) -> dict[str, Any]:
         "peak_memory_gib": round(cost.memory / 2**30, 2),
         "disk_gb": round(cost.disk / 1e9, 2),
         "bytes_written": result.bytes,
-        **{
-            name: result.details[name] for name in ("parts", "spilled_bytes", "stage_seconds", "task_seconds")
-        },
+        **{name: result.details[name] for name in ("parts", "spilled_bytes", "stage_seconds", "task_seconds")},
     }
 
 

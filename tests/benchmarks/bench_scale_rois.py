@@ -47,9 +47,7 @@ def main() -> None:
     config = load_config(ROOT / "conf" / "nights" / "retrieval" / "expanded.yaml", "retrieval")
     with session(args.cores, args.memory) as (spark, local):
         figures = measure(spark, config, edges, requests, Path(args.folder), local)
-    print(
-        json.dumps({**figures, "cores": args.cores, "load_average": round(os.getloadavg()[0], 1)}), flush=True
-    )
+    print(json.dumps({**figures, "cores": args.cores, "load_average": round(os.getloadavg()[0], 1)}), flush=True)
 
 
 def measure(
@@ -103,9 +101,7 @@ def _run(lake: Lake, config: RetrievalConfig, requests: int, local: Path) -> dic
             "rois": result.rows_out,
             "seconds": round(result.seconds, 1),
             "cpu_seconds": round(cost.cpu_seconds, 1),
-            "cores_busy": round(
-                cost.cpu_seconds / cost.seconds / lake.spark.sparkContext.defaultParallelism, 2
-            ),
+            "cores_busy": round(cost.cpu_seconds / cost.seconds / lake.spark.sparkContext.defaultParallelism, 2),
             "peak_memory_gib": round(cost.memory / 2**30, 2),
             "disk_gb": round(cost.disk / 1e9, 2),
             "bytes_per_roi": result.details["bytes_per_roi"],

@@ -31,14 +31,8 @@ from tests.benchmarks.zoom_curves import Curve, Judge, Point, learn, open_night
 
 DS = date(2010, 12, 31)
 FANOUTS = (2, 5, 10, 20, 40)
-FIRST_HOP = {
-    "request": ("user_query", "user_item", "query_item", "query_user"),
-    "item": ("item_user", "item_query"),
-}
-SECOND_HOP = {
-    "request": ("item_query", "item_user", "query_item", "user_item"),
-    "item": ("user_item", "query_item"),
-}
+FIRST_HOP = {"request": ("user_query", "user_item", "query_item", "query_user"), "item": ("item_user", "item_query")}
+SECOND_HOP = {"request": ("item_query", "item_user", "query_item", "user_item"), "item": ("user_item", "query_item")}
 METRICS = ("auc", "auc_popularity_negatives", "hit_rate@50")
 
 
@@ -58,9 +52,7 @@ class Variant:
         return self.sampler, self.fanout, self.hops
 
 
-def model(
-    kind: str, loss: str = "softmax", learning_rate: float | None = None, **options: Any
-) -> GraphModelConfig:
+def model(kind: str, loss: str = "softmax", learning_rate: float | None = None, **options: Any) -> GraphModelConfig:
     return GraphModelConfig.model_validate(
         {"kind": kind, "options": options, "loss": loss, "learning_rate": learning_rate}
     )
@@ -96,17 +88,9 @@ def compared(fanouts: Sequence[int]) -> list[Variant]:
     for level in ("feature", "edge", "semantic"):
         flag = f"{level}_attention"
         switched = model("zoomer", **{**given, flag: not given.get(flag, True)})
-        table.add(
-            "ablation", "roi", middle, switched, f" {level} {'on' if switched.options[flag] else 'off'}"
-        )
+        table.add("ablation", "roi", middle, switched, f" {level} {'on' if switched.options[flag] else 'off'}")
     for neighbours in ("detached", "frozen"):
-        table.add(
-            "ablation",
-            "roi",
-            middle,
-            model("zoomer", **{**given, "neighbours": neighbours}),
-            f" {neighbours}",
-        )
+        table.add("ablation", "roi", middle, model("zoomer", **{**given, "neighbours": neighbours}), f" {neighbours}")
     table.add("ablation", "uniform", most, model("graphsage", neighbours="detached"), " detached")
     paper = model("zoomer", loss="focal", towers="paper")
     table.add("ablation", "roi", 5, paper, " paper's form", hops=2)
@@ -119,9 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fanouts", type=int, nargs="+", default=list(FANOUTS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument(
-        "--ablation-seeds", type=int, default=3, help="seeds of what is neither ZOOMER nor baseline"
-    )
+    parser.add_argument("--ablation-seeds", type=int, default=3, help="seeds of what is neither ZOOMER nor baseline")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--points", type=int, default=8, help="times that a run is judged")
     parser.add_argument("--requests", type=int, default=2500, help="judged requests of each split")
@@ -168,11 +150,7 @@ def roi_config(base: RetrievalConfig, sampler: str, fanout: int, hops: int) -> R
 
 
 def measure(
-    lake: Lake,
-    config: RetrievalConfig,
-    versions: dict[str, int],
-    variants: Iterable[Variant],
-    args: argparse.Namespace,
+    lake: Lake, config: RetrievalConfig, versions: dict[str, int], variants: Iterable[Variant], args: argparse.Namespace
 ) -> list[Curve]:
     data = open_night(lake, config, DS, versions)
     windows = {"validation": data.validation[0], "test": max(test_windows(data))}
@@ -185,9 +163,7 @@ def measure(
             last = curves[-1].best
             shown = "  ".join(f"{name} {last.test[name]:.4f}" for name in METRICS)
             spent = f"{last.seconds:.1f} s of training, {time.perf_counter() - started:.0f} s in all"
-            print(
-                f"bench-zoom  {variant.name}  seed {seed}  test {shown}  {spent}", file=sys.stderr, flush=True
-            )
+            print(f"bench-zoom  {variant.name}  seed {seed}  test {shown}  {spent}", file=sys.stderr, flush=True)
             if not curves[-1].trained:
                 break
     return curves
@@ -201,9 +177,7 @@ def test_windows(data: Any) -> list[date]:
 
 def summary(variants: Sequence[Variant], curves: Sequence[Curve], built: dict[str, float]) -> dict[str, Any]:
     """The figures of the issue, and a row for each variant (means over seeds)."""
-    rows = {
-        variant.name: row(variant, [c for c in curves if c.variant == variant.name]) for variant in variants
-    }
+    rows = {variant.name: row(variant, [c for c in curves if c.variant == variant.name]) for variant in variants}
     baselines = [r for r in rows.values() if r["role"] == "baseline"]
     zoomers = [r for r in rows.values() if r["role"] == "zoomer"]
     return {**compare(zoomers, baselines), "variants": rows, "roi_build_seconds": built}

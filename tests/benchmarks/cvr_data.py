@@ -81,9 +81,7 @@ def _truth(name: str, seed: int) -> Dataset:
     made = world(name, seed)
     count = made.config.impressions
     drawn = made.impressions(np.arange(count + count // _VALIDATION))
-    rows = ImpressionRows.of(
-        np.stack([drawn.user_N, drawn.item_N], axis=1), drawn.click_N, drawn.conversion_N
-    )
+    rows = ImpressionRows.of(np.stack([drawn.user_N, drawn.item_N], axis=1), drawn.click_N, drawn.conversion_N)
     user_N, item_N = made.pairs(np.arange(_JUDGED))
     factors = made.factors
     fields = Field("user", "user", len(factors.user_U)), Field("item", "item", len(factors.item_I))
@@ -115,16 +113,12 @@ def _coat(seed: int) -> Dataset:
     rows = ImpressionRows.of(rows_RF, rating_R > 0, rating_R >= 4)
     judged = np.flatnonzero((drawn_UI > 0) & (chosen_UI == 0))
     converted_N = (drawn_UI.ravel()[judged] >= 4).astype(np.float64)
-    return Dataset(
-        tuple(fields), rows.at(~held_R), rows.at(held_R), rows_RF[judged].astype(np.int32), converted_N
-    )
+    return Dataset(tuple(fields), rows.at(~held_R), rows.at(held_R), rows_RF[judged].astype(np.int32), converted_N)
 
 
 def _groups(folder: Path, kind: str) -> list[tuple[str, int, NDArray[np.int64]]]:
     """(name, number of values, value of each user or item) of the one-hot feature groups."""
-    names = [
-        line.split(":")[0] for line in (folder / f"{kind}_features_map.txt").read_text().splitlines() if line
-    ]
+    names = [line.split(":")[0] for line in (folder / f"{kind}_features_map.txt").read_text().splitlines() if line]
     hot = np.loadtxt(folder / f"{kind}_features.ascii", dtype=np.int64)
     found = []
     for name in dict.fromkeys(names):

@@ -33,9 +33,7 @@ def trained(
         validate_every=validate_every,
         checkpoint_every=steps + 1,
     )
-    feed = ImpressionFeed.of_rows(
-        data.train, clicks=training.clicks, impressions=training.impressions, seed=seed
-    )
+    feed = ImpressionFeed.of_rows(data.train, clicks=training.clicks, impressions=training.impressions, seed=seed)
     schema = ImpressionSchema(data.fields, data.click_rate, {})
     task = ConversionTask(config, training, seed, schema, feed, data.validation)
     settings = Settings.of(kind, seed, training, keep=keep, one_thread=True)

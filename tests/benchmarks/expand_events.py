@@ -17,14 +17,7 @@ from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.events import finished, night_rows, source_events
 from roilake.runtime.command import main
 from roilake.runtime.step import StepResult, recorded
-from tests.benchmarks.expanding import (
-    Base,
-    Expansion,
-    degree_shape,
-    expand_rows,
-    read_base,
-    rows_of_events,
-)
+from tests.benchmarks.expanding import Base, Expansion, degree_shape, expand_rows, read_base, rows_of_events
 from tests.benchmarks.room import check_room
 
 _ROW_GROUP, _FILE = 1_000_000, 8_000_000  # events
@@ -38,9 +31,7 @@ def run(lake: Lake, config: RetrievalConfig, ds: date, edges: int, force: bool =
         check_room(edges, lake.folder)
     with recorded(lake, config, ds, "expand_events") as record:
         rows = night_rows(source_events(lake.spark, config.source), ds)
-        real = finished(
-            lake.spark, rows.where(F.col("reason").isNull() & F.col("left_out").isNull()), config
-        ).toArrow()
+        real = finished(lake.spark, rows.where(F.col("reason").isNull() & F.col("left_out").isNull()), config).toArrow()
         record.rows_in = len(real)
         if not record.rows_in:
             raise SourceError(f"{config.source.events.path}: has no event up to {ds}; choose a later --ds")
@@ -54,10 +45,7 @@ def run(lake: Lake, config: RetrievalConfig, ds: date, edges: int, force: bool =
         tasks = lake.spark.range(0, len(files), 1, len(files))
         make = _making(expansion, [[groups[i] for i in file] for file in files], ds, counts)
         record.write_from_tasks(("events",), tasks, make)
-        record.details |= {
-            "blocks": [expansion.rows, expansion.columns],
-            "degrees": _shapes(expansion.base, counts),
-        }
+        record.details |= {"blocks": [expansion.rows, expansion.columns], "degrees": _shapes(expansion.base, counts)}
     return record.result
 
 
@@ -90,8 +78,7 @@ def _shapes(base: Base, counts: Path) -> dict[str, dict[str, dict[str, float]]]:
     expanded = {"user": np.concatenate([p["users"] for p in parts]), "item": sum(p["items"] for p in parts)}
     real = {"user": np.bincount(base.user_N), "item": np.bincount(base.item_N)}
     return {
-        kind: {"real": degree_shape(real[kind]), "expanded": degree_shape(np.asarray(expanded[kind]))}
-        for kind in real
+        kind: {"real": degree_shape(real[kind]), "expanded": degree_shape(np.asarray(expanded[kind]))} for kind in real
     }
 
 

@@ -45,6 +45,4 @@ def held_out(split: Split, users: int) -> Split:
 def _pairs(path: str) -> tuple[np.ndarray, np.ndarray]:
     with open(path) as file:
         rows = [np.array(line.split(), np.int64) for line in file if line.strip()]
-    return np.repeat([row[0] for row in rows], [len(row) - 1 for row in rows]), np.concatenate(
-        [r[1:] for r in rows]
-    )
+    return np.repeat([row[0] for row in rows], [len(row) - 1 for row in rows]), np.concatenate([r[1:] for r in rows])

@@ -21,9 +21,7 @@ from numpy.typing import NDArray
 
 from roilake.hashing import keyed_hash, uniform
 from roilake.pipelines.retrieval.config import EdgeType
-from roilake.pipelines.retrieval.graph.interests import (
-    unit_rows,
-)
+from roilake.pipelines.retrieval.graph.interests import unit_rows
 from roilake.pipelines.retrieval.models import FeatureSchema, ItemBatch, RequestBatch, TwinTower, TypeFeatures
 from roilake.pipelines.retrieval.models.matrix import Factors, interactions
 from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
@@ -56,8 +54,7 @@ class Recipe:
         """Trees that alternate between items and users, from either side."""
         ways: tuple[EdgeType, EdgeType] = ("user_item", "item_user")
         request, item = (
-            tuple({ways[(hop + side) % 2]: fanout} for hop, fanout in enumerate(self.fanouts))
-            for side in (0, 1)
+            tuple({ways[(hop + side) % 2]: fanout} for hop, fanout in enumerate(self.fanouts)) for side in (0, 1)
         )
         return RoiLayout.of(request, REQUEST_ROOTS), RoiLayout.of(item, ITEM_ROOTS)
 
@@ -78,9 +75,7 @@ class Graph:
             "item": units_ND[users:],
         }
         degrees: dict[str, NDArray] = {"user": seen_UI.sum(1), "query": np.zeros(1), "item": seen_UI.sum(0)}
-        self.features = {
-            kind: _features(vectors[kind], np.asarray(degrees[kind]).ravel()) for kind in vectors
-        }
+        self.features = {kind: _features(vectors[kind], np.asarray(degrees[kind]).ravel()) for kind in vectors}
         store = _store(seen_UI, vectors, recipe.seed)
         request_layout, item_layout = recipe.layouts()
         askers_UR = np.stack([np.arange(users), np.full(users, -1)], axis=1).astype(np.int32)
@@ -97,9 +92,7 @@ class Graph:
         neighbours_BS, relevance_BS = (torch.from_numpy(part[user_B]) for part in self._requests)
         none_B, weight_B = torch.full((len(user_B),), -1), torch.ones(len(user_B))
         user, positives = torch.from_numpy(user_B), torch.from_numpy(positives_BP)
-        return RequestBatch(
-            user, none_B, neighbours_BS.long(), relevance_BS.float() / 127, positives, weight_B
-        )
+        return RequestBatch(user, none_B, neighbours_BS.long(), relevance_BS.float() / 127, positives, weight_B)
 
     def items(self, item_C: NDArray) -> ItemBatch:
         neighbours_CS, relevance_CS = (torch.from_numpy(part[item_C]) for part in self._items)
@@ -113,9 +106,7 @@ class Graph:
             model.embed_requests(self.requests(user, nothing[: len(user)]), self.features)
             for user in _blocks(len(self._requests[0]))
         ]
-        item_ID = [
-            model.embed_items(self.items(item), self.features) for item in _blocks(len(self._items[0]))
-        ]
+        item_ID = [model.embed_items(self.items(item), self.features) for item in _blocks(len(self._items[0]))]
         return Factors(torch.cat(user_UD).numpy(), torch.cat(item_ID).numpy())
 
 

@@ -25,11 +25,7 @@ class Size:
     edges: float
 
 
-SIZES = {
-    "2 M / 400 M": Size(2e6, 4e8),
-    "120 M / 30 B": Size(1.2e8, 3e10),
-    "1.2 B / 260 B": Size(1.2e9, 2.6e11),
-}
+SIZES = {"2 M / 400 M": Size(2e6, 4e8), "120 M / 30 B": Size(1.2e8, 3e10), "1.2 B / 260 B": Size(1.2e9, 2.6e11)}
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,7 @@ def night_config(sizes: Sizes, plan: str) -> RetrievalConfig:
     return RetrievalConfig.model_validate(
         {
             "name": "bench-roi",
-            "source": {
-                "events": {"path": "-", "format": "csv", "columns": {"user": "u", "item": "i", "time": "t"}}
-            },
+            "source": {"events": {"path": "-", "format": "csv", "columns": {"user": "u", "item": "i", "time": "t"}}},
             "graph": {"max_neighbours": LONGEST},
             "interest": {"dim": sizes.dim},
             "roi": {
@@ -63,10 +61,7 @@ def write_tables(lake: Lake, sizes: Sizes, seed: int) -> dict[str, int]:
     lake.write("adjacency", adjacency, where={"ds": DS}, run=run)
     lake.write("interest_vectors", _vectors(rng, sizes), where={"ds": DS}, run=run)
     items = {"node_type": pa.repeat("item", sizes.items), "key": pa.array(map(str, range(sizes.items)))}
-    items |= {
-        "id": pa.array(np.arange(sizes.items, dtype=np.int32)),
-        "ds": pa.repeat(pa.scalar(DS), sizes.items),
-    }
+    items |= {"id": pa.array(np.arange(sizes.items, dtype=np.int32)), "ds": pa.repeat(pa.scalar(DS), sizes.items)}
     lake.write("node_ids", pa.table(items), where={"ds": DS}, run=run)
     lake.write("requests", _requests(rng, sizes), where={"ds": DS}, run=run)
     return {"nodes": sizes.nodes, "edges": sum(len(ids) for _, ids, _ in lists.values())}

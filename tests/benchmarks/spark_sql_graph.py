@@ -33,9 +33,7 @@ def adjacency(events: DataFrame, ids: DataFrame, as_of: date, half_life_days: fl
         .agg(F.sum("weight").cast("float").alias("weight"))
     )
     strength = F.struct((-F.col("weight")).alias("strength"), "dst", "weight")
-    lists = sums.groupBy("edge_type", "src").agg(
-        F.slice(F.sort_array(F.collect_list(strength)), 1, most).alias("best")
-    )
+    lists = sums.groupBy("edge_type", "src").agg(F.slice(F.sort_array(F.collect_list(strength)), 1, most).alias("best"))
     neighbours, weights = F.col("best.dst").alias("neighbours"), F.col("best.weight").alias("weights")
     return lists.select("edge_type", "src", neighbours, weights)
 

@@ -16,9 +16,7 @@ def relevant_rois(requests: DataFrame, adjacency: DataFrame, vectors: DataFrame)
     """root, neighbours, relevance by joins and array expressions: the rows of ``build_rois``, to the bit."""
     scale = vectors.agg(F.max(F.array_max(F.transform("vector", F.abs)))).first()[0]
     whole = F.transform("vector", lambda x: F.rint(x.cast("double") * 127 / F.lit(float(scale))).cast("int"))
-    quantised = vectors.select("node_type", "id", whole.alias("v")).withColumn(
-        "vv", _dot(F.col("v"), F.col("v"))
-    )
+    quantised = vectors.select("node_type", "id", whole.alias("v")).withColumn("vv", _dot(F.col("v"), F.col("v")))
     user, query = (_renamed(quantised, kind) for kind in ("user", "query"))
     focal = F.zip_with("v_user", "v_query", lambda a, b: a + b)
     asked = (
@@ -41,9 +39,7 @@ def relevant_rois(requests: DataFrame, adjacency: DataFrame, vectors: DataFrame)
     return found.select(
         "root",
         F.transform(slots, lambda i: F.coalesce(F.col("m")[i]["id"], F.lit(-1))).alias("neighbours"),
-        F.transform(slots, lambda i: F.coalesce(F.col("m")[i]["q"], F.lit(0)).cast("tinyint")).alias(
-            "relevance"
-        ),
+        F.transform(slots, lambda i: F.coalesce(F.col("m")[i]["q"], F.lit(0)).cast("tinyint")).alias("relevance"),
     )
 
 
@@ -58,16 +54,10 @@ def uniform_rois(requests: DataFrame, user_item: DataFrame, item_user: DataFrame
     return joined.select("root", F.concat("kept", F.coalesce("leaves", F.array())).alias("neighbours"))
 
 
-def _hop(
-    asked: DataFrame, adjacency: DataFrame, quantised: DataFrame, src: str, dst: str, fanout: int
-) -> DataFrame:
-    lists = adjacency.where(F.col("edge_type") == f"{src}_{dst}").select(
-        F.col("src").alias(src), "neighbours"
-    )
+def _hop(asked: DataFrame, adjacency: DataFrame, quantised: DataFrame, src: str, dst: str, fanout: int) -> DataFrame:
+    lists = adjacency.where(F.col("edge_type") == f"{src}_{dst}").select(F.col("src").alias(src), "neighbours")
     columns = ["root", "asker", "parent", "f", "ff"]
-    candidates = asked.join(lists, on=src, how="inner").select(
-        *columns, F.posexplode("neighbours").alias("pos", dst)
-    )
+    candidates = asked.join(lists, on=src, how="inner").select(*columns, F.posexplode("neighbours").alias("pos", dst))
     if dst == "user":
         candidates = candidates.where(F.col("user") != F.col("asker"))
     scored = candidates.join(_renamed(quantised, dst), on=dst, how="inner")

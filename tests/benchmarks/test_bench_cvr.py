@@ -31,7 +31,5 @@ def test_differences_are_paired_and_regret_is_the_worst_of_the_means() -> None:
 
 def test_a_student_that_learnt_labels_by_heart_disagrees_on_wrong_ones() -> None:
     data = load("truth_bait", 0)
-    small = replace(
-        data, train=data.train.at(slice(0, 20_000)), validation=data.validation.at(slice(0, 2_000))
-    )
+    small = replace(data, train=data.train.at(slice(0, 20_000)), validation=data.validation.at(slice(0, 2_000)))
     assert flip_auc(small, 250, 5e-3, 0.0, seed=0, dim=16) > 0.7

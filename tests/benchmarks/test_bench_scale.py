@@ -10,9 +10,7 @@ from tests.benchmarks import bench_night, bench_scale, bench_scale_rois
 
 def test_tiny_graphs_are_measured_and_spark_sql_agrees(spark: SparkSession, tmp_path: Path) -> None:
     config = load_config(bench_scale.ROOT / "conf" / "nights" / "retrieval" / "expanded.yaml", "retrieval")
-    figures = bench_scale.measure(
-        spark, config, [2_000, 8_000], tmp_path, tmp_path / "local", sql=True, warm_up=1_000
-    )
+    figures = bench_scale.measure(spark, config, [2_000, 8_000], tmp_path, tmp_path / "local", sql=True, warm_up=1_000)
     assert figures["speedup_vs_spark_sql"] > 0 and "growth_exponent" in figures
     for size, run in figures["sizes"].items():
         assert abs(run["events"] - float(size)) < 300

@@ -12,13 +12,7 @@ import pytest
 
 from roilake.errors import ConfigError
 from tests.benchmarks.expand_events import parse_edges, row_groups
-from tests.benchmarks.expanding import (
-    Expansion,
-    degree_shape,
-    expand_rows,
-    read_base,
-    rows_of_events,
-)
+from tests.benchmarks.expanding import Expansion, degree_shape, expand_rows, read_base, rows_of_events
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +20,7 @@ def expansion() -> Expansion:
     """Thirty times 2,000 events of 60 users and 90 items of unequal activity and popularity."""
     draw = np.random.default_rng(1)
     users, items = (60 * draw.random(2000) ** 2).astype(int), (90 * draw.random(2000) ** 3).astype(int)
-    times = [
-        datetime(2020, 1, 1, tzinfo=UTC) + timedelta(minutes=int(m)) for m in draw.integers(0, 90_000, 2000)
-    ]
+    times = [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(minutes=int(m)) for m in draw.integers(0, 90_000, 2000)]
     real = pa.table(
         {
             "user": [f"user{n}" for n in users],

@@ -91,9 +91,7 @@ class Judge:
         self.inputs = Inputs(replace(data, train=(), validation=(as_of,)), training, LocalContext())
         self.as_of = as_of
         batches = [batch for _, batch in self.inputs.validation.batches(0)]
-        columns = {
-            name: torch.cat([getattr(b, name) for b in batches]) for name in RequestBatch.__dataclass_fields__
-        }
+        columns = {name: torch.cat([getattr(b, name) for b in batches]) for name in RequestBatch.__dataclass_fields__}
         keys = keyed_hash(7, columns["user_B"].numpy(), columns["query_B"].numpy())
         real = np.flatnonzero(columns["weight_B"].numpy() > 0)
         chosen = torch.from_numpy(np.sort(real[np.argsort(keys[real], kind="stable")[:requests]]))
@@ -117,9 +115,7 @@ class Judge:
         row, place = np.nonzero(positives_BP >= 0)
         score_P = score_BI[row, positives_BP[row, place]]
         found = {name: _auc(score_P, score_BI, drawn) for name, drawn in self.negatives.items()}
-        np.put_along_axis(
-            score_BI, np.where(positives_BP < 0, positives_BP[:, :1], positives_BP), -np.inf, axis=1
-        )
+        np.put_along_axis(score_BI, np.where(positives_BP < 0, positives_BP[:, :1], positives_BP), -np.inf, axis=1)
         above_P = (score_BI[row] > score_P[:, None]).sum(1) + 0.5 * (score_BI[row] == score_P[:, None]).sum(1)
         return {**found, f"hit_rate@{HITS_AT}": float((above_P < HITS_AT).mean())}
 

@@ -59,9 +59,7 @@ def test_nothing_to_learn_from_is_named(lake: Lake, tmp_path: Path) -> None:
     nobody = log.set_column(log.column_names.index("bought"), "bought", pa.array(np.zeros(300, int)))
     config = night_of(tmp_path, nobody)
     build_impressions.run(lake, config, DS)
-    with pytest.raises(
-        LakeError, match=f"no conversion in split train of {DS}, so there is nothing to learn"
-    ):
+    with pytest.raises(LakeError, match=f"no conversion in split train of {DS}, so there is nothing to learn"):
         train_cvr_teacher.run(lake, config.model_copy(update={"teachers": config.models}), DS)
     with pytest.raises(LakeError, match="models' yet; run the job that writes it first"):
         train_cvr.run(lake, config, DS)
@@ -74,16 +72,12 @@ def test_nothing_to_learn_from_is_named(lake: Lake, tmp_path: Path) -> None:
 
 def test_a_student_whose_teacher_has_not_spoken_is_told_which_job_to_run(lake: Lake, tmp_path: Path) -> None:
     models = {"ukd": {"kind": "ukd", "teacher": "t"}}
-    config = night_of(
-        tmp_path, log_of(rows=300), models=models, teachers={"t": {"kind": "base"}}, default_model="ukd"
-    )
+    config = night_of(tmp_path, log_of(rows=300), models=models, teachers={"t": {"kind": "base"}}, default_model="ukd")
     build_impressions.run(lake, config, DS)
     with pytest.raises(LakeError, match="models' yet; run the job"):
         write_pseudo_labels.run(lake, config, DS)
     train_cvr_teacher.run(lake, config.model_copy(update={"teachers": {}}), DS)
-    with pytest.raises(
-        LakeError, match="no model 't' for 1998-03-28; run train_cvr_teacher for this night first"
-    ):
+    with pytest.raises(LakeError, match="no model 't' for 1998-03-28; run train_cvr_teacher for this night first"):
         write_pseudo_labels.run(lake, config, DS)
     write_pseudo_labels.run(lake, config.model_copy(update={"models": {}}), DS)  # nobody listens to anybody
     with pytest.raises(LakeError, match="none of teacher 't' for 1998-03-28; run write_pseudo_labels"):
@@ -93,10 +87,7 @@ def test_a_student_whose_teacher_has_not_spoken_is_told_which_job_to_run(lake: L
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        (
-            {"models": {"ukd": {"kind": "ukd"}}},
-            "models.ukd: kind 'ukd' learns from pseudo-labels; name its teacher",
-        ),
+        ({"models": {"ukd": {"kind": "ukd"}}}, "models.ukd: kind 'ukd' learns from pseudo-labels; name its teacher"),
         (
             {"models": {"ukd": {"kind": "base", "teacher": "teacher"}}},
             "models.ukd: kind 'base' listens to no teacher; remove teacher: teacher",
@@ -116,9 +107,7 @@ def test_a_student_whose_teacher_has_not_spoken_is_told_which_job_to_run(lake: L
         ),
     ],
 )
-def test_models_and_teachers_that_do_not_fit_are_refused_first(
-    sections: dict[str, Any], message: str
-) -> None:
+def test_models_and_teachers_that_do_not_fit_are_refused_first(sections: dict[str, Any], message: str) -> None:
     taught = {"ukd": {"kind": "ukd", "teacher": "teacher"}}
     whole = {"ensembles": {}, "teachers": {"teacher": {"kind": "base"}}, "models": taught, **sections}
     with pytest.raises(ConfigError, match=message):
@@ -156,9 +145,7 @@ def with_vectors(lake: Lake, make_run: Callable[..., Run]) -> Lake:
     return lake
 
 
-def test_graph_vectors_are_of_known_nodes_and_older_than_what_is_learnt(
-    with_vectors: Lake, tmp_path: Path
-) -> None:
+def test_graph_vectors_are_of_known_nodes_and_older_than_what_is_learnt(with_vectors: Lake, tmp_path: Path) -> None:
     config = generated_night()
     record = Recorder(with_vectors, config, make_run(config, DS, "train_cvr"), 0.0)
     found = load_file(write_graph_vectors(GraphVectors(), date(1998, 3, 2), tmp_path, record))

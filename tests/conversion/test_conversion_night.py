@@ -69,9 +69,7 @@ def test_every_model_scores_every_impression_that_is_judged(night: Night) -> Non
         clicks = model != "naive"
         assert (scores["pctr"].null_count == 0) == clicks and (scores["pctcvr"].null_count == 0) == clicks
         if clicks:
-            assert np.allclose(
-                scores["pctr"].to_numpy() * pcvr, scores["pctcvr"].to_numpy(), rtol=0, atol=1e-12
-            )
+            assert np.allclose(scores["pctr"].to_numpy() * pcvr, scores["pctcvr"].to_numpy(), rtol=0, atol=1e-12)
         assert (scores["uncertainty"].null_count == 0) == (model == "ukd")
         run = night.results["train_cvr"].run_id  # the same as that of the teachers
         assert set(scores["version"].to_pylist()) == {f"{model}@{DS}/{run}"}
@@ -131,12 +129,8 @@ def test_the_teacher_labels_what_nobody_clicked_and_the_student_hears_it(night: 
 
 
 def test_metrics_are_those_of_the_tables(night: Night) -> None:
-    rows = {
-        (r["model"], r["split"], r["slice"], r["metric"]): r for r in table(night.lake, "metrics").to_pylist()
-    }
-    clicked = table(night.lake, "impressions", split="test", labelled=1).select(
-        ["impression_id", "conversion"]
-    )
+    rows = {(r["model"], r["split"], r["slice"], r["metric"]): r for r in table(night.lake, "metrics").to_pylist()}
+    clicked = table(night.lake, "impressions", split="test", labelled=1).select(["impression_id", "conversion"])
     test = clicked.to_pandas().set_index("impression_id")
     drawn = table(night.lake, "conversion_truth").to_pandas().set_index("impression_id")
     for model in MODELS:
@@ -206,9 +200,7 @@ def test_a_sample_of_impressions_is_judged_alike(night: Night) -> None:
     try:
         result = evaluate_conversions.run(night.lake, config, DS)
         assert 0 < result.details["shares"]["unbiased"] == pytest.approx(400 / 1500)
-        metrics = table(
-            night.lake, "metrics", model="ukd", split="unbiased", slice="all", metric="auc"
-        ).to_pylist()
+        metrics = table(night.lake, "metrics", model="ukd", split="unbiased", slice="all", metric="auc").to_pylist()
         assert 300 < metrics[0]["n"] < 500 and abs(metrics[0]["value"] - 0.5) < 0.5
     finally:
         evaluate_conversions.run(night.lake, night.config, DS)

@@ -34,10 +34,7 @@ def events(days: int = 10) -> str:
     lines = ["user,item,query,time"]
     for day in range(days):
         for n in range(6):
-            user, item = (
-                (3 * day + n * n) % 8 + 1,
-                [1, 50, 56, 98, 100, 127, 172, 181, 258][(day + 2 * n) % 9],
-            )
+            user, item = ((3 * day + n * n) % 8 + 1, [1, 50, 56, 98, 100, 127, 172, 181, 258][(day + 2 * n) % 9])
             lines.append(f"{user},{item},q{n % 2},{DS - timedelta(days=days - 1 - day)} 10:{n:02d}:00")
     late = [f"zoe,novel,q0,{DS} 11:00:00", f"zoe,50,q1,{DS} 12:00:00", f"900,novel,q1,{DS} 13:00:00"]
     return "\n".join([*lines, *late, f"800,1000,q0,{NEXT} 10:00:00"]) + "\n"
@@ -114,9 +111,7 @@ def test_retrieval_first(lake: Lake, make_night: Make, tmp_path: Path) -> None:
     # A log with other users: ids that were given stay.
     more = shown().append_column("more", pa.array([""] * 12)).set_column(2, "user", pa.array(["7", "x"] * 6))
     build_impressions.run(lake, night_of(tmp_path, more), DS)
-    assert ids(lake) == given | {
-        ("user", "x"): max(n for (kind, _), n in given.items() if kind == "user") + 1
-    }
+    assert ids(lake) == given | {("user", "x"): max(n for (kind, _), n in given.items() if kind == "user") + 1}
 
 
 def test_a_graph_is_the_same_among_ids_of_another_pipeline(
@@ -175,9 +170,7 @@ def recommending(make_night: Make, **scoring: Any) -> RetrievalConfig:
 
 
 @pytest.mark.slow
-def test_recommendations_carry_the_probability_of_a_conversion(
-    with_conversions: Lake, make_night: Make
-) -> None:
+def test_recommendations_carry_the_probability_of_a_conversion(with_conversions: Lake, make_night: Make) -> None:
     lake, known = with_conversions, ids(with_conversions)
     pairs = {(row["user"], row["item"]): row for row in table(lake, "pair_scores").to_pylist()}
     by_score = recommending(make_night)
@@ -223,13 +216,9 @@ def test_recommendations_carry_the_probability_of_a_conversion(
     assert moved > 1
 
 
-def test_a_night_that_needs_another_pipeline_says_which_command_makes_it(
-    lake: Lake, make_night: Make
-) -> None:
+def test_a_night_that_needs_another_pipeline_says_which_command_makes_it(lake: Lake, make_night: Make) -> None:
     config = recommending(make_night, rank_by="pctcvr")
-    assert config.upstreams == {"conversion": True} and recommending(make_night).upstreams == {
-        "conversion": False
-    }
+    assert config.upstreams == {"conversion": True} and recommending(make_night).upstreams == {"conversion": False}
     message = "needs a night of 'conversion' up to 1998-03-28, .*run one first: roilake night --conf conf/nights/conv"
     with pytest.raises(LakeError, match=message):
         run_night(lake, config, DS)

@@ -69,17 +69,13 @@ def test_a_folder_becomes_a_lake_when_something_is_written(
 def test_a_missing_table_or_version_is_named(lake: Lake, make_run: Callable[..., Run]) -> None:
     with pytest.raises(LakeError, match="no table 'events' yet"):
         lake.read("events")
-    lake.write(
-        "quarantine", quarantined(MONDAY, ["a"]), where={"ds": MONDAY, "step": "j"}, run=make_run(MONDAY)
-    )
+    lake.write("quarantine", quarantined(MONDAY, ["a"]), where={"ds": MONDAY, "step": "j"}, run=make_run(MONDAY))
     with pytest.raises(LakeError, match="no readable version 77"):
         lake.read("quarantine", version=77)
 
 
 @pytest.mark.parametrize("through_spark", [True, False])
-def test_a_rerun_replaces_its_own_rows_only(
-    lake: Lake, make_run: Callable[..., Run], through_spark: bool
-) -> None:
+def test_a_rerun_replaces_its_own_rows_only(lake: Lake, make_run: Callable[..., Run], through_spark: bool) -> None:
     def write(ds: date, rows: list[str], step: str = "j") -> int:
         table = quarantined(ds, rows, step)
         frame = lake.spark.createDataFrame(table.to_pylist(), TABLES["quarantine"].spark_schema)
@@ -92,11 +88,7 @@ def test_a_rerun_replaces_its_own_rows_only(
     write(TUESDAY, ["c"])
     write(MONDAY, ["corrected"])
     assert rows_of(lake) == [("2020-01-06", "corrected"), ("2020-01-06", "other step"), ("2020-01-07", "c")]
-    assert rows_of(lake, version=first) == [
-        ("2020-01-06", "a"),
-        ("2020-01-06", "b"),
-        ("2020-01-06", "other step"),
-    ]
+    assert rows_of(lake, version=first) == [("2020-01-06", "a"), ("2020-01-06", "b"), ("2020-01-06", "other step")]
     assert lake.read("quarantine", version=first).count() == 3
 
 
@@ -125,10 +117,7 @@ def test_what_may_be_lost_lies_apart_from_what_lasts(
     assert lake.scratch("spills").is_relative_to(tmp_path / "fast")
     assert lake.lasting("sums").is_relative_to(lake.folder)
     path = lake.files.write_text("reports/toy/page.html", "dear")
-    assert (
-        lake.files.name(path) == "reports/toy/page.html"
-        and lake.files.read_text("reports/toy/page.html") == "dear"
-    )
+    assert lake.files.name(path) == "reports/toy/page.html" and lake.files.read_text("reports/toy/page.html") == "dear"
     assert [each.name for each in path.parent.iterdir()] == ["page.html"]
 
 
@@ -151,15 +140,7 @@ def test_rows_must_fit_the_definition_and_the_place(lake: Lake, make_run: Callab
 def test_partition_columns_come_back_typed_and_filtered(lake: Lake, make_run: Callable[..., Run]) -> None:
     vectors = pa.Table.from_pylist(
         [
-            {
-                "ds": MONDAY,
-                "as_of": day,
-                "node_type": "user",
-                "id": i,
-                "vector": [1.0, 0.0],
-                "norm": 1.0,
-                "degree": 1,
-            }
+            {"ds": MONDAY, "as_of": day, "node_type": "user", "id": i, "vector": [1.0, 0.0], "norm": 1.0, "degree": 1}
             for day in (MONDAY, TUESDAY)
             for i in range(3)
         ],
@@ -210,14 +191,10 @@ def test_every_table_has_its_key_and_partitions_among_its_columns() -> None:
         assert set(each.key) | set(each.partitions) <= set(each.names), each.name
 
 
-def test_tasks_write_files_and_a_failed_attempt_leaves_no_rows(
-    lake: Lake, make_run: Callable[..., Run]
-) -> None:
+def test_tasks_write_files_and_a_failed_attempt_leaves_no_rows(lake: Lake, make_run: Callable[..., Run]) -> None:
     schema, monday = TABLES["quarantine"].arrow_schema, MONDAY
 
-    def make(
-        rows: pa.Table,
-    ) -> Iterator[tuple[str, pa.Table]]:  # travels to the tasks, so it names no module's own
+    def make(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:  # travels to the tasks, so it names no module's own
         columns = [{"ds": monday, "step": "j", "row": str(i), "reason": "r"} for i in rows["id"].to_pylist()]
         yield "quarantine", pa.Table.from_pylist(columns, schema=schema)
         context = TaskContext.get()
@@ -230,14 +207,10 @@ def test_tasks_write_files_and_a_failed_attempt_leaves_no_rows(
             ["quarantine"], lake.spark.range(0, 20, 1, parts), make, where=where, run=make_run(MONDAY)
         )
         assert rows_of(lake) == sorted(("2020-01-06", str(i)) for i in range(20))
-        assert sorted(r["row"] for r in lake.read("quarantine").collect()) == sorted(
-            str(i) for i in range(20)
-        )
+        assert sorted(r["row"] for r in lake.read("quarantine").collect()) == sorted(str(i) for i in range(20))
 
 
-def test_readers_see_the_last_published_night_until_the_next_commit(
-    lake: Lake, make_run: Callable[..., Run]
-) -> None:
+def test_readers_see_the_last_published_night_until_the_next_commit(lake: Lake, make_run: Callable[..., Run]) -> None:
     def publish(ds: date, version: int) -> Publication:
         night = Publication(
             "toy", ds, "test-run", {"quarantine": version}, "{}", "test", {"other": {"ds": "2020-01-05"}}
@@ -261,7 +234,5 @@ def test_readers_see_the_last_published_night_until_the_next_commit(
         publish(TUESDAY, version)
     assert lake.publication("toy", before=TUESDAY) == published
     latest = lake.publication("toy", ds=TUESDAY)
-    assert latest is not None and rows_of(lake, version=latest.versions["quarantine"]) == [
-        ("2020-01-06", "whole")
-    ]
+    assert latest is not None and rows_of(lake, version=latest.versions["quarantine"]) == [("2020-01-06", "whole")]
     assert lake.read("publications").groupBy("pipeline", "ds").count().where(F.col("count") > 1).isEmpty()

@@ -29,11 +29,7 @@ USERS = {"path": "none", "format": "csv", "key": "k", "fields": {"g": "g"}}
 
 
 def row(value: float | None, name: str = "all", half: float | None = 0.01, **place: Any) -> dict[str, Any]:
-    ends = (
-        {"low": None, "high": None}
-        if half is None or value is None
-        else {"low": value - half, "high": value + half}
-    )
+    ends = {"low": None, "high": None} if half is None or value is None else {"low": value - half, "high": value + half}
     found = {"model": "interest_dot", "split": "test", "slice": name, "metric": "auc", "n": 9}
     return {**found, "value": value, **ends, **place}
 
@@ -53,9 +49,7 @@ def check(bound: dict[str, Any], now: list[dict], last: list[dict] | None = None
 def test_a_value_is_held_against_minimum_and_maximum() -> None:
     low, high = check({"minimum": 0.6, "maximum": 0.7}, [row(0.65)])
     assert low.passed and high.passed and (low.gate, high.gate) == ("minimum", "maximum")
-    low, high = check(
-        {"minimum": 0.6, "maximum": 0.7}, [row(0.75), row(0.7, "gender=F"), row(0.9, "gender=M", 0.1)]
-    )
+    low, high = check({"minimum": 0.6, "maximum": 0.7}, [row(0.75), row(0.7, "gender=F"), row(0.9, "gender=M", 0.1)])
     assert low.passed and not high.passed
     assert high.line == (
         "maximum: test auc of interest_dot is 0.7500 [0.7400, 0.7600], must be at most 0.7; "
@@ -63,10 +57,7 @@ def test_a_value_is_held_against_minimum_and_maximum() -> None:
     )
     assert "there is no slice to compare" in check({"minimum": 0.6}, [row(0.5)])[0].line
     both = check({"minimum": 0.6, "model": "all"}, [row(0.65), row(0.5, model="popularity")])
-    assert [(result.model, result.passed) for result in both] == [
-        ("interest_dot", True),
-        ("popularity", False),
-    ]
+    assert [(result.model, result.passed) for result in both] == [("interest_dot", True), ("popularity", False)]
 
 
 def test_what_was_not_measured_or_is_undefined_passes_no_bound() -> None:
@@ -92,15 +83,9 @@ def test_what_was_not_measured_or_is_undefined_passes_no_bound() -> None:
 def test_a_night_is_worse_when_the_intervals_say_so(
     changes: dict[str, str], now: float, last: float, passed: bool
 ) -> None:
-    then, today = (
-        row(last, changes.get("slice", "all"), **changes),
-        row(now, changes.get("slice", "all"), **changes),
-    )
+    then, today = (row(last, changes.get("slice", "all"), **changes), row(now, changes.get("slice", "all"), **changes))
     found = check({"not_worse_than": "last", **changes}, [today], [then])[0]
-    assert (
-        found.passed == passed
-        and f"{last:.4f} [{last - 0.01:.4f}, {last + 0.01:.4f}] of 2020-01-09" in found.bound
-    )
+    assert found.passed == passed and f"{last:.4f} [{last - 0.01:.4f}, {last + 0.01:.4f}] of 2020-01-09" in found.bound
 
 
 def test_without_a_night_or_an_interval_to_compare_with_a_bound_passes_and_says_so() -> None:
@@ -123,10 +108,7 @@ def test_a_failed_bound_names_the_slice_that_moved_most_in_half_widths() -> None
         row(0.2, "leakage_check"),
     ]
     found = check({"not_worse_than": "last"}, now, last)[0]
-    assert (
-        found.detail
-        == "slice that moved most: gender=F, 0.8500 [0.8400, 0.8600], was 0.9000 (-5.0 half-widths)"
-    )
+    assert found.detail == "slice that moved most: gender=F, 0.8500 [0.8400, 0.8600], was 0.9000 (-5.0 half-widths)"
 
 
 @pytest.mark.parametrize(
@@ -153,9 +135,7 @@ def test_a_failed_bound_names_the_slice_that_moved_most_in_half_widths() -> None
     ],
 )
 @pytest.mark.parametrize("apart", [False, True])
-def test_bad_gates_are_refused_with_file_and_key(
-    tmp_path: Path, bound: dict, message: str, apart: bool
-) -> None:
+def test_bad_gates_are_refused_with_file_and_key(tmp_path: Path, bound: dict, message: str, apart: bool) -> None:
     tree = small_config().model_dump(mode="json") | {"gates": {"bounds": [bound]}}
     tree["evaluation"]["metrics"].append("popularity_bias@5")
     if apart:
@@ -176,9 +156,7 @@ def test_gates_in_a_file_of_their_own_count_in_the_digest(tmp_path: Path) -> Non
         digests.add(load_config(tmp_path / "night.yaml").digest())
     assert len(digests) == 2
     (tmp_path / "gates.yaml").write_text("- auc")
-    with pytest.raises(
-        ConfigError, match=r"gates\.yaml: holds no mapping; start from conf/gates/retrieval\.yaml"
-    ):
+    with pytest.raises(ConfigError, match=r"gates\.yaml: holds no mapping; start from conf/gates/retrieval\.yaml"):
         load_config(tmp_path / "night.yaml")
 
 

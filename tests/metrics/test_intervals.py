@@ -91,9 +91,7 @@ def test_bootstrap_repeats_and_depends_on_no_order() -> None:
     order = rng.permutation(500)
     first = mean_estimate(values, users, draws=100, seed=1)
     again = mean_estimate(values[order], users[order], draws=100, seed=1)
-    assert (again.value, again.low, again.high) == pytest.approx(
-        (first.value, first.low, first.high), abs=1e-12
-    )
+    assert (again.value, again.low, again.high) == pytest.approx((first.value, first.low, first.high), abs=1e-12)
     assert mean_estimate(values, users, draws=100, seed=2).low != first.low
     weights = poisson_weights(np.arange(20_000), 20, 0)
     assert weights.mean() == pytest.approx(1, abs=0.01)

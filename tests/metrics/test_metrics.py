@@ -68,14 +68,7 @@ def test_weight_two_is_the_row_twice() -> None:
     y, p, _ = sample(3)
     twice = np.arange(len(y)) % 3 == 0
     rows = np.r_[np.arange(len(y)), np.flatnonzero(twice)]
-    for metric in (
-        m.auc,
-        average_precision,
-        m.log_loss,
-        m.brier,
-        kolmogorov_smirnov,
-        m.calibration_error,
-    ):
+    for metric in (m.auc, average_precision, m.log_loss, m.brier, kolmogorov_smirnov, m.calibration_error):
         assert metric(y, p, 1.0 + twice) == pytest.approx(metric(y[rows], p[rows]), abs=1e-9)
 
 

@@ -43,11 +43,7 @@ def test_a_metric_declared_outside_is_computed_and_shown() -> None:
     assert found.low < found.value < found.high
     with pytest.raises(MetricError, match="base_rate is not computed over a table; there are auc, gauc"):
         measure_table(None, ["base_rate"])  # type: ignore[arg-type]
-    assert (label("base_rate"), group_of("base_rate"), direction("base_rate")) == (
-        "Base rate",
-        "probability",
-        -1,
-    )
+    assert (label("base_rate"), group_of("base_rate"), direction("base_rate")) == ("Base rate", "probability", -1)
     assert in_order(["gauc", "base_rate", "auc"]) == ["auc", "base_rate", "gauc"]
 
 

@@ -64,9 +64,7 @@ def test_ranking_and_lists_equal_their_definitions() -> None:
         mine = mine[np.lexsort((rows["items"][mine], -rows["scores"][mine]))]
         weight, items = rows["weights"][mine[0]], rows["items"][mine[:5]]
         shown |= set(items.tolist()) if weight else set()
-        unit = (
-            rows["vectors"][items] / np.maximum(np.linalg.norm(rows["vectors"][items], axis=1), 1e-9)[:, None]
-        )
+        unit = rows["vectors"][items] / np.maximum(np.linalg.norm(rows["vectors"][items], axis=1), 1e-9)[:, None]
         pairs = [unit[i] @ unit[j] for i in range(len(items)) for j in range(i)]
         totals.setdefault("novelty@5", []).append((float(-np.log2(share[items]).mean()), weight))
         totals.setdefault("diversity@5", []).append((1 - float(np.mean(pairs)), weight))
@@ -136,7 +134,5 @@ def test_what_is_undefined_is_nan_and_a_short_list_is_taken_as_it_is(make: Calla
     assert np.isnan([found[name].value for name in ("auc", "gauc", "ks")]).all()
     assert (found["recall@50"].value, found["precision@50"].value) == (1.0, 1 / 50)
     nothing = {k: make(v)[:0] for k, v in rows.items()}
-    for name, e in measure_arrays(
-        **nothing, metrics=METRICS, events=make([1.0]), vectors=make([[1.0]])
-    ).items():
+    for name, e in measure_arrays(**nothing, metrics=METRICS, events=make([1.0]), vectors=make([[1.0]])).items():
         assert np.isnan([e.value, e.low, e.high]).all() and e.n == 0, name

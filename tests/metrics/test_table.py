@@ -24,20 +24,13 @@ def frame(spark: SparkSession, rows: dict[str, Any]) -> DataFrame:
 def test_a_table_gives_what_arrays_give(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_scores, "RANGE", 60)  # ten ranges of the scores
     rows = labelled()
-    items = [
-        (i, float(e), v.tolist())
-        for i, (e, v) in enumerate(zip(rows["events"], rows["vectors"], strict=True))
-    ]
+    items = [(i, float(e), v.tolist()) for i, (e, v) in enumerate(zip(rows["events"], rows["vectors"], strict=True))]
     catalogue = spark.createDataFrame(items, "item long, events double, vector array<double>")
     table = frame(spark, rows).repartition(3)
     found = measure_table(table, METRICS, columns=COLUMNS, slices=["half"], catalogue=catalogue).to_pylist()
     ours = {(row["model"], row["slice"], row["metric"]): row for row in found}
     assert len(ours) == 3 * 3 * len(METRICS)
-    for name, mask in {
-        "all": rows["users"] >= 0,
-        "half=a": rows["users"] < 8,
-        "half=none": rows["users"] >= 8,
-    }.items():
+    for name, mask in {"all": rows["users"] >= 0, "half=a": rows["users"] < 8, "half=none": rows["users"] >= 8}.items():
         part = {key: rows[key][mask] if len(rows[key]) == len(mask) else rows[key] for key in rows}
         paired = measure_arrays(**part, metrics=METRICS)
         first = measure_arrays(**{k: v for k, v in part.items() if k != "others"}, metrics=METRICS)
@@ -46,9 +39,7 @@ def test_a_table_gives_what_arrays_give(spark: SparkSession, monkeypatch: pytest
                 row = ours[model, name, metric]
                 known = [np.nan if row[key] is None else row[key] for key in ("value", "low", "high", "n")]
                 wanted = [estimate.value, estimate.low, estimate.high, estimate.n]
-                np.testing.assert_allclose(
-                    known, wanted, atol=1e-9, rtol=0, err_msg=f"{model} {name} {metric}"
-                )
+                np.testing.assert_allclose(known, wanted, atol=1e-9, rtol=0, err_msg=f"{model} {name} {metric}")
 
 
 def test_bad_tables_are_refused(spark: SparkSession) -> None:

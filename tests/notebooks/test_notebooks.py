@@ -38,9 +38,7 @@ class ThisPython(AsyncKernelManager):
 
 async def execute(books: list[NotebookNode], env: dict[str, str]) -> None:
     """Run them side by side: most of a notebook's time is the start of its kernel."""
-    clients = [
-        NotebookClient(b, km=ThisPython(), resources={"metadata": {"path": str(FOLDER)}}) for b in books
-    ]
+    clients = [NotebookClient(b, km=ThisPython(), resources={"metadata": {"path": str(FOLDER)}}) for b in books]
     await asyncio.gather(*(client.async_execute(env=env) for client in clients))
 
 
@@ -109,9 +107,7 @@ def test_last_night_shows_steps_metrics_and_recommendations(executed: dict[str, 
 def test_why_these_items_draws_a_region(executed: dict[str, NotebookNode]) -> None:
     page = shown(executed["02"])
     assert page.count("<svg") == 1
-    assert all(
-        word in page for word in ("user → item", "query → user", "recommended", "own ", "relevance", "share")
-    )
+    assert all(word in page for word in ("user → item", "query → user", "recommended", "own ", "relevance", "share"))
 
 
 @pytest.mark.slow

@@ -35,17 +35,10 @@ def metrics() -> dict:
     differences["popularity"]["log_loss"] = measure(0.02, 0.01)
     undefined = {name: {"value": None, "low": None, "high": None, "n": 0} for name in NAMES}
     slices = {"warm_users": measures(0.88), "cold_users": undefined, "head_items": measures(0.93)}
-    slices |= {
-        "tail_items": measures(0.71, 1288),
-        "gender=F": measures(0.84, 1100),
-        "gender=M": measures(0.9),
-    }
+    slices |= {"tail_items": measures(0.71, 1288), "gender=F": measures(0.84, 1100), "gender=M": measures(0.9)}
     slices |= {f"day=1998-04-{day:02}": measures(0.86 + 0.004 * day, 500) for day in range(4, 11)}
     bins = {
-        f"calibration bin {k:02}": {
-            "predicted": measure(0.1 * k + 0.05),
-            "observed": measure(0.09 * k + 0.06, 0.03),
-        }
+        f"calibration bin {k:02}": {"predicted": measure(0.1 * k + 0.05), "observed": measure(0.09 * k + 0.06, 0.03)}
         for k in range(10)
     }
     return {
@@ -56,14 +49,7 @@ def metrics() -> dict:
 
 
 def gate(name: str, *, passed: bool, **columns: Any) -> dict:
-    bound = {
-        "metric": "auc",
-        "model": "zoomer",
-        "split": "test",
-        "slice": "all",
-        "bound": "at most 0.99",
-        "detail": "",
-    }
+    bound = {"metric": "auc", "model": "zoomer", "split": "test", "slice": "all", "bound": "at most 0.99", "detail": ""}
     return {"gate": name, "passed": passed, **measure(0.885), **bound, **columns}
 
 
@@ -71,11 +57,7 @@ def runs(factor: float = 1.0) -> tuple[dict, ...]:
     details = {
         "build_rois": {"plan": "local"},
         "evaluate_models": {"share": 1.0},
-        "train_models": {
-            "planned_seconds": 60.0,
-            "wait_fraction": 0.031,
-            "models": {"zoomer": {"steps": 45}},
-        },
+        "train_models": {"planned_seconds": 60.0, "wait_fraction": 0.031, "models": {"zoomer": {"steps": 45}}},
     }
     return tuple(
         {

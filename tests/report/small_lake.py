@@ -54,9 +54,7 @@ def write_conversion(lake: Lake, ds: date, upstream: Any = None) -> None:
         "metrics": [metric(run, model, value) for model, value in (("ukd", 0.75), ("base", 0.74))],
         "runs": [{**steps[0], "rows_in": 13, "rows_later": 3}, steps[1]],
     }
-    publish(
-        lake, run, rows, {"default_model": "ukd", "models": {"ukd": {}, "base": {}}}, {"retrieval": upstream}
-    )
+    publish(lake, run, rows, {"default_model": "ukd", "models": {"ukd": {}, "base": {}}}, {"retrieval": upstream})
 
 
 def a_run(run_id: str, pipeline: str, ds: date) -> Run:
@@ -72,8 +70,7 @@ def publish(
     versions = {table: lake.version(table) for table in rows}
     written = json.dumps({"name": "small", **config})
     lake.publish(
-        Publication(run.pipeline, run.ds, run.run_id, versions, written, run.code_revision, upstreams or {}),
-        run,
+        Publication(run.pipeline, run.ds, run.run_id, versions, written, run.code_revision, upstreams or {}), run
     )
 
 
@@ -108,14 +105,7 @@ def impression(ds: date, number: int) -> dict[str, Any]:
     """Of four, the first is clicked and converted, the second clicked."""
     labels = {"click": int(number < 2), "conversion": int(number < 1) if number < 2 else None}
     time = datetime(ds.year, ds.month, ds.day, number, tzinfo=UTC)
-    where = {
-        "split": "train",
-        "labelled": int(number < 2),
-        "shard": 0,
-        "user": "u",
-        "item": "i",
-        "categories": [1],
-    }
+    where = {"split": "train", "labelled": int(number < 2), "shard": 0, "user": "u", "item": "i", "categories": [1]}
     return {"impression_id": f"{ds}/{number}", "time": time, "sampling_rate": 1.0, **where, **labels}
 
 

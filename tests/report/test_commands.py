@@ -40,9 +40,7 @@ def test_a_night_is_read_as_it_was_published(folder: Path) -> None:
     assert (night.own.new, night.own.nodes) == ({"item": 1, "user": 1}, {"item": 1, "user": 1})
     assert night.own.nulls == {"query": 1}
     assert night.own.rois == {("item", "serve"): 1, ("request", "serve"): 1, ("request", "test"): 1}
-    assert night.quarantine == (
-        {"step": "ingest_events", "reason": "no time", "rows": 1, "examples": ['{"n":0}']},
-    )
+    assert night.quarantine == ({"step": "ingest_events", "reason": "no time", "rows": 1, "examples": ['{"n":0}']},)
     assert [run["step"] for run in night.runs] == sorted(run["step"] for run in night.runs)
     assert night.run("publish_night") is None
 
@@ -64,9 +62,7 @@ def test_commands_start_no_jvm(folder: Path) -> None:
         "app(standalone_mode=False); assert SparkContext._gateway is None"
     )
     arguments = ["roilake", "report", "--ds", str(FIRST), "--lake", str(folder)]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
@@ -82,9 +78,7 @@ def test_runs_lists_nights_and_the_steps_of_one(folder: Path) -> None:
         "published": "run0110abc", "steps": 6, "seconds": 22.5, "rows_out": 60, "rows_quarantined": 0,
         "rows_later": 0, "bytes": 6000,
     }  # fmt: skip
-    assert [night["ds"] for night in json.loads(call(folder, "runs", "--last", "1", "--json"))] == [
-        str(SECOND)
-    ]
+    assert [night["ds"] for night in json.loads(call(folder, "runs", "--last", "1", "--json"))] == [str(SECOND)]
     steps = json.loads(call(folder, "runs", "--ds", str(FIRST), "--json"))
     assert [row["step"] for row in steps] == [
         "ingest_events", "build_graph", "build_rois", "train_models", "evaluate_models", "publish_night",
@@ -140,9 +134,7 @@ def test_a_run_is_held_against_the_one_that_replaced_it(tmp_path: Path) -> None:
         (("compare", "run0", "2020-01-09"), "'run0' names several published runs; there are 2020-01-09 (run0109abc)"),
     ],
 )  # fmt: skip
-def test_what_is_not_there_is_one_line_with_what_is(
-    folder: Path, arguments: tuple[str, ...], message: str
-) -> None:
+def test_what_is_not_there_is_one_line_with_what_is(folder: Path, arguments: tuple[str, ...], message: str) -> None:
     done = CliRunner().invoke(app, [*arguments, "--lake", str(folder)])
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("error: ")

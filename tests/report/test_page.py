@@ -60,8 +60,7 @@ def test_the_page_says_what_the_night_did() -> None:
     text = text_of(page)
     assert "Published movielens, night of 10 April 1998" in text
     assert (
-        "zoomer has AUC 0.885 (popularity has 0.864); against the best other model in each of 7 metrics it is "
-        in text
+        "zoomer has AUC 0.885 (popularity has 0.864); against the best other model in each of 7 metrics it is " in text
     )
     assert "behind gat 0.810" in text
     assert "ahead of popularity 0.864" in text
@@ -112,9 +111,7 @@ def test_what_moves_all_models_alike_is_laid_to_the_requests() -> None:
 
 def test_a_change_has_the_interval_of_two_independent_estimates() -> None:
     wide = {"value": 0.5, "low": 0.47, "high": 0.56, "n": 9}
-    assert difference(measure(0.4, 0.04), wide) == pytest.approx(
-        (0.1, 0.05, 0.1 + (0.06**2 + 0.04**2) ** 0.5)
-    )
+    assert difference(measure(0.4, 0.04), wide) == pytest.approx((0.1, 0.05, 0.1 + (0.06**2 + 0.04**2) ** 0.5))
     assert difference({**wide, "low": None}, wide) == (0.0, None, None)
     moved = Change("m", "all", "log_loss", wide, wide, -0.1, -0.2, -0.05)
     assert (moved.verdict, replace(moved, high=0.05).verdict) == ("better", "noise")
@@ -129,14 +126,10 @@ def test_slices_are_grouped_and_what_moved_most_comes_first() -> None:
     assert [one.value for one in found[0][1]] == ["F", "M"]
     assert found[0][1][0].changes["ndcg@20"].verdict == "worse"
     assert {group for group, _ in slices.groups(night(), None)} == {group for group, _ in found}
-    assert "none" not in {
-        one.value for _, group in found for one in group
-    }  # no user without history was judged
+    assert "none" not in {one.value for _, group in found for one in group}  # no user without history was judged
     shown, folded = unfolded(found)
     assert ([group for group, _ in shown + folded], len(folded)) == ([group for group, _ in found], 0)
-    assert [group for group, _ in unfolded([("long", found[1][1] * 3), *found])[1]] == [
-        group for group, _ in found
-    ]
+    assert [group for group, _ in unfolded([("long", found[1][1] * 3), *found])[1]] == [group for group, _ in found]
     points = slices.calibration(night())["zoomer"]
     assert len(points) == 10
     assert points[3] == (pytest.approx(0.35), measure(0.09 * 3 + 0.06, 0.03))
@@ -208,9 +201,9 @@ def test_a_night_with_next_to_nothing_renders() -> None:
     assert "No model was evaluated." in text
     assert "There is no earlier published night" in text
     assert render(ReportData(night(), before=bare, since=bare))
-    assert headline(ReportData(replace(night(), config={**night().config, "default_model": "absent"})))[
-        1
-    ] == ("No model was evaluated.")
+    assert headline(ReportData(replace(night(), config={**night().config, "default_model": "absent"})))[1] == (
+        "No model was evaluated."
+    )
 
 
 def test_a_chosen_night_stands_before_the_last_one() -> None:

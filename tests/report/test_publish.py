@@ -58,16 +58,7 @@ def test_a_night_is_published_and_summed_up(lake: Lake, night: Night) -> None:
     assert "interest_dot" in page
 
     summary = night_summary(lake, config, DS, run_id=result.run_id, seconds=3.21, published=True)
-    assert list(summary) == [
-        "pipeline",
-        "ds",
-        "published",
-        "run_id",
-        "seconds",
-        "report",
-        "tables",
-        "metrics",
-    ]
+    assert list(summary) == ["pipeline", "ds", "published", "run_id", "seconds", "report", "tables", "metrics"]
     assert json.loads(to_json(summary))["metrics"]["popularity"].keys() == {
         "auc", "auc_popularity_negatives", "hit_rate@1", "hit_rate@5", "ndcg@5",
     }  # fmt: skip
@@ -106,19 +97,12 @@ def test_a_crash_leaves_the_night_before_and_the_rerun_completes(
     assert "since 2020-01-10" in report_path(lake, "retrieval", NEXT).read_text()
 
 
-def test_a_failed_audit_publishes_nothing_and_says_why(
-    lake: Lake, night: Night, make_run: Callable[..., Run]
-) -> None:
+def test_a_failed_audit_publishes_nothing_and_says_why(lake: Lake, night: Night, make_run: Callable[..., Run]) -> None:
     config = night(DS)
     metrics = lake.to_arrow("metrics", lake.version("metrics"))
     leaky = pa.array([0.997] * metrics.num_rows)
     where, run = {"ds": DS}, own(make_run(DS))
-    lake.write(
-        "metrics",
-        metrics.set_column(metrics.column_names.index("value"), "value", leaky),
-        where=where,
-        run=run,
-    )
+    lake.write("metrics", metrics.set_column(metrics.column_names.index("value"), "value", leaky), where=where, run=run)
     best = lake.to_arrow("recommendations", lake.version("recommendations"))
     lake.write("recommendations", best.filter(pa.compute.not_equal(best["rank"], 3)), where=where, run=run)
     write_run(lake, make_run, DS, "build_rois", status="failed")
@@ -126,10 +110,7 @@ def test_a_failed_audit_publishes_nothing_and_says_why(
         publish_night.run(lake, config, DS)
     message = str(caught.value)
     assert "\n" not in message
-    assert (
-        "leak: test auc of popularity is 0.9970" in message
-        and "must be at most 0.99; likely a leak" in message
-    )
+    assert "leak: test auc of popularity is 0.9970" in message and "must be at most 0.99; likely a leak" in message
     assert f"recommendations: {USERS} requests with gaps or doubles in their ranks, must be 0" in message
     assert f"{USERS} requests with fewer than 5 or more than 5 rows" in message
     assert "build_rois: status is failed, must be succeeded" in message
@@ -143,14 +124,7 @@ def test_a_failed_audit_publishes_nothing_and_says_why(
 
 
 def run_row(step: str, **changes: object) -> dict:
-    row = {
-        "step": step,
-        "status": "succeeded",
-        "rows_in": 7,
-        "rows_out": 4,
-        "rows_quarantined": 1,
-        "rows_later": 2,
-    }
+    row = {"step": step, "status": "succeeded", "rows_in": 7, "rows_out": 4, "rows_quarantined": 1, "rows_later": 2}
     row |= {"inputs": {}, "outputs": {}} | changes
     return row | {name: json.dumps(row[name]) for name in ("inputs", "outputs")}
 
@@ -172,8 +146,6 @@ def test_steps_must_have_read_what_was_written_last() -> None:
 def test_every_model_must_have_been_evaluated() -> None:
     row = {"split": "test", "slice": "all", "model": "a", "metric": "auc", "value": 0.9}
     assert list(check_evaluated(Measured.of(DS, [row]), ("a",), PIPELINE)) == []
-    assert "metrics of b: 0 test metrics" in next(
-        check_evaluated(Measured.of(DS, [row]), ("a", "b"), PIPELINE)
-    )
+    assert "metrics of b: 0 test metrics" in next(check_evaluated(Measured.of(DS, [row]), ("a", "b"), PIPELINE))
     undefined = Measured.of(DS, [{**row, "value": None}])
     assert "metrics of a: 0 test metrics" in next(check_evaluated(undefined, ("a",), PIPELINE))

@@ -57,8 +57,7 @@ def test_the_whole_table_is_text() -> None:
 def test_a_rank_counts_better_values() -> None:
     values = {"a": 0.5, "b": 0.7, "c": 0.5, "d": None}
     measures = {
-        m: {"auc": {**measure(0), "value": v}, "log_loss": {**measure(0), "value": v}}
-        for m, v in values.items()
+        m: {"auc": {**measure(0), "value": v}, "log_loss": {**measure(0), "value": v}} for m, v in values.items()
     }
     assert [rank(measures, model, "auc") for model in "abcd"] == [(2, 3), (1, 3), (2, 3), None]
     assert [rank(measures, model, "log_loss") for model in "ab"] == [(1, 3), (3, 3)]
@@ -69,13 +68,9 @@ def test_a_pipeline_that_declares_nothing_for_its_page_has_one() -> None:
     plain = replace(night().pipeline, figures="", sections=(), volume="", texts="", upstreams=())
     bare = replace(night(), pipeline=plain, own=None, upstreams={})
     data = ReportData(bare, before=replace(last_night(), pipeline=plain, own=None))
-    assert (
-        headline(data)[3] == "1\u202f210 rows of events came in (1\u202f500 on 1998-04-09); 12 rows rejected."
-    )
+    assert headline(data)[3] == "1\u202f210 rows of events came in (1\u202f500 on 1998-04-09); 12 rows rejected."
     page = render(data)
-    assert (
-        "Events and graph" not in page and "Other pipelines" not in page and "Every row of the source" in page
-    )
+    assert "Events and graph" not in page and "Other pipelines" not in page and "Every row of the source" in page
     titles = re.findall("<h2>(.*?)</h2>", page)
     assert titles[2:] == [
         "Where zoomer does well, and where not", "Training and calibration", "Data", "Time", "Versions",
@@ -87,21 +82,12 @@ def test_rows_later_than_the_night_are_counted() -> None:
     data = replace(sample(), night=replace(night(), runs=late))
     assert headline(data)[3].endswith("12 rows rejected, 7 later than the night.")
     row = tables(data).html.split("Every row of the source")[1].split("</table>")[0]
-    assert [cell.split("<")[0] for cell in row.split('<td class="n">')[1:]] == [
-        "98\u202f000",
-        "41\u202f000",
-        "0",
-        "7",
-    ]
+    assert [cell.split("<")[0] for cell in row.split('<td class="n">')[1:]] == ["98\u202f000", "41\u202f000", "0", "7"]
 
 
 def test_wide_prints_all_metrics_whole_on_a_narrow_console(tmp_path: Path) -> None:
     lake = write_lake(tmp_path / "lake")
-    many = [
-        {**metric(RUN, model, 0.5), "metric": name}
-        for model in ("zoomer", "gat")
-        for name in (*NAMES, "log_loss")
-    ]
+    many = [{**metric(RUN, model, 0.5), "metric": name} for model in ("zoomer", "gat") for name in (*NAMES, "log_loss")]
     write(lake, RUN, "metrics", many)
     config = NightConfig(pipeline="retrieval", name="small", default_model="zoomer")
     summary = night_summary(lake, config, SECOND, run_id="r", seconds=61.2, published=False)
@@ -110,12 +96,7 @@ def test_wide_prints_all_metrics_whole_on_a_narrow_console(tmp_path: Path) -> No
         console = Console(file=io.StringIO(), width=80)
         print_summary(lake, summary, config, console, wide=wide)
         printed[wide] = console.file.getvalue()  # type: ignore[attr-defined]
-        assert (
-            "Night of 2020-01-10: NOT published in 61 s (retrieval)" in printed[wide]
-            and "…" not in printed[wide]
-        )
+        assert "Night of 2020-01-10: NOT published in 61 s (retrieval)" in printed[wide] and "…" not in printed[wide]
         assert f"All metrics: {tmp_path}/lake/reports/retrieval/2020-01-10.txt" in printed[wide]
-    rows = {
-        wide: next(r for r in text.splitlines() if r.startswith("zoomer")) for wide, text in printed.items()
-    }
+    rows = {wide: next(r for r in text.splitlines() if r.startswith("zoomer")) for wide, text in printed.items()}
     assert (rows[False].count("0.500 ±0.010"), rows[True].count("0.500 ±0.010")) == (4, len(NAMES) + 1)

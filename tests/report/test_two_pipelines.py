@@ -16,17 +16,7 @@ from roilake.cli import app
 from roilake.errors import LakeError
 from roilake.lake import Lake
 from roilake.pipelines.conversion.report.impressions import traffic
-from roilake.report import (
-    compare,
-    gather,
-    nights,
-    nights_table,
-    published,
-    render,
-    report_path,
-    run_rows,
-    write_page,
-)
+from roilake.report import compare, gather, nights, nights_table, published, render, report_path, run_rows, write_page
 from tests.report.small_lake import FIRST, SECOND, write_conversion, write_lake
 
 THIRD = date(2020, 1, 11)
@@ -52,17 +42,10 @@ def call(lake: Lake, *arguments: str, code: int = 0) -> str:
 
 def test_both_have_pages_at_their_own_paths(lake: Lake) -> None:
     pages = {p: report_path(lake, p, SECOND).read_text() for p in ("retrieval", "conversion")}
-    assert (
-        report_path(lake, "conversion", SECOND) == lake.folder / "reports" / "conversion" / "2020-01-10.html"
-    )
+    assert report_path(lake, "conversion", SECOND) == lake.folder / "reports" / "conversion" / "2020-01-10.html"
     assert "2 events came in (4 on 2020-01-09), with 1 new user and 1 new item" in pages["retrieval"]
-    assert (
-        "4 impressions looked at, with 2 clicks and 1 conversion; no row rejected, 3 later"
-        in pages["conversion"]
-    )
-    assert (
-        "scores by 2 models are ready" in pages["conversion"] and "by zoomer are ready" in pages["retrieval"]
-    )
+    assert "4 impressions looked at, with 2 clicks and 1 conversion; no row rejected, 3 later" in pages["conversion"]
+    assert "scores by 2 models are ready" in pages["conversion"] and "by zoomer are ready" in pages["retrieval"]
     assert "Events and graph" not in pages["conversion"] and "Impressions" not in pages["retrieval"]
     assert "There is no earlier published night" in pages["conversion"]  # that of retrieval is not its own
     assert "new user nodes" in pages["retrieval"] and "clicks, train" in pages["conversion"]
@@ -73,9 +56,7 @@ def test_both_have_pages_at_their_own_paths(lake: Lake) -> None:
 def test_the_page_says_which_upstream_was_read(lake: Lake) -> None:
     page = report_path(lake, "conversion", SECOND).read_text()
     row = page[page.index("Other pipelines") :]
-    assert all(
-        word in row for word in ("retrieval", "2020-01-10", "run0110abc", "models", "7", "vectors of users")
-    )
+    assert all(word in row for word in ("retrieval", "2020-01-10", "run0110abc", "models", "7", "vectors of users"))
     missing = render(gather(lake, published(lake, None, THIRD)))
     assert "missing: none is published, so the night went on without" in missing
     assert "not used: the config does not ask for it" in report_path(lake, "retrieval", SECOND).read_text()
@@ -86,10 +67,7 @@ def test_counts_are_those_of_the_pipeline(lake: Lake) -> None:
     assert {p: night.rows["metrics"] for p, night in nights.items()} == {"retrieval": 2, "conversion": 2}
     assert {p: night.rows["node_ids"] for p, night in nights.items()} == {"retrieval": 2, "conversion": 1}
     assert nights["retrieval"].own.new == {"item": 1, "user": 1}
-    assert nights["retrieval"].models == {"zoomer", "popularity"} and nights["conversion"].models == {
-        "ukd",
-        "base",
-    }
+    assert nights["retrieval"].models == {"zoomer", "popularity"} and nights["conversion"].models == {"ukd", "base"}
     assert traffic(nights["conversion"].own, "train") == (4, 2, 1)
     assert gather(lake, published(lake, "retrieval", SECOND)).before.ds == FIRST  # type: ignore[union-attr]
 
@@ -128,9 +106,7 @@ def test_a_date_of_several_pipelines_needs_one_named(lake: Lake) -> None:
     found = compare(lake, str(FIRST), str(SECOND), "retrieval")
     assert (found.before.run_id, found.after.run_id) == ("run0109abc", "run0110abc")
     assert compare(lake, "cvr0110abc", str(THIRD)).after.pipeline.name == "conversion"
-    with pytest.raises(
-        LakeError, match="'2020-01-09' of retrieval and '2020-01-11' of conversion: only runs of one"
-    ):
+    with pytest.raises(LakeError, match="'2020-01-09' of retrieval and '2020-01-11' of conversion: only runs of one"):
         compare(lake, str(FIRST), str(THIRD))
 
 
@@ -154,9 +130,7 @@ def test_the_commands_fit_80_columns(lake: Lake) -> None:
 def test_a_table_is_never_cut(lake: Lake) -> None:
     console = Console(file=io.StringIO(), width=80)
     found = nights(run_rows(lake), lake.publications())
-    wide = [
-        {**night, "run_id": "3f9c1e77a2b4", "seconds": 7265.0, "rows_out": 123_456_789} for night in found
-    ]
+    wide = [{**night, "run_id": "3f9c1e77a2b4", "seconds": 7265.0, "rows_out": 123_456_789} for night in found]
     console.print(nights_table(wide))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in text and "3f9c1e77a2b4" in text and "123\u202f456\u202f789" in text

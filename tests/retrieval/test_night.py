@@ -52,9 +52,7 @@ def midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def test_each_night_ingests_what_is_new_and_nothing_from_after_its_end(
-    nights: Nights, raw: list[Raw]
-) -> None:
+def test_each_night_ingests_what_is_new_and_nothing_from_after_its_end(nights: Nights, raw: list[Raw]) -> None:
     ends = [midnight(FIRST + timedelta(days=1)), midnight(SECOND + timedelta(days=1))]
     until = [Counter(r for r in raw if r.time < end) for end in ends]
     new = (until[0], until[1] - until[0])
@@ -73,9 +71,7 @@ def test_each_night_ingests_what_is_new_and_nothing_from_after_its_end(
 
 
 def test_a_query_is_a_genre_of_the_movie(nights: Nights) -> None:
-    table = Path(resolve_path("package://recbole/dataset_example/ml-100k/ml-100k.item")).read_text(
-        errors="replace"
-    )
+    table = Path(resolve_path("package://recbole/dataset_example/ml-100k/ml-100k.item")).read_text(errors="replace")
     genres = {line.split("\t")[0]: line.split("\t")[3].split() for line in table.splitlines()[1:]}
     rows = nights.table("events", 1, ds=SECOND).to_pylist()
     assert all(row["query"] in genres[row["item"]] for row in rows)
@@ -103,9 +99,7 @@ def test_every_job_has_succeeded_and_both_nights_are_published(nights: Nights) -
     assert lake.publication("retrieval", ds=SECOND) == nights.published[2]
     versions = nights.published[0].versions
     seen = lake.to_arrow("recommendations", versions["recommendations"])
-    assert set(seen["ds"].to_pylist()) == {
-        FIRST
-    }  # readers of the first publication still see that night alone
+    assert set(seen["ds"].to_pylist()) == {FIRST}  # readers of the first publication still see that night alone
 
 
 @pytest.mark.parametrize("run", [0, 1])
@@ -137,9 +131,7 @@ def test_degrees_count_the_raw_events_before_each_instant(nights: Nights, raw: l
         assert degrees == Counter(r.item for r in raw if r.time < midnight(as_of))
 
 
-def test_a_region_of_interest_holds_only_items_that_the_user_had_before(
-    nights: Nights, raw: list[Raw]
-) -> None:
+def test_a_region_of_interest_holds_only_items_that_the_user_had_before(nights: Nights, raw: list[Raw]) -> None:
     keys = nights.keys(1)
     layout = RoiLayout.of(nights.config.roi.request_hops, REQUEST_ROOTS)
     slot = next(slot for slot in layout.slots if slot.name == "user/user_item")
@@ -150,9 +142,7 @@ def test_a_region_of_interest_holds_only_items_that_the_user_had_before(
     for row in nights.table("rois", 1, ds=SECOND, side="request").to_pylist():
         own, start = had[keys["user", row["user"]]], midnight(row["as_of"])
         before = {r.item for r in own if r.time < start}
-        chosen = [
-            keys["item", item] for item in row["neighbours"][slot.start : slot.start + slot.size] if item >= 0
-        ]
+        chosen = [keys["item", item] for item in row["neighbours"][slot.start : slot.start + slot.size] if item >= 0]
         assert len(chosen) == min(slot.size, len(before)) and before.issuperset(chosen)
         answers = {keys["item", item] for item in row["positives"]}
         assert answers <= {r.item for r in own if start <= r.time < midnight(SECOND + timedelta(days=1))}
@@ -199,9 +189,7 @@ def test_the_second_night_starts_from_the_weights_of_the_first(nights: Nights) -
 
 
 @pytest.mark.parametrize("run", [0, 1])
-def test_the_users_of_the_night_get_twenty_known_items_for_each_genre(
-    nights: Nights, raw: list[Raw], run: int
-) -> None:
+def test_the_users_of_the_night_get_twenty_known_items_for_each_genre(nights: Nights, raw: list[Raw], run: int) -> None:
     ds = (FIRST, SECOND)[run]
     events = nights.table("events", run).to_pylist()
     asked = {(e["user"], e["query"]) for e in events if e["time"] >= midnight(ds)}

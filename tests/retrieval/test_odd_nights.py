@@ -54,11 +54,7 @@ def lonely(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tup
     arguments = ["--ds", str(DS), "--conf", f"{folder}/night.yaml", "--lake", f"{folder}/lake"]
     done = CliRunner().invoke(app, ["night", *arguments])
     assert done.exit_code == 0, (done.stderr, done.exception)
-    return (
-        Lake.open(spark, folder / "lake", create=False),
-        json.loads(done.stdout.splitlines()[-1]),
-        done.stdout,
-    )
+    return (Lake.open(spark, folder / "lake", create=False), json.loads(done.stdout.splitlines()[-1]), done.stdout)
 
 
 def test_a_night_with_one_user_is_published_and_summed_up(lonely: tuple[Lake, dict[str, Any], str]) -> None:
@@ -73,9 +69,7 @@ def test_a_night_with_one_user_is_published_and_summed_up(lonely: tuple[Lake, di
     assert "Night of 2020-01-10: published" in out
 
 
-def test_an_item_and_a_query_never_seen_in_training_are_ranked(
-    lonely: tuple[Lake, dict[str, Any], str],
-) -> None:
+def test_an_item_and_a_query_never_seen_in_training_are_ranked(lonely: tuple[Lake, dict[str, Any], str]) -> None:
     """Of the last day's requests all eight items get a place, the new query's too."""
     lake = lonely[0]
     rows = lake.to_arrow("recommendations", lake.version("recommendations")).to_pylist()
@@ -91,20 +85,15 @@ def test_an_item_and_a_query_never_seen_in_training_are_ranked(
         assert all(math.isfinite(row["score"]) for row in mine)
     tests = lake.to_arrow("requests", lake.version("requests"), filters={"split": "test"}).to_pylist()
     keys = {
-        (r["node_type"], r["key"]): r["id"]
-        for r in lake.to_arrow("node_ids", lake.version("node_ids")).to_pylist()
+        (r["node_type"], r["key"]): r["id"] for r in lake.to_arrow("node_ids", lake.version("node_ids")).to_pylist()
     }
     assert (keys["query", "unheard"], keys["item", "novelty"]) in {(r["query"], r["item"]) for r in tests}
 
 
-def test_a_query_with_no_edges_has_nothing_below_it_in_the_tree(
-    lonely: tuple[Lake, dict[str, Any], str],
-) -> None:
+def test_a_query_with_no_edges_has_nothing_below_it_in_the_tree(lonely: tuple[Lake, dict[str, Any], str]) -> None:
     lake = lonely[0]
     ids = lake.to_arrow("node_ids", lake.version("node_ids"), filters={"key": "unheard"}).to_pylist()
-    rows = lake.to_arrow(
-        "rois", lake.version("rois"), filters={"query": ids[0]["id"], "split": "test"}
-    ).to_pylist()
+    rows = lake.to_arrow("rois", lake.version("rois"), filters={"query": ids[0]["id"], "split": "test"}).to_pylist()
     layout = RoiLayout.of(RoiConfig().request_hops, REQUEST_ROOTS)
     assert len(rows) == 1
     for slot in layout.slots:
@@ -112,15 +101,11 @@ def test_a_query_with_no_edges_has_nothing_below_it_in_the_tree(
         assert (max(below) == -1) == slot.name.startswith("query/"), slot.name
 
 
-@pytest.mark.parametrize(
-    "text", ["user,item,query,time\n", "user,item,query,time\nann,tea,hot,2020-03-01 09:00:00\n"]
-)
+@pytest.mark.parametrize("text", ["user,item,query,time\n", "user,item,query,time\nann,tea,hot,2020-03-01 09:00:00\n"])
 def test_no_event_up_to_the_night_is_one_clear_error(
     lake: Lake, make_night: Callable[..., RetrievalConfig], text: str
 ) -> None:
-    with pytest.raises(
-        SourceError, match=r"events\.csv: has no event up to 2020-01-10; choose a later --ds"
-    ) as caught:
+    with pytest.raises(SourceError, match=r"events\.csv: has no event up to 2020-01-10; choose a later --ds") as caught:
         run_night(lake, make_night(text), DS)
     assert "\n" not in str(caught.value)
     assert lake.publication("retrieval") is None
@@ -140,9 +125,7 @@ def test_a_night_without_the_table_of_edges_is_published(
     lake: Lake, make_night: Callable[..., RetrievalConfig]
 ) -> None:
     models = {name: {"kind": name} for name in ("zoomer", "interest_dot")}
-    config = make_night(
-        lonely_events(), graph={"edges": False}, models=models, training={"workers": 1, "epochs": 1}
-    )
+    config = make_night(lonely_events(), graph={"edges": False}, models=models, training={"workers": 1, "epochs": 1})
     config.check()
     run_night(lake, config, DS)
     published = lake.publication("retrieval")

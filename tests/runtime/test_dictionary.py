@@ -30,9 +30,7 @@ def test_a_table_is_told_in_full(table: Table) -> None:
     assert table.meaning in section and "layout 2" in markdown()
     for column in table.columns:
         null = "yes" if column.nullable else ""
-        assert (
-            f"| `{column.name}` | {column.spark_type.simpleString()} | {null} | {column.meaning} |" in section
-        )
+        assert f"| `{column.name}` | {column.spark_type.simpleString()} | {null} | {column.meaning} |" in section
     assert writers(table.name) and (table.name == "runs" or set(writers(table.name)) <= STEPS)
     assert {*table.key, *table.partitions} <= set(table.names)
     may_be_null = {column.name for column in table.columns if column.nullable}

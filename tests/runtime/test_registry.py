@@ -85,9 +85,7 @@ def test_no_core_room_knows_a_pipeline() -> None:
     rooms = ("lake", "runtime", "config", "ingest", "feed", "training", "metrics", "report", "estimate")
     for path in (path for room in rooms for path in (ROOT / "libs" / "roilake" / room).rglob("*.py")):
         text = path.read_text()
-        imported = [
-            node.module or "" for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)
-        ]
+        imported = [node.module or "" for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
         assert not [m for m in imported if m.startswith("roilake.pipelines.")], path
         assert not [name for name in pipelines() if f'"{name}"' in text or f"pipelines.{name}" in text], path
 

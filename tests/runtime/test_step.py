@@ -90,11 +90,7 @@ def test_what_a_person_can_mend_is_one_line_and_exit_code_2(
     [
         (AuditError("too many"), 1, "error: too many"),
         (SourceError("no file"), 2, "error: no file"),
-        (
-            KeyError("lost\nkey"),
-            3,
-            "error: KeyError: 'lost\\nkey' (nobody foresaw this; its traceback is in ",
-        ),
+        (KeyError("lost\nkey"), 3, "error: KeyError: 'lost\\nkey' (nobody foresaw this; its traceback is in "),
     ],
 )
 def test_an_error_is_one_line_and_a_code(

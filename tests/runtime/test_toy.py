@@ -99,9 +99,7 @@ def test_it_runs_and_every_row_is_accounted_for(toy: Toy) -> None:
 def test_it_trains_by_the_one_trainer(toy: Toy) -> None:
     models = read("models", lake=toy.lake.folder, pipeline="toy", ds=DS)
     manifest = json.loads(toy.lake.files.read_text(f"{models['path'][0]}/manifest.json"))
-    assert manifest["slope"] == pytest.approx(2, abs=0.2) and manifest["intercept"] == pytest.approx(
-        1, abs=0.4
-    )
+    assert manifest["slope"] == pytest.approx(2, abs=0.2) and manifest["intercept"] == pytest.approx(1, abs=0.4)
 
 
 def test_it_is_read_without_spark(toy: Toy) -> None:
@@ -121,9 +119,7 @@ def test_its_upstream_is_read_as_of_the_nights_end_or_said_to_be_missing(toy: To
     assert first.upstreams == {"retrieval": None}
     assert second.upstreams["retrieval"]["ds"] == "2020-01-11"
     needy = toy.config.model_copy(update={"needs_recommendations": True})
-    with pytest.raises(
-        LakeError, match=r"needs a night of 'retrieval' up to 2020-01-10.*roilake night --conf"
-    ):
+    with pytest.raises(LakeError, match=r"needs a night of 'retrieval' up to 2020-01-10.*roilake night --conf"):
         run_night(toy.lake, needy, DS)
 
 
@@ -157,9 +153,7 @@ def test_the_dictionary_tells_its_tables(toy: Toy) -> None:
 
 def test_its_gate_decides(toy: Toy) -> None:
     bound = {"metric": "absolute_error", "maximum": 1e-9}
-    strict = type(toy.config).model_validate(
-        {**toy.config.model_dump(mode="json"), "gates": {"bounds": [bound]}}
-    )
+    strict = type(toy.config).model_validate({**toy.config.model_dump(mode="json"), "gates": {"bounds": [bound]}})
     with pytest.raises(AuditError, match=r"absolute_error of line is .* at most 1e-09"):
         run_night(toy.lake, strict, DS + timedelta(2))
     last = toy.lake.publication("toy")

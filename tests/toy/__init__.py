@@ -6,9 +6,7 @@ from roilake.metrics.registry import Metric, register
 from roilake.runtime.pipeline import EvaluationSet, Pipeline, Step, Upstream
 from tests.toy.config import ToyConfig
 
-register(
-    Metric("absolute_error", "Absolute error", "probability", -1, "tests.toy.line:absolute_error", leading=0)
-)
+register(Metric("absolute_error", "Absolute error", "probability", -1, "tests.toy.line:absolute_error", leading=0))
 
 POINTS = table(
     "points",

@@ -59,14 +59,9 @@ def artifacts(inputs: LineTask, task: LineTask, model: nn.Module, folder: str) -
     return {"slope": float(model.weight.detach()), "intercept": float(model.bias.detach())}, {}
 
 
-def checks(
-    lake: Lake, config: Any, ds: date, versions: Mapping[str, int], metrics: Measured
-) -> Iterator[GateResult]:
+def checks(lake: Lake, config: Any, ds: date, versions: Mapping[str, int], metrics: Measured) -> Iterator[GateResult]:
     """Every point has a prediction."""
     counts = [
-        lake.to_arrow(table, versions[table], filters={"ds": ds}).num_rows
-        for table in ("points", "point_predictions")
+        lake.to_arrow(table, versions[table], filters={"ds": ds}).num_rows for table in ("points", "point_predictions")
     ]
-    yield GateResult(
-        "all_predicted", counts[0] == counts[1], f"{counts[1]} predictions of {counts[0]} points"
-    )
+    yield GateResult("all_predicted", counts[0] == counts[1], f"{counts[1]} predictions of {counts[0]} points")

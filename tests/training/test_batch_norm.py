@@ -15,9 +15,7 @@ from tests.training.toy import make_net, on_ranks
 CUT = 5  # of 16 rows
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}]
-)
+@pytest.mark.parametrize("options", [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}])
 @pytest.mark.parametrize("shape", [(16, 3), (16, 3, 7), (16, 3, 4, 5)])
 def test_unequal_parts_are_the_whole_batch(shape: tuple[int, ...], options: dict[str, Any]) -> None:
     kind: Any = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
@@ -38,8 +36,7 @@ def test_unequal_parts_are_the_whole_batch(shape: tuple[int, ...], options: dict
 
     def rank(context: Context) -> tuple[list[Tensor], dict[str, Tensor]]:
         return run(
-            convert_batch_norm(kind(3, **options), context),
-            slice(CUT) if context.rank == 0 else slice(CUT, None),
+            convert_batch_norm(kind(3, **options), context), slice(CUT) if context.rank == 0 else slice(CUT, None)
         )
 
     expected, state = run(kind(3, **options), slice(None))

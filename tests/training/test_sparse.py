@@ -132,9 +132,7 @@ def test_it_goes_on_from_its_state_with_the_same_bits() -> None:
     for number, step in enumerate(steps[7:], start=7):
         take(other, resumed, number, *step)
     with optimizers.averaged(12), resumed.averaged(12):
-        assert all(
-            torch.equal(other.state_dict()[name], tensor) for name, tensor in whole.state_dict().items()
-        )
+        assert all(torch.equal(other.state_dict()[name], tensor) for name, tensor in whole.state_dict().items())
     assert all(torch.equal(other.state_dict()[name], tensor) for name, tensor in whole.state_dict().items())
 
 

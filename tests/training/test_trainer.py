@@ -44,18 +44,11 @@ def test_two_ranks_are_one_with_batch_norm(tmp_path: Path) -> None:
 @pytest.mark.parametrize("clip_norm", [None, 0.3])
 def test_plans_have_their_own_rates_and_schedules(tmp_path: Path, clip_norm: float | None) -> None:
     """Against torch's Adam, schedulers and clipping of a model whose table is dense."""
-    settings, initial, net = (
-        replace(SETTINGS, clip_norm=clip_norm, keep="last"),
-        make_net(),
-        make_net().train(),
-    )
+    settings, initial, net = (replace(SETTINGS, clip_norm=clip_norm, keep="last"), make_net(), make_net().train())
     initial.table.sparse = net.table.sparse = False
     found, progress = train_toy(tmp_path, LocalContext(), settings, plans=two_plans, initial=initial)
     task, norms = ToyTask(), []
-    adams = [
-        torch.optim.Adam(plan.parameters, plan.rate, weight_decay=plan.weight_decay)
-        for plan in two_plans(net)
-    ]
+    adams = [torch.optim.Adam(plan.parameters, plan.rate, weight_decay=plan.weight_decay) for plan in two_plans(net)]
     for parameter in net.image.parameters():
         parameter.requires_grad_(False)
     for step in range(STEPS):
@@ -81,9 +74,7 @@ def test_schedules_warm_up_and_decay() -> None:
     assert factors(Schedule()) == [1.0] * 6
     assert factors(Schedule(2)) == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 1])
     assert factors(Schedule(2, "linear")) == pytest.approx([1 / 3, 2 / 3, 1, 0.75, 0.5, 0.25])
-    assert factors(Schedule(2, "cosine")) == pytest.approx(
-        [1 / 3, 2 / 3, 1, 0.853553, 0.5, 0.146447], abs=1e-6
-    )
+    assert factors(Schedule(2, "cosine")) == pytest.approx([1 / 3, 2 / 3, 1, 0.853553, 0.5, 0.146447], abs=1e-6)
 
 
 def test_a_parameter_has_one_plan(tmp_path: Path) -> None:
@@ -124,17 +115,10 @@ def kept(tmp_path: Path, metrics: list[dict[str, float]], **changes: Any) -> tup
     return progress.best, progress.steps, all(torch.equal(weights[name], then[name]) for name in then)
 
 
-AUCS = [
-    {"auc": 0.6, "loss": 2.0},
-    {"auc": 0.7, "loss": 1.0},
-    {"auc": 0.7, "loss": 0.5},
-    {"auc": 0.2, "loss": 0.9},
-]
+AUCS = [{"auc": 0.6, "loss": 2.0}, {"auc": 0.7, "loss": 1.0}, {"auc": 0.7, "loss": 0.5}, {"auc": 0.2, "loss": 0.9}]
 
 
-@pytest.mark.parametrize(
-    ("select", "best"), [("auc", 1), ("-loss", 2), ("loss", 0), ("auc+loss", 0), ("auc+-loss", 2)]
-)
+@pytest.mark.parametrize(("select", "best"), [("auc", 1), ("-loss", 2), ("loss", 0), ("auc+loss", 0), ("auc+-loss", 2)])
 def test_any_validation_metric_chooses(tmp_path: Path, select: str, best: int) -> None:
     assert kept(tmp_path, AUCS, select=select) == (best, 16, True)
 

@@ -59,9 +59,7 @@ class ToyTask:
     steps: int = STEPS
     validate_every: int = 4
     select: str = "-error"
-    plans: Callable[[Any], Sequence[OptimizerPlan]] = lambda net: [
-        OptimizerPlan(list(net.parameters()), 0.05)
-    ]
+    plans: Callable[[Any], Sequence[OptimizerPlan]] = lambda net: [OptimizerPlan(list(net.parameters()), 0.05)]
     metrics: Mapping[int, dict[str, float]] | None = None  # by number of the validation; default: the error
     seen: list[tuple[bool, bool]] = field(default_factory=list)  # deterministic, autocast at each step
     initial: Net = field(default_factory=make_net)
@@ -89,9 +87,7 @@ class ToyTask:
         squared_B = (model(images, categories_B) - target_B) ** 2
         return {
             "error": Term((weight_B * squared_B).sum(), weight_B.sum()),
-            "size": Term(
-                squared_B.new_tensor(0.0) + model.head.weight.square().sum(), torch.tensor(1.0), 0.1
-            ),
+            "size": Term(squared_B.new_tensor(0.0) + model.head.weight.square().sum(), torch.tensor(1.0), 0.1),
         }
 
     def optimizers(self, model: nn.Module) -> Sequence[OptimizerPlan]:

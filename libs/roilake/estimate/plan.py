@@ -85,9 +85,7 @@ def _from_runs(lake: Lake, pipeline: Pipeline, ds: date) -> Estimate:
     return Estimate(pipeline.name, ds, tuple(steps), free_disk(lake), psutil.virtual_memory().available)
 
 
-def planned(
-    step: str, rate: Rate, rows: float, work: float, *, disk: float, held: float = 0.0
-) -> PlannedStep:
+def planned(step: str, rate: Rate, rows: float, work: float, *, disk: float, held: float = 0.0) -> PlannedStep:
     """A step of this work at this rate; ``held`` is memory beside what the rate tells."""
     return PlannedStep(
         step=step,

@@ -50,9 +50,7 @@ class Rate:
         memory = self.memory_fixed, self.memory_each
         known = [run for run in runs if run.memory]
         if known:
-            memory = _corrected(
-                *memory, np.array([run.work for run in known]), np.array([run.memory for run in known])
-            )
+            memory = _corrected(*memory, np.array([run.work for run in known]), np.array([run.memory for run in known]))
         last = runs[-1]
         size = last.bytes / last.work if last.work else self.bytes
         return replace(

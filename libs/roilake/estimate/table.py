@@ -29,6 +29,4 @@ def print_estimate(found: Estimate, console: Console) -> None:
         console.print(note)
     for origin in dict.fromkeys(step.origin for step in found.steps):
         steps = [step.step for step in found.steps if step.origin == origin]
-        console.print(
-            f"Rates of {'all steps' if len(steps) == len(found.steps) else ', '.join(steps)}: {origin}"
-        )
+        console.print(f"Rates of {'all steps' if len(steps) == len(found.steps) else ', '.join(steps)}: {origin}")

@@ -16,11 +16,7 @@ Edit = tuple[str, type, int, Callable[[pd.Series], NDArray[Any]]]
 
 
 def read_columns(
-    paths: Sequence[str],
-    names: Sequence[str],
-    *,
-    edit: Edit | None = None,
-    part: tuple[int, int] | None = None,
+    paths: Sequence[str], names: Sequence[str], *, edit: Edit | None = None, part: tuple[int, int] | None = None
 ) -> Columns:
     """Columns of all rows, in no particular order; lists, which must be equally long, as [R, k]. ``part`` (n, of): each
     ``of``-th row group from number n on. Empty when there are no files."""
@@ -34,8 +30,7 @@ def read_columns(
     if edit is not None:
         name, dtype, length, make = edit
         transform = TransformSpec(
-            lambda frame: frame.assign(**{name: list(make(frame[name]))}),
-            edit_fields=[(name, dtype, (length,), False)],
+            lambda frame: frame.assign(**{name: list(make(frame[name]))}), edit_fields=[(name, dtype, (length,), False)]
         )
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
     reader = make_batch_reader(

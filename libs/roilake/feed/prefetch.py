@@ -16,9 +16,8 @@ _END = object()
 class Prefetch(Generic[T]):
     """Iterate over ``source`` from a thread of its own, at most ``depth`` elements ahead.
 
-    ``waited`` is the time in seconds that the consumer was blocked on the queue. An error of the source is raised
-    where the consumer would have got the element. Use as a context manager: leaving it ends the thread.
-    """
+    ``waited`` is the time in seconds that the consumer was blocked on the queue. An error of the source is raised where
+    the consumer would have got the element. Use as a context manager: leaving it ends the thread."""
 
     def __init__(self, source: Iterable[T], depth: int = 4) -> None:
         self.waited = 0.0

@@ -51,7 +51,5 @@ def _gave_last(record: Recorder) -> bool:
     if not lake.exists("runs") or lake.publication(run.pipeline, ds=run.ds):
         return False
     where = {"pipeline": run.pipeline, "ds": run.ds, "step": run.step}
-    before = lake.to_arrow("runs", lake.version("runs"), filters=where, columns=["outputs"])[
-        "outputs"
-    ].to_pylist()
+    before = lake.to_arrow("runs", lake.version("runs"), filters=where, columns=["outputs"])["outputs"].to_pylist()
     return any(json.loads(outputs).get("node_ids") == record.pin("node_ids") for outputs in before)

@@ -34,8 +34,7 @@ def map_rows(
     derived: Sequence[Column] = (),
 ) -> DataFrame:
     """The source's rows as columns by name: ``time`` as a timestamp, ``numbers`` as doubles, all others as texts, of
-    which an empty one is null; then ``derived`` columns of the raw row, ``row`` (the raw row as JSON) and
-    ``corrupt``.
+    which an empty one is null; then ``derived`` columns of the raw row, ``row`` (the raw row as JSON) and ``corrupt``.
 
     ``expressions`` (SQL over the source; None: a column of nulls) stand below ``key`` in the config. Without one of
     its own ``identity`` is a hash of the raw row. Raises SourceError for an expression that does not fit."""
@@ -48,9 +47,7 @@ def map_rows(
         column = columns.get(name, F.lit(None))
         if name == "time":
             return column.cast("timestamp")
-        return (
-            column.cast("double") if name in numbers else F.nullif(F.trim(column.cast("string")), F.lit(""))
-        )
+        return column.cast("double") if name in numbers else F.nullif(F.trim(column.cast("string")), F.lit(""))
 
     return raw.select(
         *(typed(name).alias(name) for name in expressions),
@@ -69,15 +66,11 @@ def with_reason(rows: DataFrame, required: Sequence[str], faults: Sequence[tuple
     return rows.withColumn("reason", reason).drop("corrupt")
 
 
-def take(
-    rows: DataFrame, left_out: Mapping[str, Column], repeats: tuple[str, str] | None = None
-) -> DataFrame:
+def take(rows: DataFrame, left_out: Mapping[str, Column], repeats: tuple[str, str] | None = None) -> DataFrame:
     """Rows with ``left_out``, the name of the first of these conditions that holds: why the night does not look at
     the row, of which nothing else is kept then; null for the others. ``repeats`` (column, reason): of several sound
     rows that are equal in the column, the one that sorts first by (time, row) stays; the others get the reason."""
-    why = F.coalesce(
-        F.lit(None).cast("string"), *(F.when(holds, F.lit(name)) for name, holds in left_out.items())
-    )
+    why = F.coalesce(F.lit(None).cast("string"), *(F.when(holds, F.lit(name)) for name, holds in left_out.items()))
     marked, taken = rows.withColumn("left_out", why), F.col("left_out").isNull()
     names = [name for name in rows.columns if repeats is None or name != repeats[0]]
     marked = marked.withColumns({name: F.when(taken, F.col(name)) for name in names})
@@ -109,10 +102,7 @@ def accounted(record: Recorder, rows: DataFrame, budget: Budget) -> Iterator[Dat
         record.rows_later, record.rows_quarantined = left_out.pop(LATER, 0), rejected.total()
         looked_at = taken + rejected.total()
         record.rows_in = looked_at + record.rows_later
-        record.details |= {
-            "rejected": dict(sorted(rejected.items())),
-            "left_out": dict(sorted(left_out.items())),
-        }
+        record.details |= {"rejected": dict(sorted(rejected.items())), "left_out": dict(sorted(left_out.items()))}
         others = [*rejected.items(), (LATER, record.rows_later), *left_out.items()]
         record.progress("; ".join(f"{count:,} {why}" for why, count in [("rows taken", taken), *others]))
         _quarantine(record, rows)
@@ -140,9 +130,7 @@ def _count(rows: DataFrame) -> tuple[Counter[str], Counter[str], int]:
 def _quarantine(record: Recorder, rows: DataFrame) -> None:
     if record.rows_quarantined or record.lake.exists("quarantine"):
         step, ds = F.lit(record.run.step).alias("step"), F.lit(record.run.ds).alias("ds")
-        bad = rows.where(F.col("reason").isNotNull() & F.col("left_out").isNull()).select(
-            ds, step, "row", "reason"
-        )
+        bad = rows.where(F.col("reason").isNotNull() & F.col("left_out").isNull()).select(ds, step, "row", "reason")
         record.write("quarantine", bad.coalesce(1), step=record.run.step)
 
 

@@ -56,16 +56,12 @@ def read_source(spark: SparkSession, source: FileSource) -> DataFrame:
         return rows.withColumn(CORRUPT, F.lit(None).cast("string"))
     fields = [field for field in rows.schema.fields if field.name != CORRUPT]
     if not fields:
-        raise SourceError(
-            f"{source.path}: holds no columns as {source.format}; is it empty or of another format?"
-        )
+        raise SourceError(f"{source.path}: holds no columns as {source.format}; is it empty or of another format?")
     schema = T.StructType([*fields, T.StructField(CORRUPT, T.StringType())])
     return spark.read.format(source.format).options(**options).schema(schema).load(path)
 
 
-def mapped(
-    rows: DataFrame, source: FileSource, key: str, expressions: Mapping[str, str]
-) -> dict[str, F.Column]:
+def mapped(rows: DataFrame, source: FileSource, key: str, expressions: Mapping[str, str]) -> dict[str, F.Column]:
     """Columns for SQL expressions over a source, by name; ``key`` is where the config has them. Raises SourceError
     naming file, key and the columns that are there."""
     for name, expression in expressions.items():

@@ -1,7 +1,6 @@
 """The lake: table definitions, versioned reads and writes, publications, files that last.
 
-The only room that knows Delta. The Spark session is in ``roilake.lake.session``: this room loads without pyspark.
-"""
+The only room that knows Delta. The Spark session is in ``roilake.lake.session``: this room loads without pyspark."""
 
 from roilake.lake.counts import count_by, count_nulls, extremes
 from roilake.lake.files import Files, model_folder, report_name, write_aside

@@ -82,9 +82,7 @@ def _check_layout(marker: Path) -> Path:
     try:
         layout = json.loads(marker.read_text())["layout"]
     except (ValueError, KeyError, TypeError) as error:
-        raise LakeError(
-            f"{marker}: is damaged; restore it as {{'layout': {LAYOUT}}} or use a new lake"
-        ) from error
+        raise LakeError(f"{marker}: is damaged; restore it as {{'layout': {LAYOUT}}} or use a new lake") from error
     if layout != LAYOUT:
         raise LakeError(
             f"{marker}: layout {layout}, but this version reads {LAYOUT}; name a new lake and run its nights again"
@@ -150,9 +148,8 @@ class Lake:
     def read(self, table: str, *, version: int | None = None) -> DataFrame:
         """The table as of ``version`` (default: the latest). Raises LakeError if there is none.
 
-        Spark reads the version's parquet files; which they are, delta-rs tells: replaying a log in the JVM costs
-        more than reading a small table (1.5 s against 0.2 s on two cores).
-        """
+        Spark reads the version's parquet files; which they are, delta-rs tells: replaying a log in the JVM costs more
+        than reading a small table (1.5 s against 0.2 s on two cores)."""
         definition = definition_of(table)
         pinned = self._delta(table, version).version()
         paths = [file.path for file in self.active_files(table, pinned)]
@@ -206,10 +203,9 @@ class Lake:
         """Replace the rows that match ``where`` (must name ``ds``) by ``rows``; return the committed version. In a
         table that pipelines share, rows are those of the run's pipeline.
 
-        ``rows`` may be a Spark DataFrame or, for what already lies on the driver, an Arrow table, written
-        without a Spark job. Columns are cast to the definition; a missing one raises LakeError. Running it
-        twice leaves the same table. Rows outside ``where`` are refused.
-        """
+        ``rows`` may be a Spark DataFrame or, for what already lies on the driver, an Arrow table, written without a
+        Spark job. Columns are cast to the definition; a missing one raises LakeError. Running it twice leaves the same
+        table. Rows outside ``where`` are refused."""
         definition = definition_of(table)
         rows, where = _owned(definition, rows, where, run)
         _check_write(definition, rows, where)
@@ -278,9 +274,7 @@ class Lake:
         meanings = [{"comment": column.meaning} for column in table.columns]
         fields = [Field(f.name, f.type, metadata=m) for f, m in zip(stored, meanings, strict=True)]
         keys = list(table.partitions)
-        DeltaTable.create(
-            self.table_path(table.name), Schema(fields), partition_by=keys, description=table.meaning
-        )
+        DeltaTable.create(self.table_path(table.name), Schema(fields), partition_by=keys, description=table.meaning)
 
     def written(self, table: str, version: int) -> tuple[int, int]:
         """Rows and bytes that the commit of ``version`` added."""
@@ -301,9 +295,7 @@ class Lake:
         rows = pa.Table.from_pylist([row], schema=TABLES["publications"].arrow_schema)
         self.write("publications", rows, where={"ds": publication.ds}, run=run)
 
-    def publication(
-        self, pipeline: str, *, ds: date | None = None, before: date | None = None
-    ) -> Publication | None:
+    def publication(self, pipeline: str, *, ds: date | None = None, before: date | None = None) -> Publication | None:
         """The publication of a pipeline's night ``ds``, the latest one before ``before``, or its latest of all, if
         any."""
         nights = [night for night in self.publications(pipeline) if ds is None or night.ds == ds]
@@ -320,9 +312,7 @@ class Lake:
     def _publications(self, version: int) -> list[Publication]:
         rows = self.to_arrow("publications", version).to_pylist()
         nights = [
-            Publication(
-                **{**row, "versions": dict(row["versions"]), "upstreams": json.loads(row["upstreams"])}
-            )
+            Publication(**{**row, "versions": dict(row["versions"]), "upstreams": json.loads(row["upstreams"])})
             for row in rows
         ]
         return sorted(nights, key=lambda night: (night.ds, night.pipeline))
@@ -384,9 +374,7 @@ def _check_write(table: Table, rows: DataFrame | pa.Table, where: dict[str, obje
 
 def _check_where(table: Table, where: dict[str, object]) -> None:
     if "ds" not in where or not set(where) <= set(table.partitions):
-        raise LakeError(
-            f"{table.name}: 'where' must name ds and may name {table.partitions} only, not {where}"
-        )
+        raise LakeError(f"{table.name}: 'where' must name ds and may name {table.partitions} only, not {where}")
 
 
 def _properties(run: Run) -> CommitProperties:

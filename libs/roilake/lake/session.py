@@ -38,16 +38,13 @@ DEFAULTS = {
 SMALL_NIGHT = {
     # A night on small data is over before the optimising compiler pays: half the CPU time without it. Only where
     # nobody names a master, so that whatever measures Spark itself, or runs on a cluster, has it compile in full.
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"
 }
 
 
-def spark_session(
-    app: str, *, profile: Path | None = None, overrides: Mapping[str, str] | None = None
-) -> SparkSession:
-    """Start (or get) the session. Settings come, later ones winning, from the defaults above (on this
-    machine), the profile (a file in spark-defaults form), what ``spark-submit`` was told, and
-    ``overrides``; ``ALWAYS`` stays.
+def spark_session(app: str, *, profile: Path | None = None, overrides: Mapping[str, str] | None = None) -> SparkSession:
+    """Start (or get) the session. Settings come, later ones winning, from the defaults above (on this machine), the
+    profile (a file in spark-defaults form), what ``spark-submit`` was told, and ``overrides``; ``ALWAYS`` stays.
 
     The Delta JARs are expected among Spark's own (``make env`` puts them there). Raises ConfigError for a bad
     profile.

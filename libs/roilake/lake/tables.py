@@ -1,8 +1,7 @@
 """What a table is, and the tables that all pipelines share. Each other table is defined by the pipeline that owns it.
 
 ``roilake.lake`` writes nothing that is not defined by ``table``. The meaning of a column travels with it, as the
-comment in the Delta schema. Light to import: no pyspark.
-"""
+comment in the Delta schema. Light to import: no pyspark."""
 
 from __future__ import annotations
 
@@ -59,9 +58,7 @@ class Column:
 def _spark(name: str) -> T.DataType:
     from pyspark.sql import types as T
 
-    made: T.DataType = getattr(
-        T, f"{'integer' if name == 'int' else name}Type".capitalize().replace("type", "Type")
-    )()
+    made: T.DataType = getattr(T, f"{'integer' if name == 'int' else name}Type".capitalize().replace("type", "Type"))()
     return made
 
 
@@ -70,8 +67,7 @@ class Table:
     """One table. Rows are unique by ``key``; files are cut by ``partitions``.
 
     A night replaces its own rows. What it shows is those rows, or, of a ``cumulative`` table, all up to it. A table
-    that pipelines share has a column ``pipeline``, by which it is cut: each pipeline replaces its own rows.
-    """
+    that pipelines share has a column ``pipeline``, by which it is cut: each pipeline replaces its own rows."""
 
     name: str
     meaning: str

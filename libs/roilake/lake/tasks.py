@@ -1,9 +1,8 @@
 """Parquet files written by the tasks themselves, to be committed as one version by the driver.
 
-Rows go from a task to its file, and only the file's name goes back. A task that fails or runs twice leaves files
-that no commit names (VACUUM removes them). Commits are made by delta-rs: half a second less each than by the JVM,
-which on small tables is most of their cost.
-"""
+Rows go from a task to its file, and only the file's name goes back. A task that fails or runs twice leaves files that
+no commit names (VACUUM removes them). Commits are made by delta-rs: half a second less each than by the JVM, which on
+small tables is most of their cost."""
 
 from __future__ import annotations
 
@@ -32,8 +31,7 @@ TaskFiles = dict[str, list[AddAction]]
 """Files by table that tasks have written and no commit names yet."""
 
 _ACTION = pa.schema(
-    [(name, pa.string()) for name in ("table", "path", "values")]
-    + [("rows", pa.int64()), ("size", pa.int64())]
+    [(name, pa.string()) for name in ("table", "path", "values")] + [("rows", pa.int64()), ("size", pa.int64())]
 )
 
 

@@ -1,7 +1,6 @@
 """What lets one definition serve numpy arrays and torch tensors: the few operations whose names differ.
 
-``xp`` is the numpy or the torch module. Tensors stay on their device; numbers are float64.
-"""
+``xp`` is the numpy or the torch module. Tensors stay on their device; numbers are float64."""
 
 from __future__ import annotations
 

@@ -84,9 +84,7 @@ def _compared(result: GateResult, was: Row | None, ds: date | None) -> GateResul
     if result.value is None:
         return replace(result, passed=False, bound=bound)
     if None in (result.low, result.high, was["low"], was["high"]):
-        return replace(
-            result, bound=bound, detail="without both intervals a change cannot be told from noise"
-        )
+        return replace(result, bound=bound, detail="without both intervals a change cannot be told from noise")
     fell, rose = result.high < was["low"], result.low > was["high"]  # type: ignore[operator]
     up = direction(result.metric) * (-1 if is_delta(result.slice) else 1) > 0
     return replace(result, passed=not (fell if up else rose), bound=bound)
@@ -117,9 +115,7 @@ def moved_most(model: str, split: str, metric: str, now: Measured, last: Measure
         what, origin = "slice furthest from the whole", "all"
     else:
         return "there is no slice to compare"
-    moves = {
-        name: (groups[name]["value"] - then) / half_width(groups[name]) for name, then in origins.items()
-    }
+    moves = {name: (groups[name]["value"] - then) / half_width(groups[name]) for name, then in origins.items()}
     name = max(moves, key=lambda slice_name: abs(moves[slice_name]))
     found = describe(*(groups[name][key] for key in ("value", "low", "high")))
     return f"{what}: {name}, {found}, {origin} {origins[name]:.4f} ({moves[name]:+.1f} half-widths)"

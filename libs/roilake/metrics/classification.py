@@ -1,5 +1,4 @@
-"""Exact classification metrics: sorted, never binned; a tie counts a half; float64 throughout; weights
-optional.
+"""Exact classification metrics: sorted, never binned; a tie counts a half; float64 throughout; weights optional.
 
 Shapes: labels, scores and weights are [N] arrays or tensors (computed on the tensors' device). ``labels`` are 0
 or 1, ``scores`` any finite number (a probability in [0, 1] where the name says so). A row of weight 2 counts as
@@ -47,9 +46,7 @@ def checked(labels: Any, scores: Any, weights: Any = None) -> Labelled:
     w = namespace(y).ones_like(y) if weights is None else floats(weights, like)
     if not (y.ndim == 1 and y.shape == s.shape == w.shape):
         shapes = [tuple(each.shape) for each in (y, s, w)]
-        raise MetricError(
-            f"labels {shapes[0]}, scores {shapes[1]} and weights {shapes[2]} must be equally long lists"
-        )
+        raise MetricError(f"labels {shapes[0]}, scores {shapes[1]} and weights {shapes[2]} must be equally long lists")
     xp = namespace(y)
     _refuse(~xp.isfinite(s), s, "scores must be finite")
     _refuse((y != 0) & (y != 1), y, "labels must be 0 or 1")
@@ -84,10 +81,7 @@ class Steps:
 
     @classmethod
     def of(
-        cls,
-        data: Labelled,
-        below: tuple[float, float] = (0.0, 0.0),
-        total: tuple[float, float] | None = None,
+        cls, data: Labelled, below: tuple[float, float] = (0.0, 0.0), total: tuple[float, float] | None = None
     ) -> Steps:
         """Sort labelled rows [N]."""
         order = namespace(data.scores).argsort(data.scores)
@@ -132,8 +126,7 @@ class Steps:
 
 
 def auc(labels: Any, scores: Any, weights: Any = None) -> float:
-    """Area under the ROC curve = P(s_pos > s_neg) + P(s_pos = s_neg) / 2 (Mann-Whitney). NaN with one class
-    only."""
+    """Area under the ROC curve = P(s_pos > s_neg) + P(s_pos = s_neg) / 2 (Mann-Whitney). NaN with one class only."""
     steps = checked(labels, scores, weights).steps
     if not steps.defined:
         return float("nan")

@@ -14,11 +14,7 @@ ATTEMPTS = 64
 
 
 def draw_negatives(
-    seed: int,
-    request_B: NDArray[np.int64],
-    positives_BP: NDArray[np.int32],
-    weight_I: NDArray[np.float64],
-    count: int,
+    seed: int, request_B: NDArray[np.int64], positives_BP: NDArray[np.int32], weight_I: NDArray[np.float64], count: int
 ) -> NDArray[np.int64]:
     """``count`` items per request [B, N], drawn with replacement with probability proportional to
     ``weight_I``, the request's positives (-1 padded) excluded by drawing again. A draw that hits a positive

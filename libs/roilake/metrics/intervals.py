@@ -1,10 +1,9 @@
 """95 % intervals that repeat exactly: DeLong for AUC (by clusters), Poisson bootstrap by keyed hash for all that
 is made of sums.
 
-A cluster is what is drawn independently, here a user: their requests hang together, so rows are not
-independent. What a metric is computed from is either ``Summed`` or ``Linear``; both hold one row per user (legend:
-U users, C columns, D draws), so that differences of two models on the same users are paired.
-"""
+A cluster is what is drawn independently, here a user: their requests hang together, so rows are not independent. What a
+metric is computed from is either ``Summed`` or ``Linear``; both hold one row per user (legend: U users, C columns, D
+draws), so that differences of two models on the same users are paired."""
 
 from __future__ import annotations
 

@@ -28,11 +28,10 @@ def shuffled_auc(labels: ArrayLike, scores: ArrayLike, keys: ArrayLike) -> Estim
     """AUC of scores [E] against labels dealt out anew: as many ones as before, to the smallest of ``keys`` [E].
 
     Labels are dealt over all examples, not within requests: then AUC is 0.5 in expectation whatever the scores are.
-    Within requests it is not, for those with many positives may score higher (or lower) as a whole. The interval is
-    the normal one of the permutation itself (Mann and Whitney 1947, with ties as in Lehmann 1975), which holds given
-    the scores, however they hang together: with m ones, n zeros, N = m + n and t_g equal scores in group g,
-    Var = (N + 1 - sum_g (t_g^3 - t_g) / (N (N - 1))) / (12 m n).
-    """
+    Within requests it is not, for those with many positives may score higher (or lower) as a whole. The interval is the
+    normal one of the permutation itself (Mann and Whitney 1947, with ties as in Lehmann 1975), which holds given the
+    scores, however they hang together: with m ones, n zeros, N = m + n and t_g equal scores in group g, Var = (N + 1 -
+    sum_g (t_g^3 - t_g) / (N (N - 1))) / (12 m n)."""
     ones, scores_E = int(np.sum(np.asarray(labels) == 1)), np.asarray(scores, np.float64)
     total = len(scores_E)
     if not 0 < ones < total:

@@ -77,9 +77,7 @@ def counted_faults(table: str, rows: DataFrame, faults: Mapping[str, Column]) ->
             yield f"{table}: {count} {name}, must be 0"
 
 
-def shared_rows(
-    table: str, rows: DataFrame, keys: Sequence[str], noun: str, *, once: bool = False
-) -> Iterator[str]:
+def shared_rows(table: str, rows: DataFrame, keys: Sequence[str], noun: str, *, once: bool = False) -> Iterator[str]:
     """Rows that are alike in ``keys`` and in more than one split; with ``once``, in one split several times, too."""
     counts = F.count("*").alias("rows"), F.min("split").alias("first"), F.max("split").alias("last")
     groups = rows.groupBy(*keys).agg(*counts).where("rows > 1" if once else "first != last")

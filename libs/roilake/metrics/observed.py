@@ -91,8 +91,7 @@ def observe_sums(metric: Sums, data: Labelled, user_N: Any, users: int) -> Summe
 
 def observe_coverage(item_L: Any, user_L: Any, users: int, catalogue: int) -> Linear:
     """Share of the catalogue that is in any list, from the (user, item) pairs of all lists. Its interval is the
-    jackknife over users: without a user the items are gone that were in no other user's lists. n counts the
-    users."""
+    jackknife over users: without a user the items are gone that were in no other user's lists. n counts the users."""
     if not len(item_L) or not catalogue:
         return Linear(NAN, np.zeros(0), np.zeros(0), (0, 0, 0), 0)
     item_X, user_X = np.divmod(np.unique(host(item_L) * users + host(user_L)), users)

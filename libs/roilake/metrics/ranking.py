@@ -122,14 +122,11 @@ def refuse_duplicates(request_N: Array, item_N: Array) -> None:
     twice = (request[1:] == request[:-1]) & (item[1:] == item[:-1])
     if twice.any():
         row = int(twice.nonzero()[0].ravel()[0])
-        raise MetricError(
-            f"request {int(request[row])} has item {int(item[row])} twice: a candidate is duplicated"
-        )
+        raise MetricError(f"request {int(request[row])} has item {int(item[row])} twice: a candidate is duplicated")
 
 
 def ranks_among_negatives(ranks: Ranks) -> Array:
-    """Rank of each relevant item [P] when the other relevant ones of its request are taken out of the list
-    (order of ``ranks.rank_P``): with it, hit rate at k is a mean over relevant items, as in leave-one-out
-    protocols."""
+    """Rank of each relevant item [P] when the other relevant ones of its request are taken out of the list (order of
+    ``ranks.rank_P``): with it, hit rate at k is a mean over relevant items, as in leave-one-out protocols."""
     shown = ranks.rank_P != NEVER
     return namespace(shown).where(shown, ranks.rank_P - (ranks.position_P - 1), NEVER)

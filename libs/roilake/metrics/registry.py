@@ -1,8 +1,7 @@
 """Every metric, declared once: name, label, group, better side, and the function that computes it.
 
 Configs, gates, reports and ``compare`` read this registry. It loads neither numpy nor Spark: functions are named, and
-imported when they are needed. A pipeline registers metrics of its own beside its config.
-"""
+imported when they are needed. A pipeline registers metrics of its own beside its config."""
 
 from __future__ import annotations
 
@@ -32,8 +31,7 @@ class Metric:
       ``coverage``, which no list has alone.
     - ``own``: what its pipeline gives it. Only that pipeline's evaluation computes it.
 
-    ``leading`` orders the metrics that stand for all where few are shown: those without it come last.
-    """
+    ``leading`` orders the metrics that stand for all where few are shown: those without it come last."""
 
     name: str
     label: str
@@ -72,8 +70,7 @@ def register(metric: Metric, *, after: str = "") -> Metric:
 
 
 _OBSERVE, _SUMS, _RANKS, _LISTS = (
-    f"roilake.metrics.{module}"
-    for module in ("observed:observe_", "classification:", "ranking:Ranks.", "lists:")
+    f"roilake.metrics.{module}" for module in ("observed:observe_", "classification:", "ranking:Ranks.", "lists:")
 )
 _PROBABILITIES: Literal["probabilities"] = "probabilities"
 for _metric in (

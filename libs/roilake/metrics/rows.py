@@ -48,8 +48,7 @@ def measure_arrays(
         events, vectors: [I] and [I, D] by item: the catalogue, for metrics of whole lists.
 
     K above the number of a request's rows takes the list as it is; precision still divides by K. What is undefined is
-    NaN. MetricError for an unknown name, missing columns, bad values, or a request with an item twice.
-    """
+    NaN. MetricError for an unknown name, missing columns, bad values, or a request with an item twice."""
     rows = _Rows.of(labels, scores, weights, users, requests, items)
     found = {name: rows.observe(name, events, vectors) for name in metrics}
     if others is not None:
@@ -79,9 +78,7 @@ class _Rows:
         columns = [None if each is None else integers(each, like) for each in (users, requests, items)]
         for name, column in zip(("users", "requests", "items"), columns, strict=True):
             if column is not None and column.shape != data.labels.shape:
-                raise MetricError(
-                    f"{name} {tuple(column.shape)} must be as long as labels {tuple(like.shape)}"
-                )
+                raise MetricError(f"{name} {tuple(column.shape)} must be as long as labels {tuple(like.shape)}")
         found, user_N = xp.unique(columns[0], return_inverse=True)
         request_N = None if columns[1] is None else xp.unique(columns[1], return_inverse=True)[1]
         return cls(data, host(found), user_N, request_N, columns[2])
@@ -95,11 +92,7 @@ class _Rows:
             data = checked_probabilities(self.data.labels, self.data.scores, self.data.weights)
             return observe_sums(metric.compute, data, self.user_N, len(self.users))
         found = self._lists(name)
-        return (
-            found.ranked(metric, k)
-            if metric.inputs == "ranks"
-            else found.listed(metric, k or 1, events, vectors)
-        )
+        return found.ranked(metric, k) if metric.inputs == "ranks" else found.listed(metric, k or 1, events, vectors)
 
     def _lists(self, name: str) -> _Lists:
         """The rows as lists. MetricError without requests and items, which the metric ``name`` needs."""
@@ -107,10 +100,7 @@ class _Rows:
             raise MetricError(f"{name} needs requests and items")
         refuse_duplicates(self.request_N, self.item_N)
         num = int(self.request_N.max()) + 1 if len(self.request_N) else 0
-        owner, weight = (
-            self._one_each(self.user_N, num, "user"),
-            self._one_each(self.data.weights, num, "weight"),
-        )
+        owner, weight = (self._one_each(self.user_N, num, "user"), self._one_each(self.data.weights, num, "weight"))
         rank_N = ranks_by_score(self.request_N, self.data.scores, self.item_N)
         positive_N, users = self.data.labels == 1, len(self.users)
         return _Lists(self.request_N, self.item_N, rank_N, positive_N, host(owner), host(weight), users, num)

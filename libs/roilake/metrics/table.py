@@ -1,7 +1,6 @@
 """Every metric of labelled rows in Spark, of any size: the driver gets sums over users only.
 
-Definitions and intervals are those of ``measure_arrays``; the tests hold the two together to 1e-9.
-"""
+Definitions and intervals are those of ``measure_arrays``; the tests hold the two together to 1e-9."""
 
 from __future__ import annotations
 
@@ -69,8 +68,7 @@ def measure_table(
 
     The rows are read once or more for each kind of metric: persist them if they are costly to make. A task holds one
     range of the scores (about 100,000 rows and what ties with them), or one request's positives and first items.
-    MetricError as in ``measure_arrays``, with the number of bad rows.
-    """
+    MetricError as in ``measure_arrays``, with the number of bad rows."""
     _check_request(metrics, columns, catalogue)
     rows = _named(rows, columns, slices)
     count = _check(rows, {parse(name)[0].inputs for name in metrics})
@@ -161,22 +159,17 @@ def _check_requests(rows: DataFrame) -> None:
     """MetricError for an item twice in a request, or a request of several users or weights."""
     pairs = rows.groupBy("request", "item").count().where("count > 1").take(1)
     if pairs:
-        raise MetricError(
-            f"request {pairs[0]['request']} has item {pairs[0]['item']} twice: a candidate is duplicated"
-        )
+        raise MetricError(f"request {pairs[0]['request']} has item {pairs[0]['item']} twice: a candidate is duplicated")
     for name in ("user", "weight"):
         odd = rows.groupBy("request").agg((F.min(name) != F.max(name)).alias("odd")).where("odd").take(1)
         if odd:
-            raise MetricError(
-                f"rows of request {odd[0]['request']} differ in their {name}: a request has one"
-            )
+            raise MetricError(f"rows of request {odd[0]['request']} differ in their {name}: a request has one")
 
 
 def _long(rows: DataFrame, columns: Columns, slices: Sequence[str]) -> DataFrame:
     """One row for each model and slice that a row belongs to."""
     cuts = [
-        F.concat(F.lit(f"{name}="), F.coalesce(F.col(f"slice_{name}").cast("string"), F.lit("none")))
-        for name in slices
+        F.concat(F.lit(f"{name}="), F.coalesce(F.col(f"slice_{name}").cast("string"), F.lit("none"))) for name in slices
     ]
     sliced = rows.withColumn("slice", F.explode(F.array(F.lit("all"), *cuts))).drop(
         *(f"slice_{name}" for name in slices)
@@ -189,11 +182,7 @@ def _long(rows: DataFrame, columns: Columns, slices: Sequence[str]) -> DataFrame
 
 
 def _sums(
-    long: DataFrame,
-    metrics: Sequence[str],
-    catalogue: DataFrame | None,
-    count: int,
-    held: list[DataFrame],
+    long: DataFrame, metrics: Sequence[str], catalogue: DataFrame | None, count: int, held: list[DataFrame]
 ) -> Iterator[DataFrame]:
     """Tables by (model, slice, user). What is read twice is persisted and put in ``held``."""
     parsed = {name: parse(name)[0] for name in metrics}

@@ -2,8 +2,7 @@
 positives and what it shows first; both fit in memory, its candidates need not.
 
 Rows here have columns model (0 or 1), slice, user, request, item, label, score, weight; results are sums by (model,
-slice, user).
-"""
+slice, user)."""
 
 from __future__ import annotations
 
@@ -44,9 +43,7 @@ def list_sums(ranked_rows: DataFrame, metrics: Sequence[str], catalogue: DataFra
     held = ranked_rows.where((F.col("rank") <= depth) | (F.col("label") == 1))
     entry = F.struct("rank", "label", "events", "vector")
     requests = held.groupBy(*GROUP, "request").agg(
-        F.first("user").alias("user"),
-        F.first("weight").alias("weight"),
-        F.collect_list(entry).alias("entries"),
+        F.first("user").alias("user"), F.first("weight").alias("weight"), F.collect_list(entry).alias("entries")
     )
     columns = [f"{name}_{part}" for name in metrics for part in ("0", "1", "n")]
 
@@ -60,9 +57,7 @@ def list_sums(ranked_rows: DataFrame, metrics: Sequence[str], catalogue: DataFra
     return partial.groupBy(*GROUP, "user").agg(*(F.sum(f"`{name}`").alias(name) for name in columns))
 
 
-def _partial(
-    requests: pa.Table, metrics: Sequence[str], columns: Sequence[str], total: float
-) -> pa.RecordBatch:
+def _partial(requests: pa.Table, metrics: Sequence[str], columns: Sequence[str], total: float) -> pa.RecordBatch:
     """Sums of ``columns`` by (model, slice, user) over some requests [R], each with a list of entries (rank, label,
     events, vector), N of them in all. ``total`` is the catalogue's, as in ``lists.Catalogue``."""
     count = requests.num_rows
@@ -85,13 +80,9 @@ def _partial(
         if metric.inputs == "ranks":
             tops_R = metric.compute(ranks, k)
         else:
-            tops_R = metric.compute(
-                top_lists(request_N, rank_N, np.arange(len(rank_N)), count, k or 1), catalogue
-            )
+            tops_R = metric.compute(top_lists(request_N, rank_N, np.arange(len(rank_N)), count, k or 1), catalogue)
         known = ~(np.isnan(tops_R) | np.isnan(bottoms_R))
-        sums[f"{name}_0"], sums[f"{name}_1"] = (
-            np.where(known, each, 0.0) * weight_R for each in (tops_R, bottoms_R)
-        )
+        sums[f"{name}_0"], sums[f"{name}_1"] = (np.where(known, each, 0.0) * weight_R for each in (tops_R, bottoms_R))
         sums[f"{name}_1"] = sums[f"{name}_1"] * known
         sums[f"{name}_n"] = known * 1.0
     keyed = requests.select(["model", "slice", "user"])
@@ -116,20 +107,12 @@ def coverage_sums(ranked_rows: DataFrame, name: str) -> DataFrame:
     """``NAME_0``: items that are in this user's lists alone; ``NAME_1``: items counted by the lowest of their users;
     ``NAME_n``: 1, by (model, slice, user) for all users with a list."""
     k = parse(name)[1] or 1
-    shown = (
-        ranked_rows.where((F.col("rank") <= k) & (F.col("weight") > 0))
-        .select(*GROUP, "item", "user")
-        .distinct()
-    )
+    shown = ranked_rows.where((F.col("rank") <= k) & (F.col("weight") > 0)).select(*GROUP, "item", "user").distinct()
     items = shown.groupBy(*GROUP, "item").agg(F.count("*").alias("holders"), F.min("user").alias("user"))
     alone = (F.col("holders") == 1).cast("double").alias(f"{name}_0")
-    counted = items.select(
-        *GROUP, "user", alone, F.lit(1.0).alias(f"{name}_1"), F.lit(0.0).alias(f"{name}_n")
-    )
+    counted = items.select(*GROUP, "user", alone, F.lit(1.0).alias(f"{name}_1"), F.lit(0.0).alias(f"{name}_n"))
     zero = F.lit(0.0)
     users = shown.select(*GROUP, "user").distinct()
-    present = users.select(
-        "*", zero.alias(f"{name}_0"), zero.alias(f"{name}_1"), F.lit(1.0).alias(f"{name}_n")
-    )
+    present = users.select("*", zero.alias(f"{name}_0"), zero.alias(f"{name}_1"), F.lit(1.0).alias(f"{name}_n"))
     columns = [F.sum(f"`{name}_{part}`").alias(f"{name}_{part}") for part in ("0", "1", "n")]
     return counted.unionByName(present).groupBy(*GROUP, "user").agg(*columns)

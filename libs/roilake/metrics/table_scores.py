@@ -2,8 +2,7 @@
 
 A table's scores are cut into ranges by quantiles. What lies below a range is two numbers, its positives and its
 negatives, so each range is worked on alone, and equal scores never lie in two. Rows here have columns model (0 or 1),
-slice, user, label, score, weight; results are sums by (model, slice, user).
-"""
+slice, user, label, score, weight; results are sums by (model, slice, user)."""
 
 from __future__ import annotations
 
@@ -26,17 +25,7 @@ MOST = 4096
 GROUP = ("model", "slice")
 SCORES = ("auc", "gauc", "pr_auc", "ks")
 """Metrics of scores of any scale that have sums over ranges."""
-SUMMED = (
-    "positive",
-    "negative",
-    "precise",
-    "beaten",
-    "beating",
-    "own",
-    "loss",
-    "upto_positive",
-    "upto_negative",
-)
+SUMMED = ("positive", "negative", "precise", "beaten", "beating", "own", "loss", "upto_positive", "upto_negative")
 """By user: weight of positives and negatives; that of positives times the precision at their score; weight times
 what a row beats, or what beats it, of the other class; weight times slope of PR-AUC of positives and of negatives;
 weight up to the threshold with the range's largest gap between the classes."""
@@ -75,9 +64,7 @@ def score_sums(rows: DataFrame, bounds: Sequence[float]) -> DataFrame:
     return ranged.groupBy(*GROUP, "range").applyInArrow(work, _schema_text())
 
 
-def _offsets(
-    masses: Sequence[Any],
-) -> tuple[dict[tuple, tuple[float, float]], dict[tuple, tuple[float, float]]]:
+def _offsets(masses: Sequence[Any]) -> tuple[dict[tuple, tuple[float, float]], dict[tuple, tuple[float, float]]]:
     """(positive, negative) weight below each range and in all of its group."""
     below: dict[tuple, tuple[float, float]] = {}
     total: dict[tuple, tuple[float, float]] = {}
@@ -135,14 +122,9 @@ def group_sums(rows: DataFrame) -> DataFrame:
     """GAUC by (model, slice, user): ``area``, the user's AUC times its weight, and ``mass``, that weight; a user with
     one class only has neither."""
     steps = rows.groupBy(*GROUP, "user", "score").agg(
-        F.sum(F.col("weight") * F.col("label")).alias("p"),
-        F.sum(F.col("weight") * (1 - F.col("label"))).alias("q"),
+        F.sum(F.col("weight") * F.col("label")).alias("p"), F.sum(F.col("weight") * (1 - F.col("label"))).alias("q")
     )
-    upto = (
-        Window.partitionBy(*GROUP, "user")
-        .orderBy("score")
-        .rowsBetween(Window.unboundedPreceding, Window.currentRow)
-    )
+    upto = Window.partitionBy(*GROUP, "user").orderBy("score").rowsBetween(Window.unboundedPreceding, Window.currentRow)
     sums = (
         steps.withColumn("beaten", F.sum("q").over(upto) - F.col("q") / 2)
         .groupBy(*GROUP, "user")

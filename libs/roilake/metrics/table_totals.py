@@ -1,7 +1,6 @@
 """What the users' sums of a Spark table come to: every metric's value and interval.
 
-The driver gets sums over users, one row per (model, slice), and one per (model, slice, draw) of the bootstrap.
-"""
+The driver gets sums over users, one row per (model, slice), and one per (model, slice, draw) of the bootstrap."""
 
 from __future__ import annotations
 
@@ -69,9 +68,7 @@ class Totals:
     def _totals(self, metrics: Sequence[str]) -> dict[tuple[int, str], dict[str, float]]:
         """Sums of all columns by (model, slice), and how many users each metric rests on."""
         sums = [F.sum(f"`{name}`").alias(name) for name in self.columns]
-        held = [
-            F.sum((F.col("holds_positive") + F.col("holds_negative") > 0).cast("double")).alias("holders"),
-        ]
+        held = [F.sum((F.col("holds_positive") + F.col("holds_negative") > 0).cast("double")).alias("holders")]
         for metric in metrics:
             if not is_linear(metric):
                 some = reduce(lambda a, b: a | b, (F.col(f"`{name}`") != 0 for name in _summed(metric)[0]))
@@ -131,9 +128,7 @@ class Totals:
         """Sums over users of p^2, q^2 and pq of each metric (see ``Linear``), by model; 2 is the difference."""
         if not metrics:
             return {}
-        constants = [
-            (*group, *(x for m in metrics for x in _constants(m, total))) for group, total in totals.items()
-        ]
+        constants = [(*group, *(x for m in metrics for x in _constants(m, total))) for group, total in totals.items()]
         held = ", ".join(f"`{part} {m}` double" for m in metrics for part in ("value", "up", "down"))
         table = self.by_user.sparkSession.createDataFrame(constants, f"model int, slice string, {held}")
         joined = self.by_user.join(F.broadcast(table), on=list(GROUP), how="inner")
@@ -141,9 +136,7 @@ class Totals:
         each = joined.select(*GROUP, "user", *parts)
         names_of = [name for name in each.columns if name not in (*GROUP, "user")]
         sign = F.when(F.col("model") == 0, 1.0).otherwise(-1.0)
-        paired = each.groupBy("slice", "user").agg(
-            *(F.sum(sign * F.col(f"`{n}`")).alias(n) for n in names_of)
-        )
+        paired = each.groupBy("slice", "user").agg(*(F.sum(sign * F.col(f"`{n}`")).alias(n) for n in names_of))
         both = each.unionByName(paired.withColumn("model", F.lit(2)))
         products = [
             F.sum(F.col(f"`{a} {m}`") * F.col(f"`{b} {m}`")).alias(f"{a}{b} {m}")

@@ -1,9 +1,8 @@
 """Changes between two nights, with intervals, so that noise is not taken for change.
 
 Nights keep estimates, not outcomes, so a change between them has no paired interval: the two estimates are taken as
-independent. Where nights share test days (they mostly do) their errors go together, and the interval is wider than
-need be: it may miss a change, and does not invent one.
-"""
+independent. Where nights share test days (they mostly do) their errors go together, and the interval is wider than need
+be: it may miss a change, and does not invent one."""
 
 from __future__ import annotations
 
@@ -83,10 +82,7 @@ def _known(before: Measure | None, after: Measure | None) -> tuple[float, float 
 
 
 def slice_changes(
-    before: Mapping[tuple[str, str], Measures],
-    after: Mapping[tuple[str, str], Measures],
-    model: str,
-    on: EvaluationSet,
+    before: Mapping[tuple[str, str], Measures], after: Mapping[tuple[str, str], Measures], model: str, on: EvaluationSet
 ) -> Iterator[Change]:
     """Changes of one model in every slice of the evaluation set's split, but its own, that both nights have."""
     for (split, name), found in after.items():

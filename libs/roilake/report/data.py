@@ -27,9 +27,7 @@ class ReportData:
         return tuple(night for night in (self.since, self.before) if night is not None)
 
 
-def gather(
-    lake: Lake, night: Publication, problems: tuple[str, ...] = (), *, since: date | None = None
-) -> ReportData:
+def gather(lake: Lake, night: Publication, problems: tuple[str, ...] = (), *, since: date | None = None) -> ReportData:
     """Read what the page needs. Raises LakeError when the pipeline's night ``since`` was not published."""
     last = lake.publication(night.pipeline, before=night.ds)
     chosen = None

@@ -83,9 +83,7 @@ def change_sentence(night: NightData, before: NightData) -> str:
     if not moved:
         return f"{since}, nothing of {night.default_model} moved beyond noise, in {len(own)} metrics."
     rest = listed([f"{label(change.metric)} ({signed(change.value)})" for change in moved])
-    return (
-        f"{since}, no main metric of {night.default_model} moved beyond noise; of all {len(own)} did {rest}."
-    )
+    return f"{since}, no main metric of {night.default_model} moved beyond noise; of all {len(own)} did {rest}."
 
 
 def _moves(moved: list[Change]) -> str:

@@ -94,9 +94,7 @@ class NightData:
         return next((run for run in self.runs if run["step"] == step), None)
 
 
-def sets_of(
-    sets: Sequence[EvaluationSet], metrics: Mapping[tuple[str, str], Measures]
-) -> tuple[EvaluationSet, ...]:
+def sets_of(sets: Sequence[EvaluationSet], metrics: Mapping[tuple[str, str], Measures]) -> tuple[EvaluationSet, ...]:
     """The evaluation sets that these metrics have; the last one, where they have none."""
     found = tuple(each for each in sets if any((each.split, name) in metrics for name in each.slices))
     return found or tuple(sets[-1:])

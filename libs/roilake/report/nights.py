@@ -21,9 +21,7 @@ from roilake.runtime.registry import find, pipelines
 _SUMS = ("seconds", "rows_out", "rows_quarantined", "rows_later", "bytes")
 
 
-def run_rows(
-    lake: Lake, ds: date | None = None, last: int | None = None, pipeline: str | None = None
-) -> list[Row]:
+def run_rows(lake: Lake, ds: date | None = None, last: int | None = None, pipeline: str | None = None) -> list[Row]:
     """The rows of ``runs`` of all pipelines or one, of one date or of the last so many nights, by night and by step in
     the order of a night. Raises LakeError for a night that never ran, ConfigError for an unknown pipeline."""
     if pipeline is not None:
@@ -33,12 +31,8 @@ def run_rows(
     known = {(date.fromisoformat(f["ds"]), f["pipeline"]) for f in files if pipeline in (None, f["pipeline"])}
     if ds is not None and ds not in {night for night, _ in known}:
         of = f" of {pipeline}" if pipeline else ""
-        raise LakeError(
-            f"{lake.path}: no night {ds}{of} has run; {nearest(ds, [night for night, _ in known])}"
-        )
-    wanted = (
-        {night for night in known if night[0] == ds} if ds else set(sorted(known)[-last:] if last else known)
-    )
+        raise LakeError(f"{lake.path}: no night {ds}{of} has run; {nearest(ds, [night for night, _ in known])}")
+    wanted = {night for night in known if night[0] == ds} if ds else set(sorted(known)[-last:] if last else known)
     rows = lake.to_arrow("runs", version, filters={"ds": [night for night, _ in wanted]}).to_pylist()
     return sorted((row for row in rows if _night(row) in wanted), key=lambda row: (*_night(row), _order(row)))
 
@@ -92,10 +86,7 @@ def _summed(ds: date, pipeline: str, steps: list[Row], published: str | None) ->
 def steps(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One object per step: its row of ``runs`` with the texts that hold JSON read."""
     read = ("inputs", "outputs", "upstreams", "details")
-    return [
-        {**row, "ds": str(row["ds"]), **{name: json.loads(row[name] or "{}") for name in read}}
-        for row in rows
-    ]
+    return [{**row, "ds": str(row["ds"]), **{name: json.loads(row[name] or "{}") for name in read}} for row in rows]
 
 
 def nights_table(found: Sequence[Mapping[str, Any]]) -> Table:
@@ -135,7 +126,5 @@ def plain_table(title: str, *columns: str, fold: Sequence[str]) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     for column in columns:
         name, right = column.removeprefix("#"), column.startswith("#")
-        table.add_column(
-            name, justify="right" if right else "left", overflow="fold", no_wrap=column not in fold
-        )
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=column not in fold)
     return table

@@ -33,9 +33,7 @@ def beside(figures: Mapping[str, str], *, width: str = "24em") -> HTML:
     """SVGs under their titles, each at most ``width`` wide, two in a row; a narrow page stacks them."""
     from IPython.display import HTML
 
-    row = (
-        f"display: flex; flex-wrap: wrap; gap: 1em 2em; max-width: calc(2 * {width} + 2em); background: white"
-    )
+    row = f"display: flex; flex-wrap: wrap; gap: 1em 2em; max-width: calc(2 * {width} + 2em); background: white"
     cell = f"flex: 1 1 20em; max-width: {width}; margin: 0"
     cells = [
         f'<figure style="{cell}"><figcaption><b>{escape(title)}</b></figcaption>{figure}</figure>'
@@ -75,9 +73,7 @@ def differences(metrics: pd.DataFrame, metric: str, default: str) -> str:
         plots.name_rows(axes, order)
 
     listed = ", ".join(f"{model} {signed(found[model]['value'])}" for model in order)
-    return plots.draw(
-        paint, 0.5 + 0.25 * max(len(order), 1), alt=f"{label(metric)} minus {default}: {listed}"
-    )
+    return plots.draw(paint, 0.5 + 0.25 * max(len(order), 1), alt=f"{label(metric)} minus {default}: {listed}")
 
 
 def over_nights(metrics: pd.DataFrame, metric: str, highlight: str) -> str:

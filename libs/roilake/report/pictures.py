@@ -47,9 +47,7 @@ def curve_pictures(night: NightData) -> dict[str, Markup]:
     if losses := _series(night, "steps", "step", "loss"):
         found["Training loss"] = line_picture(losses, x="step", y="training loss", highlight=own)
     if series := _series(night, "validations", "step", "auc"):
-        found["Validation by step"] = line_picture(
-            series, x="step", y="validation AUC", highlight=own, dots=True
-        )
+        found["Validation by step"] = line_picture(series, x="step", y="validation AUC", highlight=own, dots=True)
     return found
 
 

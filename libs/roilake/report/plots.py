@@ -139,9 +139,7 @@ def calibration(curves: Mapping[str, Sequence[tuple[float, Any]]], highlight: st
         for name, points in curves.items():
             colour = ACCENT if name == highlight else COLOURS[1]
             xs, ys = [p for p, _ in points], [m["value"] for _, m in points]
-            axes.plot(
-                xs, ys, color=colour, lw=2 if name == highlight else 1.2, marker="o", ms=3.5, label=name
-            )
+            axes.plot(xs, ys, color=colour, lw=2 if name == highlight else 1.2, marker="o", ms=3.5, label=name)
             for x, measure in points if name == highlight else ():
                 if measure["low"] is not None:
                     axes.plot([x] * 2, [measure["low"], measure["high"]], color=colour, lw=4, alpha=0.25)

@@ -31,8 +31,6 @@ def render_section(title: str, template: str, *, package: str = "roilake.report"
 def environment(package: str = "roilake.report") -> Environment:
     """Templates escape what they are given, and know the report's filters for numbers and names."""
     loader = ChoiceLoader([PackageLoader(name, ".") for name in dict.fromkeys((package, "roilake.report"))])
-    made = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters |= {"label": label, **{name: getattr(formatting, name) for name in _FILTERS}}
     return made

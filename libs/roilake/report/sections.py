@@ -150,9 +150,7 @@ def tables(data: ReportData) -> Section:
     night, other = data.night, data.since or data.before
     reconciled = [run for step in night.pipeline.steps if step.reconciles and (run := night.run(step.name))]
     counts = table_counts(night, other)
-    return render_section(
-        "Data", "data.html.j2", night=night, other=other, counts=counts, reconciled=reconciled
-    )
+    return render_section("Data", "data.html.j2", night=night, other=other, counts=counts, reconciled=reconciled)
 
 
 def spent(data: ReportData) -> Section:

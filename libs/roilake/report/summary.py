@@ -74,11 +74,7 @@ def report_path(lake: Lake, pipeline: str, ds: date, since: date | None = None) 
 
 def _evaluated(lake: Lake, pipeline: str, versions: Mapping[str, int], ds: date) -> Evaluated:
     where = {"pipeline": pipeline, "ds": ds}
-    rows = (
-        lake.to_arrow("metrics", versions["metrics"], filters=where).to_pylist()
-        if "metrics" in versions
-        else []
-    )
+    rows = lake.to_arrow("metrics", versions["metrics"], filters=where).to_pylist() if "metrics" in versions else []
     metrics = by_slice(rows)
     return {on: merged(metrics, on) for on in sets_of(find(pipeline).evaluated, metrics)}
 
@@ -90,9 +86,7 @@ def print_summary(
     ranks, within 80 columns; ``wide`` prints all metrics, however many columns that takes."""
     found = _evaluated(lake, config.pipeline, summary["tables"], date.fromisoformat(summary["ds"]))
     state = "published" if summary["published"] else "NOT published"
-    console.print(
-        f"\nNight of {summary['ds']}: [bold]{state}[/bold] in {summary['seconds']:.0f} s ({config.pipeline})"
-    )
+    console.print(f"\nNight of {summary['ds']}: [bold]{state}[/bold] in {summary['seconds']:.0f} s ({config.pipeline})")
     for on, measures in found.items():
         table = metrics_table(measures, config.default_model, on, wide=wide)
         console.print("", _as_text(table) if wide else table, sep="\n", soft_wrap=wide, highlight=not wide)
@@ -102,9 +96,7 @@ def print_summary(
 
 def whole_text(night: NightData) -> str:
     """All metrics of all models on each evaluation set, as text."""
-    found = [
-        metrics_table(night.at(on).measures, night.default_model, on, wide=True) for on in night.evaluated
-    ]
+    found = [metrics_table(night.at(on).measures, night.default_model, on, wide=True) for on in night.evaluated]
     title = f"{night.pipeline.name}, night of {night.ds}, run {night.run_id}"
     return "\n\n".join([title, *map(_as_text, found)]) + "\n"
 
@@ -125,14 +117,10 @@ def metrics_table(measures: Measures, default_model: str, on: EvaluationSet, *, 
     table = plain_table(on.title, "model", *(f"#{label(name)}" for name in names), fold=("model",))
     for model in model_order(measures, default_model):
         own = model == default_model
-        table.add_row(
-            model, *(_cell(measures[model].get(name)) for name in names), style="bold" if own else None
-        )
+        table.add_row(model, *(_cell(measures[model].get(name)) for name in names), style="bold" if own else None)
         if own:
             ranks = [rank(measures, model, name) for name in names]
-            table.add_row(
-                "its rank", *("–" if r is None else f"{r[0]} of {r[1]}" for r in ranks), style="dim"
-            )
+            table.add_row("its rank", *("–" if r is None else f"{r[0]} of {r[1]}" for r in ranks), style="dim")
     return table
 
 

@@ -26,9 +26,7 @@ def audit(lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]
         problem = f"{', '.join(missing)} missing from the lake; run the steps that write them"
         return [GateResult("tables_filled", False, problem)]
     now, last = _measured(lake, config.pipeline, ds, versions), _last(lake, config.pipeline, ds)
-    own: Iterable[GateResult] = (
-        load(pipeline.checks)(lake, config, ds, versions, now) if pipeline.checks else ()
-    )
+    own: Iterable[GateResult] = load(pipeline.checks)(lake, config, ds, versions, now) if pipeline.checks else ()
     where = {"pipeline": pipeline.name, "ds": ds}
     runs = lake.to_arrow("runs", versions["runs"], filters=where).to_pylist()
     return [

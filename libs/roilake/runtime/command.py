@@ -29,9 +29,7 @@ def main(
     """Command line of a step: ``--ds --conf --lake [--profile --log]``, the step's own ``options``, which are given
     to it parsed, and its ``flags``, true where they stand. The last stdout line is the result as JSON."""
     parser = argparse.ArgumentParser(description=sys.modules[run.__module__].__doc__)
-    parser.add_argument(
-        "--ds", help="the night's logical date, YYYY-MM-DD (default: the config's default_ds)"
-    )
+    parser.add_argument("--ds", help="the night's logical date, YYYY-MM-DD (default: the config's default_ds)")
     parser.add_argument("--conf", required=True, type=Path, help="the night's YAML")
     parser.add_argument("--lake", required=True, type=Path, help="folder of the lake")
     parser.add_argument("--profile", type=Path, help="Spark settings in spark-defaults form (see conf/spark)")

@@ -16,12 +16,7 @@ def described_pipelines() -> list[dict[str, Any]]:
             "name": pipeline.name,
             "title": pipeline.title,
             "steps": [
-                {
-                    "name": step.name,
-                    "module": pipeline.module(step.name),
-                    "reads": step.reads,
-                    "writes": step.writes,
-                }
+                {"name": step.name, "module": pipeline.module(step.name), "reads": step.reads, "writes": step.writes}
                 for step in pipeline.steps
             ],
             "tables": {table.name: table.meaning for table in pipeline.tables},
@@ -41,6 +36,5 @@ def print_pipelines(console: Console) -> None:
         for upstream in pipeline.upstreams:
             need = "optional" if upstream.optional else "required"
             console.print(
-                f"  upstream   {upstream.pipeline}.{upstream.table} ({need}): {upstream.purpose}",
-                soft_wrap=True,
+                f"  upstream   {upstream.pipeline}.{upstream.table} ({need}): {upstream.purpose}", soft_wrap=True
             )

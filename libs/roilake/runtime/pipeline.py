@@ -55,15 +55,13 @@ class Pipeline:
     in the order of their weight: the first that a night has stands for it. ``served`` is the table that consumers
     wait for, and ``noun`` one of its rows; ``source`` the table that its first step fills.
 
-    What is named as ``module:attribute``:
-    ``filled(config) -> Sequence[str]``, tables that must have rows of the night (all of ``tables`` without it);
-    ``checks(lake, config, ds, versions, metrics) -> Iterable[GateResult]``, what is audited beside what every night is;
-    ``figures(lake, publication) -> object``, what its page needs of its own tables (``NightData.own``);
-    ``sections`` each ``(ReportData) -> Section | None``, what the page shows beside what every page does;
-    ``volume(ReportData) -> str``, the headline's sentence on what came in;
-    ``texts``, a ``roilake.report.Texts``: how its page explains what every page shows;
-    ``estimate(lake, config, ds) -> Estimate``, in place of the estimate from earlier nights' runs.
-    """
+    What is named as ``module:attribute``: ``filled(config) -> Sequence[str]``, tables that must have rows of the night
+    (all of ``tables`` without it); ``checks(lake, config, ds, versions, metrics) -> Iterable[GateResult]``, what is
+    audited beside what every night is; ``figures(lake, publication) -> object``, what its page needs of its own tables
+    (``NightData.own``); ``sections`` each ``(ReportData) -> Section | None``, what the page shows beside what every
+    page does; ``volume(ReportData) -> str``, the headline's sentence on what came in; ``texts``, a
+    ``roilake.report.Texts``: how its page explains what every page shows; ``estimate(lake, config, ds) -> Estimate``,
+    in place of the estimate from earlier nights' runs."""
 
     name: str
     title: str

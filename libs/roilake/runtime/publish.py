@@ -22,9 +22,7 @@ def run(lake: Lake, config: NightConfig, ds: date) -> StepResult:
     and nothing is published: readers keep the night before. The row in ``publications`` is written after all else that
     a reader could see."""
     with recorded(lake, config, ds, PUBLISH) as record:
-        versions = {
-            table: record.pin(table) for table in table_versions(lake, config.pipeline) if table != "gates"
-        }
+        versions = {table: record.pin(table) for table in table_versions(lake, config.pipeline) if table != "gates"}
         results = audit(lake, config, ds, versions)
         problems = [result.line for result in results if not result.passed]
         record.progress(f"audit: {len(problems)} of {len(results)} gates failed")

@@ -47,10 +47,7 @@ def load_config(path: str | Path, pipeline: str | None = None) -> NightConfig:
     what to do."""
     tree = read_mapping(Path(path), "start from one in conf/nights")
     if isinstance(tree.get("preset"), str):
-        tree = {
-            **read_mapping(Path(path).parent / tree.pop("preset"), "start from one in conf/presets"),
-            **tree,
-        }
+        tree = {**read_mapping(Path(path).parent / tree.pop("preset"), "start from one in conf/presets"), **tree}
     if isinstance(tree.get("gates"), str):
         tree["gates"] = load_gates(Path(path).parent / tree["gates"])
     name, known = tree.get("pipeline"), ", ".join(pipelines())

@@ -44,8 +44,7 @@ def schedule_of(conf: Path, lake: Path, form: str) -> str:
     commands = {step: f"{python} -m {module} --ds {ds} {tail}" for step, module in modules.items()}
     if form == "airflow":
         operators = "\n".join(
-            f"        BashOperator(task_id={step!r}, bash_command={command!r}),"
-            for step, command in commands.items()
+            f"        BashOperator(task_id={step!r}, bash_command={command!r})," for step, command in commands.items()
         )
         named = {"title": pipeline.title, "pipeline": pipeline.name, "name": config.name}
         return AIRFLOW.format(conf=conf, operators=operators, **named).rstrip()

@@ -90,9 +90,7 @@ class Recorder:
         where an optional one is missing. Raises LakeError for a missing one that the config needs."""
         found = find_upstream(self.lake, self.config, self.run.ds, pipeline)
         if found is None or table not in found.versions:
-            self.progress(
-                f"no night of {pipeline} with {table} is published up to {self.run.ds}: goes on without"
-            )
+            self.progress(f"no night of {pipeline} with {table} is published up to {self.run.ds}: goes on without")
             self.upstreams.setdefault(pipeline, None)
             return None
         read = self.upstreams.get(pipeline) or {"tables": {}}

@@ -28,10 +28,7 @@ def write_model(
     """Write each file aside and rename it; the manifest last. A model without weights has no file of them. Nothing is
     pickled."""
     folder.mkdir(parents=True, exist_ok=True)
-    written: dict[str, Callable[[Path], object]] = {
-        **files,
-        CURVE: lambda path: path.write_text(json.dumps(curve)),
-    }
+    written: dict[str, Callable[[Path], object]] = {**files, CURVE: lambda path: path.write_text(json.dumps(curve))}
     if weights:
         written[WEIGHTS] = partial(write_tensors, weights)
     text = json.dumps(manifest, indent=1, sort_keys=True)
@@ -53,8 +50,7 @@ def warm_start(model: nn.Module, folder: Path) -> None:
     """Copy the weights in ``folder`` by name. A tensor that has grown along its first dimension (new nodes, words,
     categories) takes the old rows and keeps its initial values behind them.
 
-    Raises ValueError for names or shapes that fit in no such way; then nothing is copied.
-    """
+    Raises ValueError for names or shapes that fit in no such way; then nothing is copied."""
     old, new = load_file(folder / WEIGHTS), model.state_dict()
     if old.keys() != new.keys():
         names = sorted(old.keys() ^ new.keys())

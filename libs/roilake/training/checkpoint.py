@@ -16,8 +16,7 @@ from roilake.lake import write_aside
 class Checkpoints:
     """Checkpoints of one run in ``folder``: ``<step>.safetensors``, and ``<step>.json`` that makes it count.
 
-    ``key`` names what the run learns from; checkpoints of another key are passed over.
-    """
+    ``key`` names what the run learns from; checkpoints of another key are passed over."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self._folder, self._key = folder, key

@@ -26,9 +26,7 @@ class DenseParameters:
         for data, grad, parameter in views:
             parameter.data, parameter.grad = data.view_as(parameter), grad.view_as(parameter)
         self._vector, self._decay, self._average = vector, Decay(decay), self.data.clone()
-        self._adam = torch.optim.Adam(
-            [vector], betas=BETAS, eps=EPSILON, weight_decay=weight_decay, fused=True
-        )
+        self._adam = torch.optim.Adam([vector], betas=BETAS, eps=EPSILON, weight_decay=weight_decay, fused=True)
 
     def zero_grad(self) -> None:
         self.gradient.zero_()

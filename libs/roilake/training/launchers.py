@@ -30,8 +30,7 @@ def launch(train: Callable[[Context], T], workers: int, spark: SparkSession | No
     One worker runs in this process. More run as Horovod processes, one in each of as many Spark tasks, and exchange
     tensors by Gloo; ``train`` then travels there by cloudpickle and must not hold a Spark session. Ranks share the
     machine's cores and use deterministic kernels, but where a task wants ``fast`` ones. If any rank fails, all are
-    ended and TrainingError has its error.
-    """
+    ended and TrainingError has its error."""
     if workers == 1:
         return _run(train, LocalContext())
     slots = spark.sparkContext.defaultParallelism if spark else 0

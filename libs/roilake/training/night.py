@@ -36,9 +36,7 @@ def make_entry(
     return Entry(str(folder), str(checkpoints), config, settings, task, artifacts, parents)
 
 
-def make_plan(
-    record: Recorder, open: Callable[[Context], InputsT], entries: Sequence[Entry[InputsT]]
-) -> Plan[InputsT]:
+def make_plan(record: Recorder, open: Callable[[Context], InputsT], entries: Sequence[Entry[InputsT]]) -> Plan[InputsT]:
     """A plan whose checkpoints are resumed by the same run on the same versions of its tables."""
     inputs = (record.run.run_id, sorted(record.run.inputs.items()), [entry.parents for entry in entries])
     return Plan(open, tuple(entries), hashlib.sha256(repr(inputs).encode()).hexdigest()[:16])

@@ -58,11 +58,7 @@ class Plan(Generic[InputsT]):
         if context.rank == 0:
             extra, files = entry.artifacts(inputs, task, model, entry.folder)
             curve = {"steps": progress.curve, "validations": progress.validations, "best": progress.best}
-            known = {
-                "name": name,
-                "model": entry.config.model_dump(mode="json"),
-                "seed": entry.settings.seed,
-            }
+            known = {"name": name, "model": entry.config.model_dump(mode="json"), "seed": entry.settings.seed}
             manifest = {**known, **extra, "metrics": figures["metrics"]}
             write_model(Path(entry.folder), model.state_dict(), manifest, curve, files)
             checkpoints.clear()

@@ -39,9 +39,7 @@ class Progress:
         self.validations.append({"step": self.steps, **metrics})
         names = select.split("+")
         known = all(name.lstrip("-") in metrics for name in names)
-        score = (
-            sum(-metrics[n[1:]] if n[0] == "-" else metrics[n] for n in names) if known else self.best_score
-        )
+        score = sum(-metrics[n[1:]] if n[0] == "-" else metrics[n] for n in names) if known else self.best_score
         keep = last or score > self.best_score or (not known and score == float("-inf"))
         if keep:
             self.best, self.best_score = len(self.validations) - 1, score

@@ -103,8 +103,7 @@ class Task(Protocol[BatchT]):
     """A model to train. ``validate`` must give all ranks the same values, and may leave out what is not defined.
 
     ``select`` names the validation metric whose best value chooses the kept weights: ``auc``, the sum of several
-    (``auc+hit_rate@50``), or ``-log_loss`` where less is better.
-    """
+    (``auc+hit_rate@50``), or ``-log_loss`` where less is better."""
 
     select: str
 

@@ -29,8 +29,7 @@ def train(
     """Train the task's model and return it with the weights of its best validation (see ``Settings.keep``; the last
     ones where ``Task.select`` is never defined). Every rank calls this with its own context.
 
-    Goes on from the last checkpoint, if there is one, with the same result as a run that was never cut off.
-    """
+    Goes on from the last checkpoint, if there is one, with the same result as a run that was never cut off."""
     feed = task.feed(context)
     model = convert_batch_norm(task.model().to(context.device).train(), context)
     if not feed.steps:
@@ -91,12 +90,9 @@ def reduce_terms(
     without weight counts 0.
 
     Returns this rank's part of d L, whose gradients add up over ranks; the divisor d (None: 1), the first term's weight
-    if gradients are to be divided; and the means of all terms and L, [K + 1].
-    """
+    if gradients are to be divided; and the means of all terms and L, [K + 1]."""
     each = terms.values()
-    sums = torch.stack(
-        [term.total.detach().float() for term in each] + [term.weight.float() for term in each]
-    )
+    sums = torch.stack([term.total.detach().float() for term in each] + [term.weight.float() for term in each])
     context.allreduce(sums)
     total_K, weight_K = sums.chunk(2)
     divisor = torch.where(weight_K[0] > 0, weight_K[0], 1.0) if divide_gradients else None
@@ -104,9 +100,7 @@ def reduce_terms(
     mean_K = total_K * torch.where(weight_K > 0, 1 / weight_K, 0.0)
     scale_K = scale_K * scale_K.new_tensor([term.coefficient for term in each])
     learnt = [k for k, term in enumerate(each) if term.coefficient]
-    parts = [
-        term.total * scale for term, scale in zip(each, scale_K.unbind(), strict=True) if term.coefficient
-    ]
+    parts = [term.total * scale for term, scale in zip(each, scale_K.unbind(), strict=True) if term.coefficient]
     value = (total_K * scale_K)[learnt].sum()
     value = value if divisor is None else value / divisor
     return torch.stack(parts).sum(), divisor, torch.cat([mean_K, value[None]])

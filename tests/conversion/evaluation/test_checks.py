@@ -11,25 +11,15 @@ import pytest
 from roilake.lake import Lake
 from roilake.metrics.bounds import Measured
 from roilake.pipelines.conversion.evaluation.checks import check_metrics
-from roilake.pipelines.conversion.evaluation.leaks import (
-    impossible_labels,
-    readers_of_truth,
-    shared_impressions,
-)
+from roilake.pipelines.conversion.evaluation.leaks import impossible_labels, readers_of_truth, shared_impressions
 from tests.conversion.small import DS, generated_night, log_of, night_of
 
 
 @pytest.mark.parametrize(
     ("bound", "message"),
     [
-        (
-            {"metric": "auc", "minimum": 0.5},
-            r"slice: the night has no slice 'all' of auc on split test; .*clicked",
-        ),
-        (
-            {"metric": "hit_rate@5", "minimum": 0.5},
-            "metric: the night has no metric 'hit_rate@5' on split test",
-        ),
+        ({"metric": "auc", "minimum": 0.5}, r"slice: the night has no slice 'all' of auc on split test; .*clicked"),
+        ({"metric": "hit_rate@5", "minimum": 0.5}, "metric: the night has no metric 'hit_rate@5' on split test"),
         ({"metric": "ctr_auc", "model": "x", "minimum": 0.5}, "model: the night has no model 'x'"),
         (
             {"metric": "calibration_ratio", "slice": "clicked", "not_worse_than": "last"},
@@ -46,23 +36,13 @@ def test_bounds_name_what_the_night_measures(bound: dict[str, Any], message: str
 
 def test_a_night_without_random_pairs_has_no_bound_on_them(tmp_path: Path) -> None:
     gates = {"bounds": [{"metric": "auc", "split": "unbiased", "minimum": 0.5}]}
-    with pytest.raises(
-        ValueError, match="split: the night has no split 'unbiased'; there are validation, test"
-    ):
+    with pytest.raises(ValueError, match="split: the night has no split 'unbiased'; there are validation, test"):
         night_of(tmp_path, log_of(rows=20), gates=gates)
 
 
 def impressions(rows: list[dict[str, Any]], spark: Any) -> Any:
-    usual = {
-        "split": "test",
-        "click": 1,
-        "conversion": 0,
-        "delay_seconds": None,
-        "time": "1998-03-28 12:00:00",
-    }
-    schema = (
-        "impression_id string, split string, click int, conversion int, delay_seconds double, time string"
-    )
+    usual = {"split": "test", "click": 1, "conversion": 0, "delay_seconds": None, "time": "1998-03-28 12:00:00"}
+    schema = "impression_id string, split string, click int, conversion int, delay_seconds double, time string"
     full = [{"impression_id": f"i{n}", **usual, **row} for n, row in enumerate(rows)]
     frame = spark.createDataFrame(full, schema)
     return frame.withColumn("time", frame["time"].cast("timestamp"))
@@ -97,13 +77,8 @@ def test_impressions_of_two_splits_and_doubles_are_found(lake: Lake) -> None:
 
 
 def test_whoever_reads_the_truth_is_named() -> None:
-    inputs = {
-        "train_cvr": {"impressions": 1, "conversion_truth": 1},
-        "evaluate_conversions": {"conversion_truth": 1},
-    }
-    assert list(readers_of_truth(inputs)) == [
-        "train_cvr: read conversion_truth, which only evaluate_conversions may"
-    ]
+    inputs = {"train_cvr": {"impressions": 1, "conversion_truth": 1}, "evaluate_conversions": {"conversion_truth": 1}}
+    assert list(readers_of_truth(inputs)) == ["train_cvr: read conversion_truth, which only evaluate_conversions may"]
 
 
 def test_an_auc_of_few_conversions_is_no_leak() -> None:

@@ -80,9 +80,7 @@ def test_clicks_are_evaluated_by_what_came_of_them(world: dict[str, np.ndarray],
     assert all(found[*place, "auc"][end] is not None for end in ("low", "high"))
 
 
-def test_impressions_are_evaluated_by_click_and_by_both(
-    world: dict[str, np.ndarray], found: Measured
-) -> None:
+def test_impressions_are_evaluated_by_click_and_by_both(world: dict[str, np.ndarray], found: Measured) -> None:
     weight, both = 1 / world["rate"], np.nan_to_num(world["bought"])
     expected = {
         "ctr_auc": roc_auc_score(world["click"], world["clicks"], sample_weight=weight),
@@ -94,16 +92,12 @@ def test_impressions_are_evaluated_by_click_and_by_both(
 
 
 @pytest.mark.parametrize("name", ["all", "clicked", "unclicked"])
-def test_of_a_truth_metrics_are_expectations(
-    world: dict[str, np.ndarray], found: Measured, name: str
-) -> None:
+def test_of_a_truth_metrics_are_expectations(world: dict[str, np.ndarray], found: Measured, name: str) -> None:
     belongs = {"all": 1.0, "clicked": world["clicks"], "unclicked": 1 - world["clicks"]}[name] / world["rate"]
     labels, scores = np.repeat([1, 0], ROWS), np.tile(world["poor"], 2)
     weights = np.concatenate([belongs * world["buys"], belongs * (1 - world["buys"])])
     place = ("poor", "unbiased", name)
-    assert found[*place, "auc"]["value"] == pytest.approx(
-        roc_auc_score(labels, scores, sample_weight=weights)
-    )
+    assert found[*place, "auc"]["value"] == pytest.approx(roc_auc_score(labels, scores, sample_weight=weights))
     expected = log_loss(labels, scores, sample_weight=weights)
     assert found[*place, "log_loss"]["value"] == pytest.approx(expected)
     ratio = (belongs * world["poor"]).sum() / (belongs * world["buys"]).sum()
@@ -113,10 +107,7 @@ def test_of_a_truth_metrics_are_expectations(
 
 def test_the_expectation_is_the_mean_over_many_draws(world: dict[str, np.ndarray], found: Measured) -> None:
     rng, weight = np.random.default_rng(8), 1 / world["rate"]
-    drawn = [
-        roc_auc_score(rng.random(ROWS) < world["buys"], world["good"], sample_weight=weight)
-        for _ in range(60)
-    ]
+    drawn = [roc_auc_score(rng.random(ROWS) < world["buys"], world["good"], sample_weight=weight) for _ in range(60)]
     error = 3 * np.std(drawn) / np.sqrt(len(drawn))
     assert abs(found["good", "unbiased", "all", "auc"]["value"] - np.mean(drawn)) < error
 
@@ -160,13 +151,8 @@ def test_a_split_without_conversions_has_what_is_defined(world: dict[str, np.nda
 
 def test_random_pairs_with_known_labels_need_no_clicks(world: dict[str, np.ndarray]) -> None:
     rows = impressions(world).set_column(2, "click", pa.nulls(ROWS, pa.float64()))
-    known = EvaluatedImpressions.of(
-        rows.set_column(3, "conversion", pa.array((world["buys"] > 0.2).astype(float)))
-    )
-    places = {
-        name
-        for name, _ in observe("unbiased", known, Predictions.of(predicted(world, "good"), known, "good"))
-    }
+    known = EvaluatedImpressions.of(rows.set_column(3, "conversion", pa.array((world["buys"] > 0.2).astype(float))))
+    places = {name for name, _ in observe("unbiased", known, Predictions.of(predicted(world, "good"), known, "good"))}
     assert places == {"all"}
 
 

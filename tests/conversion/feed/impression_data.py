@@ -32,9 +32,7 @@ def impressions(rows: int, first: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def write_impressions(
-    folder: Path, split: str, rows: int, *, first: int = 0, group: int = 50
-) -> list[DataFile]:
+def write_impressions(folder: Path, split: str, rows: int, *, first: int = 0, group: int = 50) -> list[DataFile]:
     """A file for each shard of clicked and unclicked rows, in row groups of ``group`` rows."""
     columns = impressions(rows, first)
     files = []
@@ -53,9 +51,7 @@ def write_pseudo_labels(folder: Path, rows: int, *, teacher: str = "t", group: i
     files = []
     for shard in range(SHARDS):
         chosen = np.flatnonzero(~columns["click"] & (columns["number"] % SHARDS == shard))
-        table = _table(columns, chosen, 0).select(
-            ["impression_id", "categories", "sampling_rate", "propensity"]
-        )
+        table = _table(columns, chosen, 0).select(["impression_id", "categories", "sampling_rate", "propensity"])
         table = table.append_column("probability", pa.array(0.1 + chosen % 5 / 10, pa.float64()))
         partition = {"teacher": teacher, "shard": str(shard)}
         files.append(write_file(folder / "pseudo_labels", "part-0", table, partition, group))

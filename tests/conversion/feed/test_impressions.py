@@ -14,13 +14,7 @@ from roilake.pipelines.conversion.feed.categories import CategoryIndex, Vocabula
 from roilake.pipelines.conversion.feed.files import FileBlocks, indexed, read_impressions
 from roilake.pipelines.conversion.feed.impressions import ImpressionFeed, InMemory, Stream
 from roilake.pipelines.conversion.feed.rows import ImpressionRows
-from tests.conversion.feed.impression_data import (
-    NAMES,
-    SIDES,
-    impressions,
-    write_impressions,
-    write_pseudo_labels,
-)
+from tests.conversion.feed.impression_data import NAMES, SIDES, impressions, write_impressions, write_pseudo_labels
 
 
 def rows(count: int = 60, **columns: Any) -> ImpressionRows:
@@ -54,9 +48,7 @@ def test_files_are_read_as_they_are(tmp_path: Path) -> None:
 
 def test_known_categories_have_rows_and_others_none(tmp_path: Path) -> None:
     survey = VocabularyStatistics(2, limit=3)
-    survey.add(
-        np.array([[30, 7], [10, -1]], np.int32), np.array([1.0, 2.0], np.float32), np.array([1.0, 0.0])
-    )
+    survey.add(np.array([[30, 7], [10, -1]], np.int32), np.array([1.0, 2.0], np.float32), np.array([1.0, 0.0]))
     survey.add(np.array([[30, 8], [20, 9]], np.int32), np.ones(2, np.float32), np.array([0.0, 0.0]))
     assert (survey.total, survey.clicked) == (5.0, 1.0)
     survey.add(np.array([[10, 11]], np.int32), np.ones(1, np.float32), np.zeros(1))
@@ -80,9 +72,7 @@ def test_vectors_of_a_graph_find_their_rows() -> None:
 
 def test_every_pass_holds_each_row_once_in_an_order_of_its_own() -> None:
     stream = Stream(InMemory(rows(20)), 7, seed=5)
-    taken = np.concatenate(
-        [part.row_RF[:, 0] for part in islice(stream.steps(0), 20)]
-    )  # 140 rows: seven passes
+    taken = np.concatenate([part.row_RF[:, 0] for part in islice(stream.steps(0), 20)])  # 140 rows: seven passes
     passes = taken.reshape(7, 20)
     assert all(sorted(one) == list(range(20)) for one in passes.tolist())
     assert len({tuple(one) for one in passes.tolist()}) == 7
@@ -139,12 +129,8 @@ def test_weights_estimate_the_mean_over_all_rows() -> None:
 
 def test_ranks_share_the_batch_of_one() -> None:
     def batches(rank: int, workers: int) -> list[list[tuple[int, float]]]:
-        feed = ImpressionFeed.of_rows(
-            rows(500), clicks=8, impressions=24, seed=3, shards=4, rank=rank, workers=workers
-        )
-        taken = [
-            (batch.row_BF[:, 0].tolist(), batch.weight_B.tolist()) for batch in islice(feed.batches(), 40)
-        ]
+        feed = ImpressionFeed.of_rows(rows(500), clicks=8, impressions=24, seed=3, shards=4, rank=rank, workers=workers)
+        taken = [(batch.row_BF[:, 0].tolist(), batch.weight_B.tolist()) for batch in islice(feed.batches(), 40)]
         return [list(zip(*batch, strict=True)) for batch in taken]
 
     one, two = batches(0, 1), [batches(rank, 2) for rank in (0, 1)]

@@ -12,9 +12,7 @@ DRAWN = [[3, 5, 0, 0], [0, 4, 0, 1], [5, 0, 0, 0], [0, 0, 2, 4], [0, 0, 4, 0]]
 
 def write_formats(folder: Path) -> None:
     """All files below ``folder``, as they lie below ``$ROILAKE_DATA``."""
-    for name, text in (
-        _coat() | _kuairand() | _hillstrom() | _open_bandit() | _ali_ccp() | _aliexpress()
-    ).items():
+    for name, text in (_coat() | _kuairand() | _hillstrom() | _open_bandit() | _ali_ccp() | _aliexpress()).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
 
@@ -56,35 +54,17 @@ def _kuairand() -> dict[str, str]:
         "kuairand/processed_standard_kcore_15.tsv": _lines(head.split(), rows, "\t"),
         "kuairand/user_features_pure.csv": _lines(
             [users],
-            [
-                (user, "full_active", "500+", '"[100,1k)"', '"[1,5)"', "730+", 1, 2, 3, 4, 5)
-                for user in range(4)
-            ],
+            [(user, "full_active", "500+", '"[100,1k)"', '"[1,5)"', "730+", 1, 2, 3, 4, 5) for user in range(4)],
         ),
     }
 
 
 def _hillstrom() -> dict[str, str]:
     """No ids: two customers are alike in all that is known."""
-    head = (
-        "recency,history_segment,history,mens,womens,zip_code,newbie,channel,segment,visit,conversion,spend"
-    )
+    head = "recency,history_segment,history,mens,womens,zip_code,newbie,channel,segment,visit,conversion,spend"
     mails = ("Womens E-Mail", "No E-Mail", "Mens E-Mail")
     rows = [
-        (
-            n,
-            "2) $100 - $200",
-            100 + n,
-            1,
-            0,
-            "Surburban",
-            0,
-            "Phone",
-            mails[n % 3],
-            int(n % 4 == 0),
-            int(n % 8 == 0),
-            0,
-        )
+        (n, "2) $100 - $200", 100 + n, 1, 0, "Surburban", 0, "Phone", mails[n % 3], int(n % 4 == 0), int(n % 8 == 0), 0)
         for n in range(19)
     ]
     return {"hillstrom/hillstrom.csv": _lines([head], [*rows, rows[1]])}
@@ -127,8 +107,7 @@ def _ali_ccp() -> dict[str, str]:
     numbers = "101 121 122 124 125 126 127 128 129 205 206 207 210 216 508 509 702 853 301 109_14 110_14 127_14 150_14"
     head = ["click", "purchase", *numbers.split(), "D109_14"]
     rows = [
-        (int(n % 3 == 0), int(n % 6 == 0), *((n + k) % 5 for k in range(len(numbers.split()))), 0.5)
-        for n in range(19)
+        (int(n % 3 == 0), int(n % 6 == 0), *((n + k) % 5 for k in range(len(numbers.split()))), 0.5) for n in range(19)
     ]
     fields = "101 121 122 124 125 127 128 129 205 206 207 210 216 301 508 509 702 853"
     cells = [",".join(f"{f}:{n + k}" for k, f in enumerate(fields.split())) for n in range(20)]
@@ -143,10 +122,7 @@ def _ali_ccp() -> dict[str, str]:
 
 def _aliexpress() -> dict[str, str]:
     head = ["search_id", *(f"categorical_{k}" for k in range(1, 17)), "numerical_1", "click", "conversion"]
-    rows = [
-        (n // 3, *((n * k) % 7 for k in range(1, 17)), 0.5, int(n % 2 == 0), int(n % 10 == 0))
-        for n in range(20)
-    ]
+    rows = [(n // 3, *((n * k) % 7 for k in range(1, 17)), 0.5, int(n % 2 == 0), int(n % 10 == 0)) for n in range(20)]
     return {"funnel_samples/aliexpress/aliexpress_train_sample.csv": _lines(head, rows)}
 
 

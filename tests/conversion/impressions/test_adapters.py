@@ -35,14 +35,7 @@ REAL: dict[str, tuple[str, Counts]] = {
     "coat": ("coat", (87_000, 6_960, 1_905, 4_274, 769, {})),
     "kuairand": (
         "kuairand",
-        (
-            41_481,
-            27_447,
-            19_067,
-            0,
-            0,
-            {"a conversion without a click": 231, "repeats an impression id": 116},
-        ),
+        (41_481, 27_447, 19_067, 0, 0, {"a conversion without a click": 231, "repeats an impression id": 116}),
     ),
     "hillstrom": ("hillstrom", (64_000, 9_394, 578, 0, 0, {})),
     "open_bandit": ("open_bandit_men", (43_033, 10_000, 69, 10_000, 46, {})),
@@ -53,9 +46,7 @@ REAL: dict[str, tuple[str, Counts]] = {
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_adapters_read_their_format(
-    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_adapters_read_their_format(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     write_formats(tmp_path / "data")
     monkeypatch.setenv("ROILAKE_DATA", str(tmp_path / "data"))
     budget = {"quarantine_budget": 0.2}

@@ -47,10 +47,7 @@ def night(folder: Path, text: str, **impressions: Any) -> ConversionConfig:
         "propensity": "propensity",
     }
     tree = {
-        "source": {
-            "files": {"log": {"path": str(folder / "log.csv"), "format": "csv"}},
-            "columns": columns,
-        },
+        "source": {"files": {"log": {"path": str(folder / "log.csv"), "format": "csv"}}, "columns": columns},
         "fields": {"user": {"country": "country"}},
         "split": {"by": "time", "validation": 2, "test": 1},
     }
@@ -162,9 +159,7 @@ def test_what_makes_no_impression_is_kept_with_its_reason(lake: Lake, tmp_path: 
 
 def test_above_the_budget_nothing_but_the_rejected_rows_is_written(lake: Lake, tmp_path: Path) -> None:
     text = HEADER + GOOD + "v,ann,tea,2020-01-04 10:00:00,0,1,,1,,fr\n"
-    with pytest.raises(
-        AuditError, match=r"1 of 4 rows were rejected \(1 a conversion without a click\), above"
-    ):
+    with pytest.raises(AuditError, match=r"1 of 4 rows were rejected \(1 a conversion without a click\), above"):
         build_impressions.run(lake, night(tmp_path, text), DS)
     assert quarantine(lake) == {"a conversion without a click": 1}
     assert not lake.exists("impressions")
@@ -191,9 +186,7 @@ def test_a_night_knows_nothing_of_what_comes_after_it(lake: Lake, tmp_path: Path
 
 def test_days_and_maturity_bound_what_a_night_looks_at(lake: Lake, tmp_path: Path) -> None:
     days = [f"{n},ann,tea,2020-01-{n:02d} 12:00:00,1,0,,1,,fr\n" for n in range(1, 11)]
-    result = build_impressions.run(
-        lake, night(tmp_path, HEADER + "".join(days), days=7, maturity_hours=24), DS
-    )
+    result = build_impressions.run(lake, night(tmp_path, HEADER + "".join(days), days=7, maturity_hours=24), DS)
     assert result.details["left_out"] == {"too old": 3, "too young": 1} and reconciled(result)
     assert (result.rows_in, result.rows_later) == (6, 0)
     splits = {int(k): row["split"] for k, row in impressions(lake).items()}
@@ -228,28 +221,21 @@ def test_random_pairs_from_after_the_night_or_too_young_are_left_out(lake: Lake,
     config = night(tmp_path, HEADER + GOOD, maturity_hours=12)
     drawn = (
         "".join(
-            f"{name},ann,tea,2020-01-{day} 10:00:00,,1,,1,,fr\n"
-            for name, day in (("x", "01"), ("y", 10), ("z", 11))
+            f"{name},ann,tea,2020-01-{day} 10:00:00,,1,,1,,fr\n" for name, day in (("x", "01"), ("y", 10), ("z", 11))
         )
         + "w,ann,tea,2020-01-10 13:00:00,,0,,1,,fr\nno,ann,tea,2020-01-01 10:00:00,1,,,1,,fr\n"
     )
     (tmp_path / "drawn.csv").write_text(HEADER + drawn)
     source = config.impressions.source
     assert source is not None
-    unbiased = source.model_dump() | {
-        "files": {"drawn": {"path": str(tmp_path / "drawn.csv"), "format": "csv"}}
-    }
-    config = night(
-        tmp_path, HEADER + GOOD, maturity_hours=12, days=5, unbiased=unbiased, quarantine_budget=0.5
-    )
+    unbiased = source.model_dump() | {"files": {"drawn": {"path": str(tmp_path / "drawn.csv"), "format": "csv"}}}
+    config = night(tmp_path, HEADER + GOOD, maturity_hours=12, days=5, unbiased=unbiased, quarantine_budget=0.5)
     result = build_impressions.run(lake, config, DS)
     assert reconciled(result) and result.details["rejected"] == {"no conversion": 1}
     assert result.rows_later == 1 and result.details["left_out"] == {"too old": 2, "too young": 2}
     found = {key: row for key, row in impressions(lake).items() if row["split"] == "unbiased"}
     assert set(found) == {"x", "y"}  # of any age: all are judged on them
-    assert [(row["labelled"], row["click"], row["conversion"]) for row in found.values()] == [
-        (1, None, 1)
-    ] * 2
+    assert [(row["labelled"], row["click"], row["conversion"]) for row in found.values()] == [(1, None, 1)] * 2
 
 
 @pytest.mark.parametrize(
@@ -264,9 +250,7 @@ def test_what_does_not_fit_is_named(lake: Lake, tmp_path: Path, change: dict[str
     config = night(tmp_path, HEADER + GOOD)
     assert config.impressions.source is not None
     source = config.impressions.source.model_dump()
-    source |= {
-        key: source[key] | value if isinstance(value, dict) else value for key, value in change.items()
-    }
+    source |= {key: source[key] | value if isinstance(value, dict) else value for key, value in change.items()}
     with pytest.raises(SourceError, match=message):
         build_impressions.run(lake, night(tmp_path, HEADER + GOOD, source=source), DS)
 

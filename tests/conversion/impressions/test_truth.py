@@ -109,9 +109,7 @@ def test_conversions_have_the_stated_logit_and_rate_over_all_pairs(world: World,
     assert np.ptp(offset_N) < 1e-6
 
 
-@pytest.mark.parametrize(
-    "knobs", [{}, {"click_affinity": -1.0}, {"hidden_cause": 1.5}, {"click_rate": 0.3}], ids=str
-)
+@pytest.mark.parametrize("knobs", [{}, {"click_affinity": -1.0}, {"hidden_cause": 1.5}, {"click_rate": 0.3}], ids=str)
 def test_draws_come_as_often_as_the_probabilities_say(world: World, knobs: dict[str, float]) -> None:
     made = with_knobs(world, **knobs)
     drawn = made.impressions(np.arange(200_000))

@@ -23,12 +23,7 @@ from roilake.pipelines.retrieval import models
 from roilake.training import Term
 from roilake.training.context import threads
 
-FIELDS = (
-    Field("user", "user", 7),
-    Field("item", "item", 5),
-    Field("age", "user", 3),
-    Field("day", "context", 4),
-)
+FIELDS = (Field("user", "user", 7), Field("item", "item", 5), Field("age", "user", 3), Field("day", "context", 4))
 SCHEMA = ImpressionSchema(FIELDS, 0.25, {})
 KINDS = ("base", "dcmt", "ddpo", "escm2_dr", "escm2_ipw", "esmm", "naive", "ukd", "ukd_teacher")
 
@@ -173,15 +168,11 @@ def test_esmm_is_the_product_of_click_and_conversion_on_all_impressions() -> Non
     torch.testing.assert_close(terms["ctcvr"].total / terms["ctcvr"].weight, ctcvr)
     assert terms["ctcvr"].coefficient == pytest.approx(0.3 / 0.25) and set(terms) == {"ctr", "ctcvr"}
     far, certain = torch.tensor([60.0, -60.0]), torch.tensor([60.0, 60.0])
-    extreme = product_cross_entropy(
-        far, certain, torch.tensor([0.0, 1.0])
-    )  # 1 - p q = 2 e^-60, and p q = e^-60
+    extreme = product_cross_entropy(far, certain, torch.tensor([0.0, 1.0]))  # 1 - p q = 2 e^-60, and p q = e^-60
     torch.testing.assert_close(extreme, torch.tensor([60.0 - math.log(2.0), 60.0]))
 
 
-def every_click(
-    pattern: tuple[int, ...], labels: Tensor, propensity: Tensor, rows: Tensor
-) -> ImpressionBatch:
+def every_click(pattern: tuple[int, ...], labels: Tensor, propensity: Tensor, rows: Tensor) -> ImpressionBatch:
     click = torch.tensor(pattern, dtype=torch.float32)
     none = torch.full_like(click, torch.nan)
     return ImpressionBatch(rows, click, labels * click, torch.ones_like(click), propensity, none)
@@ -257,9 +248,7 @@ def test_dcmt_weighs_both_halves_and_ties_them_to_one() -> None:
     found, terms = logits(built, data), built.terms(data)
     propensity = torch.sigmoid(found["ctr"]).detach()
     values = {
-        "cvr": mean(
-            cross_entropy(found["cvr"], data.conversion_B), data.weight_B * data.click_B / propensity
-        ),
+        "cvr": mean(cross_entropy(found["cvr"], data.conversion_B), data.weight_B * data.click_B / propensity),
         "counterfactual": mean(
             cross_entropy(found["counterfactual"], torch.ones(24)),
             data.weight_B * (1 - data.click_B) / (1 - propensity),
@@ -284,9 +273,7 @@ def test_ddpo_learns_soft_labels_in_both_halves() -> None:
     values = {
         "cvr": mean(each, clicks / propensity),
         "cvr_unclicked": mean(each, others / (1 - propensity)),
-        "conversion_propensity": mean(
-            cross_entropy(found["conversion_propensity"], data.conversion_B), clicks
-        ),
+        "conversion_propensity": mean(cross_entropy(found["conversion_propensity"], data.conversion_B), clicks),
     }
     for name, value in values.items():
         torch.testing.assert_close(terms[name].total / terms[name].weight, value)
@@ -312,9 +299,7 @@ def test_the_teachers_tower_hides_what_its_discriminator_looks_for() -> None:
         terms = built.terms(data)
         (terms["domain_clicked"].total + terms["domain_unclicked"].total).backward()
         gradients[mu] = {name: p.grad for name, p in built.named_parameters() if p.grad is not None}
-    assert all(
-        torch.equal(gradients[0.1][n], g) for n, g in gradients[0.0].items() if n.startswith("discriminator")
-    )
+    assert all(torch.equal(gradients[0.1][n], g) for n, g in gradients[0.0].items() if n.startswith("discriminator"))
     assert not any(g.any() for n, g in gradients[0.0].items() if n.startswith("towers"))
     built = model("ukd_teacher")
     tower, shared = built.towers["cvr"], built.embeddings(data.row_BF)

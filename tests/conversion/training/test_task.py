@@ -22,11 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from roilake.errors import ConfigError, LakeError
-from roilake.pipelines.conversion.config import (
-    ConversionModelConfig,
-    ConversionTrainingConfig,
-    EmbeddingConfig,
-)
+from roilake.pipelines.conversion.config import ConversionModelConfig, ConversionTrainingConfig, EmbeddingConfig
 from roilake.pipelines.conversion.feed.impressions import ImpressionFeed
 from roilake.pipelines.conversion.feed.rows import ImpressionRows
 from roilake.pipelines.conversion.training import (
@@ -45,11 +41,7 @@ TRAINING = ConversionTrainingConfig(
 
 
 def make_plan(
-    folder: Path,
-    only: str | None = None,
-    data: dict[str, Any] | None = None,
-    options: Any = None,
-    **changes: Any,
+    folder: Path, only: str | None = None, data: dict[str, Any] | None = None, options: Any = None, **changes: Any
 ) -> Plan[ConversionInputs]:
     """A UKD student, whose teacher's pseudo-labels are made up, and a teacher; or one of them, with other options."""
     files, training = folder / "data", TRAINING.model_copy(update=changes)
@@ -178,8 +170,7 @@ def test_embeddings_of_bounded_size_and_files_larger_than_memory(tmp_path: Path,
     """Read by blocks, every epoch anew, the same rows are learnt from; hashed fields have no more rows than asked."""
     options, embeddings = {"dropout": 0.0}, EmbeddingConfig(rows=rows)
     plan, small = (
-        make_plan(tmp_path, "teacher", data, options, embeddings=embeddings)
-        for data in ({}, {"memory_bytes": 8000})
+        make_plan(tmp_path, "teacher", data, options, embeddings=embeddings) for data in ({}, {"memory_bytes": 8000})
     )
     inputs = [each.open(LocalContext()) for each in (plan, small)]
     assert inputs[0].schema.fields == inputs[1].schema.fields
@@ -189,9 +180,7 @@ def test_embeddings_of_bounded_size_and_files_larger_than_memory(tmp_path: Path,
     for each in inputs:
         batches = each.feed().batches()
         taken = [next(batches) for _ in range(30)]
-        kept.append(
-            sorted(tuple(row) for batch in taken for row in batch.row_BF[batch.click_B == 0].tolist())
-        )
+        kept.append(sorted(tuple(row) for batch in taken for row in batch.row_BF[batch.click_B == 0].tolist()))
     assert len(kept[0]) == len(kept[1]) == 30 * 32 and kept[0] != kept[1]  # in other orders
     assert launch(small, 1)["teacher"]["metrics"]["auc"] > 0.5
 

@@ -85,8 +85,7 @@ def test_a_first_night_tells_nothing_of_jobs_that_build_on_it(lake: Lake, make_n
     ran(lake, FIRST, "embed_interests", rows=300, seconds=1000.0, source="graph")
     config, events = make_night(""), Events(lake, make_night("").source.events)
     fitted, carried = (
-        Past.read(lake, events, config, NIGHT, later).rates["embed_interests"]
-        for later in ([], ["embed_interests"])
+        Past.read(lake, events, config, NIGHT, later).rates["embed_interests"] for later in ([], ["embed_interests"])
     )
     assert fitted.seconds(450) == pytest.approx(1000, rel=0.01) and "1 earlier night" in fitted.origin
     assert carried == defaults().steps["carry_interests"]
@@ -123,13 +122,8 @@ def test_work_grows_with_windows_models_and_epochs(lake: Lake, make_night: MakeN
     small = make_night("")
     graph = planned(lake, small, FIRST, "build_graph")
     assert (graph.rows, graph.work) == (100, 100 + 90 + 80 + 70 + 60 + 50)
-    more = make_night(
-        "", models={name: {"kind": "zoomer"} for name in ("zoomer", "b")}, training={"epochs": 6}
-    )
-    assert (
-        planned(lake, small, FIRST, "train_models").work * 4
-        == planned(lake, more, FIRST, "train_models").work
-    )
+    more = make_night("", models={name: {"kind": "zoomer"} for name in ("zoomer", "b")}, training={"epochs": 6})
+    assert planned(lake, small, FIRST, "train_models").work * 4 == planned(lake, more, FIRST, "train_models").work
 
 
 def test_a_night_is_planned_from_the_runs_before_it(lake: Lake, make_night: MakeNight) -> None:
@@ -139,9 +133,7 @@ def test_a_night_is_planned_from_the_runs_before_it(lake: Lake, make_night: Make
     ran(lake, FIRST, "build_requests", rows=50, seconds=100.0, size=5000)
     after = planned(lake, config, NIGHT, "build_requests")
     assert after.origin == "1 earlier night of this lake"
-    assert after.seconds == pytest.approx(100, rel=0.01) and after.bytes == pytest.approx(
-        100 * after.rows, rel=0.02
-    )
+    assert after.seconds == pytest.approx(100, rel=0.01) and after.bytes == pytest.approx(100 * after.rows, rel=0.02)
 
 
 def test_the_disk_is_highest_while_a_job_spills(lake: Lake, make_night: MakeNight) -> None:
@@ -184,19 +176,9 @@ def test_more_edges_than_fit_are_refused_with_the_estimate(tmp_path: Path) -> No
 
 def test_the_command_prints_a_table_or_json(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[3])
-    arguments = [
-        "estimate",
-        "--conf",
-        "conf/nights/retrieval/movielens.yaml",
-        "--ds",
-        str(FIRST),
-        "--lake",
-        lake.path,
-    ]
+    arguments = ["estimate", "--conf", "conf/nights/retrieval/movielens.yaml", "--ds", str(FIRST), "--lake", lake.path]
     done = CliRunner().invoke(app, arguments)
-    assert (
-        done.exit_code == 0 and "build_graph" in done.stdout and "Regions of interest: local" in done.stdout
-    )
+    assert done.exit_code == 0 and "build_graph" in done.stdout and "Regions of interest: local" in done.stdout
     found = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert [step["step"] for step in found["steps"]] == list(STEPS)
     assert found["seconds"] == pytest.approx(sum(step["seconds"] for step in found["steps"]), abs=0.1)

@@ -38,9 +38,7 @@ def test_shuffling_does_not_depend_on_the_order_of_rows() -> None:
     rows = list(shuffled_rows(table, 7))
     assert rows == list(shuffled_rows(table.take(np.arange(60)[::-1]), 7))
     assert rows != list(shuffled_rows(table, 8))
-    assert [(r["model"], r["slice"], r["metric"]) for r in rows] == [
-        (m, "leakage_check", "auc_shuffled") for m in "ab"
-    ]
+    assert [(r["model"], r["slice"], r["metric"]) for r in rows] == [(m, "leakage_check", "auc_shuffled") for m in "ab"]
     assert all(result.passed for result in check_shuffled(Measured.of(DS, rows), "evaluate_models"))
 
 
@@ -55,9 +53,7 @@ def doctored(lake: Lake, run: Run, table: str, change: Callable[[list[dict]], No
     return {table: found}
 
 
-def test_what_is_from_after_its_request_is_found_in_every_table(
-    lake: Lake, make_run: Callable[..., Run]
-) -> None:
+def test_what_is_from_after_its_request_is_found_in_every_table(lake: Lake, make_run: Callable[..., Run]) -> None:
     config = small_config()
     write_small_night(lake, make_run, config)
     names = ("events", "edges", "adjacency", "interest_vectors", "requests", "models")
@@ -76,13 +72,7 @@ def test_what_is_from_after_its_request_is_found_in_every_table(
     def shared_under_another_id(rows: list[dict]) -> None:
         test = next(row for row in rows if row["split"] == "test")
         rows.append(
-            {
-                **test,
-                "split": "validation",
-                "as_of": DS - timedelta(days=1),
-                "event_id": "new",
-                "request_id": 1,
-            }
+            {**test, "split": "validation", "as_of": DS - timedelta(days=1), "event_id": "new", "request_id": 1}
         )
 
     def change(**columns: Any) -> Callable[[list[dict]], None]:

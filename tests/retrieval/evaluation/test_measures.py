@@ -96,19 +96,11 @@ def test_slices_part_the_positives_and_keep_others_out_of_the_list() -> None:
          if (model, split, metric) == ("good", "test", "hit_rate@5")}  # fmt: skip
     by_sex = {name: count for name, count in n.items() if name.startswith("sex=")}
     assert len(by_sex) == 3 and "sex=other" in by_sex and sum(by_sex.values()) == n["all"]
-    assert (
-        n["active=0"] + n["active=1-9"] + n["active=10-99"] + n["active=100+"]
-        == n["all"]
-        == n["day=2020-01-10"]
-    )
+    assert n["active=0"] + n["active=1-9"] + n["active=10-99"] + n["active=100+"] == n["all"] == n["day=2020-01-10"]
     assert n["query=a"] + n["query=b"] + n["query=none"] == n["all"]
-    assert (
-        n["head_items"] + n["tail_items"] == n["cold_users"] + n["warm_users"] == n["all"] == n["linked=none"]
-    )
+    assert n["head_items"] + n["tail_items"] == n["cold_users"] + n["warm_users"] == n["all"] == n["linked=none"]
     assert found["good", "test", "active=1-9", "auc"]["value"] is None and n["active=1-9"] == 0
-    mine = table.filter(
-        (pa.compute.field("model") == "good") & (pa.compute.field("split") == "test")
-    ).to_pylist()
+    mine = table.filter((pa.compute.field("model") == "good") & (pa.compute.field("split") == "test")).to_pylist()
     hits = []
     for row in mine:
         for rank, head in zip(row["ranks"], row["head"], strict=True):
@@ -152,17 +144,13 @@ def test_the_logistic_map_is_that_of_scikit_learn() -> None:
     ours = fit_logistic(labels, scores)
     theirs = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit((scores[:, None] - 100) / 20, labels)
     assert ours is not None
-    assert ours.slope == pytest.approx(
-        theirs.coef_[0, 0] / 20, rel=3e-3
-    )  # Platt's targets are not quite 0 and 1
+    assert ours.slope == pytest.approx(theirs.coef_[0, 0] / 20, rel=3e-3)  # Platt's targets are not quite 0 and 1
     assert fit_logistic(np.ones(3), np.arange(3.0)) is None
     apart = fit_logistic(np.array([0.0, 0, 1, 1]), np.array([1.0, 2, 3, 4]))
     assert apart is not None and np.isfinite([apart.slope, apart.shift]).all() and apart.slope > 0
     flat = fit_logistic(np.array([0.0, 0, 1]), np.full(3, 5.0))
     assert flat is not None
-    assert flat(np.array([5.0]))[0] == pytest.approx(
-        (1 / 4 + 1 / 4 + 2 / 3) / 3
-    )  # of targets, whatever the score
+    assert flat(np.array([5.0]))[0] == pytest.approx((1 / 4 + 1 / 4 + 2 / 3) / 3)  # of targets, whatever the score
 
 
 def test_links_are_edges_of_the_window_from_user_query_and_last_item(spark: SparkSession) -> None:

@@ -21,9 +21,7 @@ def test_lastfm_is_read(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     rows = [(n % 4, n % 5, n % 3, 1, 1 + n % 12, 2009 + n % 3) for n in range(20)]
     lines = ["userID\tartistID\ttagID\tday\tmonth\tyear", *("\t".join(map(str, row)) for row in rows)]
     (folder / "user_taggedartists_full.dat").write_text("\n".join(lines) + "\n")
-    (folder / "artists.dat").write_text(
-        'id\tname\n0\tThe "Best" Band\n1\tSigur Rós\n2\tMuse\n3\tABBA\n4\tQueen\n'
-    )
+    (folder / "artists.dat").write_text('id\tname\n0\tThe "Best" Band\n1\tSigur Rós\n2\tMuse\n3\tABBA\n4\tQueen\n')
     (folder / "tags.dat").write_bytes("tagID\ttagValue\n0\tmétal\n1\tpop\n2\tjazz\n".encode("latin-1"))
     monkeypatch.setenv("ROILAKE_DATA", str(tmp_path))
     config = load_config(CONF, "retrieval")
@@ -36,8 +34,7 @@ def test_lastfm_is_read(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (str(user), str(item), str(tag), year) for user, item, tag, _, _, year in rows if year <= 2010
     }
     found = {
-        (row["node_type"], row["key"]): row["terms"]
-        for row in node_attributes(lake.spark, config.source).collect()
+        (row["node_type"], row["key"]): row["terms"] for row in node_attributes(lake.spark, config.source).collect()
     }
     assert found["item", "0"] == ["the", "best", "band"] and found["item", "1"] == ["sigur", "rós"]
     assert found["query", "0"] == ["métal"]

@@ -33,9 +33,7 @@ def quarantine(lake: Lake) -> list[tuple[str, str]]:
     return sorted((row["row"], row["reason"]) for row in rows)
 
 
-def test_rows_that_make_no_event_are_kept_with_a_reason(
-    lake: Lake, make_night: Callable[..., RetrievalConfig]
-) -> None:
+def test_rows_that_make_no_event_are_kept_with_a_reason(lake: Lake, make_night: Callable[..., RetrievalConfig]) -> None:
     bad = [
         "ann,tea,hot,2020-01-01 10:00:00",  # again
         ",tea,hot,2020-01-01 11:00:00",
@@ -120,18 +118,14 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(
 ) -> None:
     night = make_night(HEADER + GOOD)
     mapping = night.source.events.columns.model_copy(update=columns)
-    source = night.source.model_copy(
-        update={"events": night.source.events.model_copy(update={"columns": mapping})}
-    )
+    source = night.source.model_copy(update={"events": night.source.events.model_copy(update={"columns": mapping})})
     with pytest.raises(SourceError, match=message) as caught:
         ingest_events.run(lake, night.model_copy(update={"source": source}), DS)
     assert "\n" not in str(caught.value)
     assert not lake.exists("events") and not lake.exists("runs")
 
 
-def test_an_attribute_column_that_is_not_there_is_named(
-    lake: Lake, make_night: Callable[..., RetrievalConfig]
-) -> None:
+def test_an_attribute_column_that_is_not_there_is_named(lake: Lake, make_night: Callable[..., RetrievalConfig]) -> None:
     items = {"path": str(Path(lake.path).parent / "events.csv"), "format": "csv", "key": "item"}
     night = make_night(HEADER + GOOD, source={"items": items, "query_of_item": "split(genre, ' ')"})
     with pytest.raises(SourceError, match=r"source.query_of_item: .* does not fit"):
@@ -201,9 +195,7 @@ def test_an_empty_file_says_so(spark: SparkSession, tmp_path: Path) -> None:
         read_source(spark, FileSource(path=str(tmp_path / "empty.csv"), format="csv"))
 
 
-def test_a_file_with_a_header_only_makes_no_event(
-    lake: Lake, make_night: Callable[..., RetrievalConfig]
-) -> None:
+def test_a_file_with_a_header_only_makes_no_event(lake: Lake, make_night: Callable[..., RetrievalConfig]) -> None:
     result = ingest_events.run(lake, make_night(HEADER), DS)
     assert (result.rows_in, result.rows_out) == (0, 0)
     assert events(lake) == []

@@ -45,9 +45,7 @@ def test_each_neighbour_is_named_below_its_parent() -> None:
 
 def test_a_share_is_the_product_of_the_weights_on_the_way_from_the_root() -> None:
     deep = Attention(
-        (LAYOUT.slots[1],),
-        (torch.tensor([[[1.0, 0.0], [0.25, 0.75]]]),),
-        torch.tensor([[[0.5, 0.5], [0.2, 0.8]]]),
+        (LAYOUT.slots[1],), (torch.tensor([[[1.0, 0.0], [0.25, 0.75]]]),), torch.tensor([[[0.5, 0.5], [0.2, 0.8]]])
     )
     top = Attention((LAYOUT.slots[0],), (torch.tensor([[[0.6, 0.4]]]),), torch.tensor([[[0.3, 0.7]]]))
     table = _weighed(LAYOUT, [deep, top])

@@ -11,13 +11,7 @@ import torch
 
 from roilake.errors import LakeError
 from roilake.feed import files_of
-from roilake.pipelines.retrieval.explain import (
-    Explanation,
-    draw_request,
-    explain_request,
-    recommended,
-    shared_nodes,
-)
+from roilake.pipelines.retrieval.explain import Explanation, draw_request, explain_request, recommended, shared_nodes
 from roilake.pipelines.retrieval.explain.request import _night as pinned
 from roilake.pipelines.retrieval.feed.rows import read_requests
 from roilake.pipelines.retrieval.models.graphsage import map_name
@@ -85,10 +79,7 @@ def test_shared_nodes_lie_in_both_regions(found: Explanation) -> None:
     own = {(row.node_type, row.neighbour) for row in found.neighbours.itertuples()}
     own |= {("user", found.user), ("query", found.query)}
     assert len(shared) > 0 and {(row.node_type, row.node) for row in shared.itertuples()} <= own
-    assert (
-        set(shared["item"]) <= set(items["item"])
-        and not shared.duplicated(["item", "node_type", "node"]).any()
-    )
+    assert set(shared["item"]) <= set(items["item"]) and not shared.duplicated(["item", "node_type", "node"]).any()
     same = shared[shared["path_of_item"] == "item"]
     assert set(same["item"]) == set(items["item"]) & {key for kind, key in own if kind == "item"}
 

@@ -16,9 +16,7 @@ WINDOW = date(2020, 1, 6)
 USERS, QUERIES, ITEMS, DIM = 12, 5, 20, 4
 
 
-def write_file(
-    folder: Path, name: str, table: pa.Table, partition: dict[str, str], group: int = 50
-) -> DataFile:
+def write_file(folder: Path, name: str, table: pa.Table, partition: dict[str, str], group: int = 50) -> DataFile:
     target = folder.joinpath(*(f"{key}={value}" for key, value in partition.items()), f"{name}.parquet")
     target.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, target, row_group_size=group)
@@ -44,13 +42,7 @@ def request_table(roots: Sequence[int], slots: int) -> pa.Table:
 
 
 def write_requests(
-    folder: Path,
-    rows_per_file: Sequence[int],
-    *,
-    shards: int,
-    slots: int,
-    as_of: date = WINDOW,
-    first: int = 0,
+    folder: Path, rows_per_file: Sequence[int], *, shards: int, slots: int, as_of: date = WINDOW, first: int = 0
 ) -> list[DataFile]:
     """File k holds ``rows_per_file[k]`` rows and belongs to shard k mod ``shards``."""
     files = []
@@ -81,9 +73,7 @@ def node_table() -> pa.Table:
         for number in reversed(range(count)):
             fields = {"age": f"{number % 3}"} if node_type == "user" else {}
             terms = [f"w{number % 4}", "the"] if node_type == "item" else []
-            rows.append(
-                {"node_type": node_type, "id": number, "terms": terms, "fields": list(fields.items())}
-            )
+            rows.append({"node_type": node_type, "id": number, "terms": terms, "fields": list(fields.items())})
     schema = pa.schema(
         [
             ("node_type", pa.string()),
@@ -108,12 +98,7 @@ def write_vectors(folder: Path, as_of: date = WINDOW) -> DataFile:
             vector = generator.standard_normal(DIM).astype(np.float32)
             rows.append({"node_type": node_type, "id": number, "vector": vector.tolist(), "degree": number})
     schema = pa.schema(
-        [
-            ("node_type", pa.string()),
-            ("id", pa.int32()),
-            ("vector", pa.list_(pa.float32())),
-            ("degree", pa.int32()),
-        ]
+        [("node_type", pa.string()), ("id", pa.int32()), ("vector", pa.list_(pa.float32())), ("degree", pa.int32())]
     )
     table = pa.Table.from_pylist(rows, schema)
     return write_file(folder / "interest_vectors", "part-0", table, {"ds": str(WINDOW), "as_of": str(as_of)})

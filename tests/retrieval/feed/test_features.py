@@ -10,16 +10,7 @@ from roilake.errors import LakeError
 from roilake.pipelines.retrieval.feed.features import FeatureStore, read_nodes
 from roilake.pipelines.retrieval.feed.rows import read_items
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
-from tests.retrieval.feed.data import (
-    DIM,
-    ITEMS,
-    QUERIES,
-    USERS,
-    WINDOW,
-    write_items,
-    write_nodes,
-    write_vectors,
-)
+from tests.retrieval.feed.data import DIM, ITEMS, QUERIES, USERS, WINDOW, write_items, write_nodes, write_vectors
 
 
 @pytest.fixture()
@@ -34,10 +25,7 @@ def test_vectors_and_degrees_lie_at_their_ids(store: FeatureStore) -> None:
         "query": (QUERIES, DIM),
         "item": (ITEMS, DIM),
     }
-    assert store.degrees("item", WINDOW).tolist() == [
-        *range(ITEMS - 1),
-        0,
-    ]  # the last one is not in the graph
+    assert store.degrees("item", WINDOW).tolist() == [*range(ITEMS - 1), 0]  # the last one is not in the graph
     assert (features["item"].interest_ND[-1] == 0).all() and (features["item"].interest_ND[0] != 0).any()
     assert features["user"].degree_N.tolist() == [0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 0]
     assert store.features(WINDOW) is features

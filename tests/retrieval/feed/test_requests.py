@@ -35,13 +35,7 @@ def feed(files: list[DataFile], rank: int = 0, workers: int = 1, **options: int)
 def rows(batch: RequestBatch) -> Counter[tuple[float, ...]]:
     """Real rows of a batch, all columns."""
     columns = torch.cat(
-        [
-            batch.user_B[:, None],
-            batch.query_B[:, None],
-            batch.neighbours_BS,
-            batch.relevance_BS,
-            batch.positives_BP,
-        ],
+        [batch.user_B[:, None], batch.query_B[:, None], batch.neighbours_BS, batch.relevance_BS, batch.positives_BP],
         dim=1,
     )
     return Counter(tuple(row) for row in columns[batch.weight_B > 0].tolist())

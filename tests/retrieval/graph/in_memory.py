@@ -34,9 +34,7 @@ def adjacency_matrix(
     num_nodes: int, rows: NDArray[np.integer], columns: NDArray[np.integer], weights: Array
 ) -> sp.csr_matrix:
     """Symmetric [N, N] matrix of log1p(weight) from one direction of the edges, in memory."""
-    half = sp.coo_matrix(
-        (np.log1p(weights.astype(np.float64)), (rows, columns)), shape=(num_nodes, num_nodes)
-    )
+    half = sp.coo_matrix((np.log1p(weights.astype(np.float64)), (rows, columns)), shape=(num_nodes, num_nodes))
     return (half + half.T).tocsr()
 
 

@@ -73,10 +73,7 @@ def test_killed_interrupted_and_out_of_disk(
     assert len(list(sums.iterdir())) == 2 and not (sums / "left").exists()
 
     versions = {table: lake.version(table) for table in ("edges", "adjacency")}
-    with (
-        tiny_disk(lake.scratch(""), "40k"),
-        pytest.raises(LakeError, match="_scratch/graph: No space left"),
-    ):
+    with tiny_disk(lake.scratch(""), "40k"), pytest.raises(LakeError, match="_scratch/graph: No space left"):
         build_graph.run(lake, config, DS)
     assert {table: lake.version(table) for table in versions} == versions
     build_graph.run(lake, config, DS)

@@ -74,20 +74,14 @@ def write_events(file: Path, events: list[Event], group: int) -> None:
 def planned(**changes: object) -> Iterator[Plan]:
     """A plan in a folder of its own, with keys laid out."""
     with tempfile.TemporaryDirectory() as folder:
-        ids = [
-            {"node_type": kind, "key": f"{kind[0]}{n}", "id": n} for kind in NODES for n in range(NODES[kind])
-        ]
+        ids = [{"node_type": kind, "key": f"{kind[0]}{n}", "id": n} for kind in NODES for n in range(NODES[kind])]
         counts = build.write_keys(Path(folder), pa.Table.from_pylist(ids[::-1]))
         assert counts == NODES
-        plan = Plan(
-            Path(folder), date(2020, 1, 4), INSTANTS, 1.0, 10, counts, parts=2, timed=True, first=FIRST
-        )
+        plan = Plan(Path(folder), date(2020, 1, 4), INSTANTS, 1.0, 10, counts, parts=2, timed=True, first=FIRST)
         yield replace(plan, **changes)  # type: ignore[arg-type]
 
 
-def built(
-    plan: Plan, events: list[Event], *, cuts: int = 1, group: int = 3, task_rows: int = 4
-) -> tuple[Rows, Rows]:
+def built(plan: Plan, events: list[Event], *, cuts: int = 1, group: int = 3, task_rows: int = 4) -> tuple[Rows, Rows]:
     """Rows of edges and of adjacency. Users are cut into ``cuts`` files, files into row groups, those into tasks."""
     spilled(plan, events, cuts, group, task_rows)
     return listed(plan)
@@ -203,9 +197,7 @@ def test_sums_of_earlier_nights_give_the_bits_of_a_build_of_all_events(
     nights: list[list[Event]], half_life: float, spread: bool
 ) -> None:
     """Each night has its own files, with events of any time; the first and the third compact what is there."""
-    whole = [
-        event._replace(session=10 * n + event.session) for n, night in enumerate(nights) for event in night
-    ]
+    whole = [event._replace(session=10 * n + event.session) for n, night in enumerate(nights) for event in night]
     chosen = {"half_life_days": half_life, "parts": 3}
     with tempfile.TemporaryDirectory() as folder:
         snapshots: tuple[Runs, ...] = ()
@@ -296,9 +288,7 @@ def test_many_old_events_sum_up_without_overflow_or_loss() -> None:
 def test_a_pair_that_does_not_fit_its_key_is_refused() -> None:
     with (
         planned(nodes={"user": 2**31, "query": 1, "item": 2**31}) as plan,
-        pytest.raises(
-            RoilakeError, match="user_item pairs at 11 days and landmarks need 66 bits, of 64; plan fewer"
-        ),
+        pytest.raises(RoilakeError, match="user_item pairs at 11 days and landmarks need 66 bits, of 64; plan fewer"),
     ):
         plan.own.key(("user", "item"))
 
@@ -323,20 +313,9 @@ def test_similarity_does_not_decay_and_is_cut_to_the_top_among_the_seen() -> Non
     rules = SimilarityRules(date(2020, 1, 4), INSTANTS, top_similar=2, max_neighbours=1, with_edges=True)
     tables = [(name, row) for name, rows in rules.tables(pa.table(columns)) for row in rows.to_pylist()]
     edges = [row for name, row in tables if name == "edges"]
-    assert sorted((row["as_of"].day, row["dst"]) for row in edges) == [
-        (2, 2),
-        (2, 3),
-        (3, 2),
-        (3, 4),
-        (5, 2),
-        (5, 4),
-    ]
-    assert all(
-        row["first_time"] == row["last_time"] == (later if row["dst"] == 4 else START) for row in edges
-    )
-    lists = {
-        row["as_of"].day: (row["neighbours"], row["weights"]) for name, row in tables if name == "adjacency"
-    }
+    assert sorted((row["as_of"].day, row["dst"]) for row in edges) == [(2, 2), (2, 3), (3, 2), (3, 4), (5, 2), (5, 4)]
+    assert all(row["first_time"] == row["last_time"] == (later if row["dst"] == 4 else START) for row in edges)
+    lists = {row["as_of"].day: (row["neighbours"], row["weights"]) for name, row in tables if name == "adjacency"}
     assert lists == {2: ([2], [0.5]), 3: ([4], [np.float32(0.9)]), 5: ([4], [np.float32(0.9)])}
     assert all(row["edge_type"] == "item_item_similar" and row["src"] == 0 for _, row in tables)
     without = SimilarityRules(date(2020, 1, 4), INSTANTS, top_similar=2, max_neighbours=1, with_edges=False)

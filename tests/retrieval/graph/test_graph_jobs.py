@@ -33,9 +33,7 @@ def random_events(days: int, per_day: int = 12) -> str:
         taste = draw.randrange(2)
         user, item = f"u{taste}{draw.randrange(4)}", f"i{taste}{draw.randrange(5)}"
         query = f"q{taste} word{draw.randrange(2)}" if draw.random() < 0.8 else ""
-        time = datetime(2020, 1, 1) + timedelta(
-            days=index // per_day, minutes=draw.randrange(1440), seconds=index % 60
-        )
+        time = datetime(2020, 1, 1) + timedelta(days=index // per_day, minutes=draw.randrange(1440), seconds=index % 60)
         lines.append(f"{user},{item},{query},{time}")
     return "\n".join(lines) + "\n"
 
@@ -57,14 +55,10 @@ BUILT = ("events", "node_ids", "nodes", "edges", "adjacency", "requests", "inter
 def config(make_night: Callable[..., RetrievalConfig]) -> RetrievalConfig:
     similarity = {"edge_types": ["item_item_similar", "query_item_similar"], "min_jaccard": 0.2, "top": 2}
     items = {"path": "", "format": "csv", "key": "id", "terms": "title", "fields": {"shelf": "shelf"}}
-    night = make_night(
-        random_events(11), graph={"similarity": similarity, "max_neighbours": 3}, interest={"dim": 4}
-    )
+    night = make_night(random_events(11), graph={"similarity": similarity, "max_neighbours": 3}, interest={"dim": 4})
     catalogue = Path(night.source.events.path).parent / "items.csv"
     titles = [
-        f"i{taste}{n},Tale: word{n % 2} & {'fish' if taste else 'meat'},s{n}"
-        for taste in (0, 1)
-        for n in range(4)
+        f"i{taste}{n},Tale: word{n % 2} & {'fish' if taste else 'meat'},s{n}" for taste in (0, 1) for n in range(4)
     ]
     catalogue.write_text("id,title,shelf\n" + "\n".join(titles) + "\n")
     tree = night.model_dump(mode="json")
@@ -94,12 +88,7 @@ def test_a_night_its_rerun_and_the_next_one(lake: Lake, spark: SparkSession, con
 
 def check_no_event_from_after(lake: Lake, ds: date) -> None:
     edges = rows(lake, "edges", ds=ds)
-    assert {row["edge_type"] for row in edges} >= {
-        "user_query",
-        "item_user",
-        "item_item",
-        "item_query_similar",
-    }
+    assert {row["edge_type"] for row in edges} >= {"user_query", "item_user", "item_item", "item_query_similar"}
     for row in edges:
         midnight = datetime(row["as_of"].year, row["as_of"].month, row["as_of"].day, tzinfo=UTC)
         assert row["first_time"] <= row["last_time"] < midnight
@@ -130,9 +119,7 @@ def check_requests(lake: Lake, config: RetrievalConfig) -> None:
     found = rows(lake, "requests", ds=DS)
     past = [row for row in found if row["split"] != "serve"]
     first_day = DS - timedelta(days=4)
-    assert {row["event_id"] for row in past} == {
-        k for k, e in events.items() if e["time"].date() >= first_day
-    }
+    assert {row["event_id"] for row in past} == {k for k, e in events.items() if e["time"].date() >= first_day}
     for row in past:
         event = events[row["event_id"]]
         assert (ids["user", row["user"]], ids["item", row["item"]]) == (event["user"], event["item"])
@@ -148,9 +135,7 @@ def check_requests(lake: Lake, config: RetrievalConfig) -> None:
 
 def check_next_night(lake: Lake, config: RetrievalConfig, first: dict[str, list[dict[str, Any]]]) -> None:
     """Ids stay, vectors come from the published model, and nothing of the first night changes."""
-    sizes = {
-        kind: sum(row["node_type"] == kind for row in first["node_ids"]) for kind in ("user", "query", "item")
-    }
+    sizes = {kind: sum(row["node_type"] == kind for row in first["node_ids"]) for kind in ("user", "query", "item")}
     publish_model(lake, config, sizes)
     night(lake, config, NEXT)
     given = {(row["node_type"], row["key"]): row["id"] for row in rows(lake, "node_ids")}
@@ -171,8 +156,7 @@ def publish_model(lake: Lake, config: RetrievalConfig, sizes: dict[str, int]) ->
     folder = lake.files.local("trained/zoomer")
     folder.mkdir(parents=True)
     save_file(
-        {k: draw.standard_normal((n, 4)).astype(np.float32) for k, n in sizes.items()},
-        folder / "interest.safetensors",
+        {k: draw.standard_normal((n, 4)).astype(np.float32) for k, n in sizes.items()}, folder / "interest.safetensors"
     )
     run = make_run(config, DS, "train_models")
     model = {
@@ -220,15 +204,10 @@ def test_one_user_one_event_and_no_query(lake: Lake, make_night: Callable[..., R
     night(lake, lonely, DS)
     assert [row["edge_type"] for row in rows(lake, "edges", as_of=NEXT)] == ["item_user", "user_item"]
     assert rows(lake, "requests") == []
-    assert {(r["node_type"], r["degree"]) for r in rows(lake, "interest_vectors")} == {
-        ("user", 1),
-        ("item", 1),
-    }
+    assert {(r["node_type"], r["degree"]) for r in rows(lake, "interest_vectors")} == {("user", 1), ("item", 1)}
 
 
-def test_a_published_model_without_its_vectors_is_named(
-    lake: Lake, make_night: Callable[..., RetrievalConfig]
-) -> None:
+def test_a_published_model_without_its_vectors_is_named(lake: Lake, make_night: Callable[..., RetrievalConfig]) -> None:
     config = make_night(random_events(11))
     for job in (ingest_events, build_graph):
         job.run(lake, config, DS)
@@ -253,9 +232,7 @@ def test_similar_pairs_have_their_exact_jaccard(spark: SparkSession) -> None:
         ],
         "node_type string, id int, terms array<string>",
     )
-    times = nodes.selectExpr(
-        "node_type", "id", f"timestamp'{start}' + make_interval(0, 0, 0, id) AS first_time"
-    )
+    times = nodes.selectExpr("node_type", "id", f"timestamp'{start}' + make_interval(0, 0, 0, id) AS first_time")
     config = SimilarityConfig(edge_types=("item_item_similar",), min_jaccard=0.4, hash_tables=20)
     pairs = similar_pairs(nodes, times, config, seed=1)
     assert pairs is not None

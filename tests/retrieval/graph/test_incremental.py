@@ -17,12 +17,7 @@ from roilake.lake import TABLES as TABLES_BY_NAME
 from roilake.lake import DataFile, Lake, Run
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.graph import build
-from roilake.pipelines.retrieval.graph.incremental import (
-    IncrementalAggregates,
-    Snapshot,
-    StaleSumsError,
-    check_parts,
-)
+from roilake.pipelines.retrieval.graph.incremental import IncrementalAggregates, Snapshot, StaleSumsError, check_parts
 from roilake.pipelines.retrieval.graph.plan import Plan, Runs
 from roilake.pipelines.retrieval.graph.spill import write_parts
 from roilake.runtime.step import StepResult
@@ -49,8 +44,7 @@ def snapshots(lake: Lake) -> list[dict[str, Any]]:
 def config(make_night: Callable[..., RetrievalConfig]) -> RetrievalConfig:
     """Eight days of events, then three of a dozen; items have titles, so that some are similar."""
     night = make_night(
-        random_events(11),
-        graph={"max_neighbours": 3, "half_life_days": 0.5, "similarity": {"min_jaccard": 0.2}},
+        random_events(11), graph={"max_neighbours": 3, "half_life_days": 0.5, "similarity": {"min_jaccard": 0.2}}
     )
     catalogue = Path(night.source.events.path).parent / "items.csv"
     titles = [f"i{taste}{n},{'fish' if taste else 'meat'} word{n % 2}" for taste in (0, 1) for n in range(5)]

@@ -12,14 +12,7 @@ import scipy.sparse as sp
 
 from roilake.pipelines.retrieval.graph import blocks as blocks_module
 from roilake.pipelines.retrieval.graph.blocks import Blocks, in_process, lay_out
-from roilake.pipelines.retrieval.graph.interests import (
-    Array,
-    carry,
-    fit,
-    normalise,
-    rotation,
-    unit_rows,
-)
+from roilake.pipelines.retrieval.graph.interests import Array, carry, fit, normalise, rotation, unit_rows
 from tests.retrieval.graph import in_memory
 from tests.retrieval.graph.in_memory import adjacency_matrix, normalised, spectral_vectors
 
@@ -31,10 +24,7 @@ def graph(seed: int, num_edges: int = 900) -> sp.csr_matrix:
     """A random graph with three blocks, so that a few eigenvalues stand out."""
     draw = np.random.default_rng(seed)
     block = draw.integers(0, 3, num_edges)
-    rows, columns = (
-        block * 40 + draw.integers(0, 20, num_edges),
-        block * 40 + draw.integers(20, 40, num_edges),
-    )
+    rows, columns = (block * 40 + draw.integers(0, 20, num_edges), block * 40 + draw.integers(20, 40, num_edges))
     return normalised(adjacency_matrix(NODES, rows, columns, draw.random(num_edges) + 0.5), 0.25)
 
 
@@ -161,9 +151,7 @@ def test_neither_files_nor_the_order_of_tasks_show(tmp_path: Path, monkeypatch: 
         normalise(blocks, run, 0.25)
         fit(blocks, run, 6, 1, None, "first")
         fit(blocks, run, 6, 1, "first", "second")
-        found.append(
-            [blocks.load(name, block).tobytes() for name in ("first", "second") for block in blocks.numbers]
-        )
+        found.append([blocks.load(name, block).tobytes() for name in ("first", "second") for block in blocks.numbers])
     assert found[0] == found[1]
 
 

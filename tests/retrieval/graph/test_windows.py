@@ -27,24 +27,10 @@ def test_first_night_in_days() -> None:
 
 
 def test_months_keep_the_day_or_take_the_last_one() -> None:
-    windows = plan_windows(
-        WindowsConfig(length="3mo", train=1, validation=1, test=1), date(2010, 12, 31), None
-    )
-    assert [w.as_of for w in windows] == [
-        date(2010, 4, 1),
-        date(2010, 7, 1),
-        date(2010, 10, 1),
-        date(2011, 1, 1),
-    ]
-    windows = plan_windows(
-        WindowsConfig(length="1mo", train=1, validation=1, test=1), date(2020, 3, 30), None
-    )
-    assert [w.as_of for w in windows] == [
-        date(2019, 12, 31),
-        date(2020, 1, 31),
-        date(2020, 2, 29),
-        date(2020, 3, 31),
-    ]
+    windows = plan_windows(WindowsConfig(length="3mo", train=1, validation=1, test=1), date(2010, 12, 31), None)
+    assert [w.as_of for w in windows] == [date(2010, 4, 1), date(2010, 7, 1), date(2010, 10, 1), date(2011, 1, 1)]
+    windows = plan_windows(WindowsConfig(length="1mo", train=1, validation=1, test=1), date(2020, 3, 30), None)
+    assert [w.as_of for w in windows] == [date(2019, 12, 31), date(2020, 1, 31), date(2020, 2, 29), date(2020, 3, 31)]
 
 
 @pytest.mark.parametrize(

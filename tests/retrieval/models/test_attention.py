@@ -73,9 +73,7 @@ def test_attention_gives_the_request_vector_again(options: dict[str, Any]) -> No
         return len(relations) * sum(weighted[1:], weighted[0])
 
     roots = [
-        seen(
-            root_BD.unsqueeze(1), [i for i, s in enumerate(REQUEST.slots) if s.parent is None and s.root == n]
-        )
+        seen(root_BD.unsqueeze(1), [i for i, s in enumerate(REQUEST.slots) if s.parent is None and s.root == n])
         for n, root_BD in enumerate((user_BD, query_BD))
     ]
     again_BD = model.towers.requests(roots[0].squeeze(1), roots[1].squeeze(1))

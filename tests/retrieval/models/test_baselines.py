@@ -15,15 +15,7 @@ from sklearn.metrics import roc_auc_score
 from torch_geometric.nn.models import LightGCN
 
 from roilake.errors import ConfigError
-from roilake.pipelines.retrieval.models import (
-    Fitted,
-    check,
-    fit,
-    interactions,
-    is_matrix_kind,
-    kinds,
-    load_fitted,
-)
+from roilake.pipelines.retrieval.models import Fitted, check, fit, interactions, is_matrix_kind, kinds, load_fitted
 from roilake.pipelines.retrieval.models.lightgcn import Model as LightGcn
 from roilake.pipelines.retrieval.models.lightgcn import Options as LightGcnOptions
 from roilake.pipelines.retrieval.models.lightgcn import Pairs, _adjacency
@@ -209,12 +201,7 @@ def test_equal_entries_stay_in_the_order_of_columns() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [
-        ("item_knn", {"k": 0}),
-        ("item_knn", {"similarity": "x"}),
-        ("ease", {"penalty": 0}),
-        ("lightgcn", {"a": 1}),
-    ],
+    [("item_knn", {"k": 0}), ("item_knn", {"similarity": "x"}), ("ease", {"penalty": 0}), ("lightgcn", {"a": 1})],
 )
 def test_bad_options_are_named(kind: str, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"{kind}: option '{next(iter(options))}'"):

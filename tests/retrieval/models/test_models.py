@@ -40,9 +40,7 @@ def features() -> dict[str, TypeFeatures]:
             events_N=events,
             degree_N=torch.log2(1.0 + events).long(),
             terms_NT=torch.randint(0, 13, (size, 3)),
-            fields_NF=torch.stack(
-                [torch.randint(0, n + 1, (size,)) for n in SCHEMA.num_categories[name]], dim=1
-            )
+            fields_NF=torch.stack([torch.randint(0, n + 1, (size,)) for n in SCHEMA.num_categories[name]], dim=1)
             if SCHEMA.num_categories[name]
             else torch.empty((size, 0), dtype=torch.long),
         )
@@ -136,9 +134,7 @@ def test_order_of_neighbours_and_padding_do_not_matter(kind: str, options: dict[
         span = slice(slot.start, slot.start + slot.size)
         flipped[:, span] = batch.neighbours_IS[:, span].flip(1)
     turned = replace(batch, neighbours_IS=flipped)
-    torch.testing.assert_close(
-        model.embed_items(batch, given), model.embed_items(turned, given), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(model.embed_items(batch, given), model.embed_items(turned, given), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "options"), VARIANTS)
@@ -189,9 +185,7 @@ def test_sage_by_hand() -> None:
                 vector = vector + model.maps[f"hop{slot.hop}_{slot.edge_type}"](torch.stack(found).mean(0))
         return vector
 
-    first = [
-        [i for i, s in enumerate(REQUEST.slots) if s.parent is None and s.root == root] for root in (0, 1)
-    ]
+    first = [[i for i, s in enumerate(REQUEST.slots) if s.parent is None and s.root == root] for root in (0, 1)]
     user = visit("user", int(batch.user_B[0]), first[0], 0)
     query = visit("query", int(batch.query_B[0]), first[1], 0)
     expected = model.towers.requests(user[None], query[None])
@@ -212,10 +206,7 @@ def test_a_request_without_query_ignores_the_query_tables(kind: str) -> None:
         model.encoders["query"].id.weight[0] += 5.0
     unchanged = model.embed_requests(none, given)
     first_hop = {
-        int(i)
-        for s in REQUEST.slots
-        if s.dst_type == "query"
-        for i in ids[:, s.start : s.start + s.size].flatten()
+        int(i) for s in REQUEST.slots if s.dst_type == "query" for i in ids[:, s.start : s.start + s.size].flatten()
     }
     assert 0 in first_hop or torch.allclose(before, unchanged)
 

@@ -54,9 +54,7 @@ def sample(
             if sampler == "roi":
                 found = sorted(found, key=lambda n: -r[n])
             if sampler == "uniform":
-                found = sorted(
-                    found, key=lambda n: -uniform_draw(seed, roots, slot.hop, slot.edge_type, parent, n)
-                )
+                found = sorted(found, key=lambda n: -uniform_draw(seed, roots, slot.hop, slot.edge_type, parent, n))
             for position, n in enumerate(found[: slot.fanout]):
                 at = slot.start + place * slot.fanout + position
                 ids[at], stored[at] = n, round(127 * float(r[n]))

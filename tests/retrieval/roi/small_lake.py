@@ -66,15 +66,8 @@ class SmallNight:
                 roots = [r["user"], r["query"]]
                 tree = reference.sample(*where, layouts["request"], roots, config.roi.sampler, config.seed)
                 events = [e for e in self.requests if e["request_id"] == r["request_id"]]
-                chosen = [
-                    e["item"] for e in sorted(events, key=lambda e: (e["time"], e["item"])) if e["item"] >= 0
-                ]
-                rows["request", as_of, r["request_id"]] = (
-                    r["split"],
-                    *roots,
-                    list(dict.fromkeys(chosen)),
-                    *tree,
-                )
+                chosen = [e["item"] for e in sorted(events, key=lambda e: (e["time"], e["item"])) if e["item"] >= 0]
+                rows["request", as_of, r["request_id"]] = (r["split"], *roots, list(dict.fromkeys(chosen)), *tree)
         return rows
 
 
@@ -103,12 +96,7 @@ def write_tables(lake: Lake, seed: int = 0) -> SmallNight:
     requests = _requests(rng)
     # A row of another night, which must not be read.
     other = {"as_of": AS_OFS[1], "edge_type": "user_item", "src": 0, "neighbours": [12], "weights": [9.0]}
-    for table, rows in {
-        "adjacency": lists,
-        "interest_vectors": vectors,
-        "nodes": nodes,
-        "requests": requests,
-    }.items():
+    for table, rows in {"adjacency": lists, "interest_vectors": vectors, "nodes": nodes, "requests": requests}.items():
         _write(lake, table, rows, DS)
     _write(lake, "adjacency", [other], DS + timedelta(days=1))
     empty = {kind: np.zeros((0, DIM), int) for kind in COUNTS}
@@ -117,22 +105,12 @@ def write_tables(lake: Lake, seed: int = 0) -> SmallNight:
 
 
 def _graph(rng: np.random.Generator) -> reference.Graph:
-    kinds = (
-        "user_query",
-        "query_user",
-        "user_item",
-        "item_user",
-        "query_item",
-        "item_query",
-        "item_item_similar",
-    )
+    kinds = ("user_query", "query_user", "user_item", "item_user", "query_item", "item_query", "item_item_similar")
     graph: reference.Graph = {}
     for kind in kinds:
         source, destination = (COUNTS[node_type] for node_type in node_types(kind))
         sizes = rng.integers(0, destination + 1, source)
-        graph[kind] = {
-            n: rng.permutation(destination)[:size].tolist() for n, size in enumerate(sizes) if size
-        }
+        graph[kind] = {n: rng.permutation(destination)[:size].tolist() for n, size in enumerate(sizes) if size}
     return graph
 
 

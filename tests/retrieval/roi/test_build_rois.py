@@ -48,17 +48,9 @@ def content(lake: Lake) -> dict[tuple, tuple]:
 
 @pytest.mark.parametrize(
     ("plan", "sampler"),
-    [
-        ("local", "roi"),
-        ("local", "weighted"),
-        ("local", "uniform"),
-        ("shuffled", "roi"),
-        ("shuffled", "uniform"),
-    ],
+    [("local", "roi"), ("local", "weighted"), ("local", "uniform"), ("shuffled", "roi"), ("shuffled", "uniform")],
 )
-def test_both_plans_write_what_the_definition_says(
-    lake: Lake, night: SmallNight, plan: str, sampler: str
-) -> None:
+def test_both_plans_write_what_the_definition_says(lake: Lake, night: SmallNight, plan: str, sampler: str) -> None:
     config = night_config(plan=plan, sampler=sampler)
     result = build_rois.run(lake, config, DS)
     found, expected = content(lake), night.expected(config)
@@ -90,9 +82,7 @@ def test_rows_do_not_depend_on_the_partitions(
 
 
 @pytest.mark.parametrize("plan", ["local", "shuffled"])
-def test_a_task_that_fails_once_and_is_retried_leaves_the_same_rows(
-    lake: Lake, night: SmallNight, plan: str
-) -> None:
+def test_a_task_that_fails_once_and_is_retried_leaves_the_same_rows(lake: Lake, night: SmallNight, plan: str) -> None:
     config = night_config(plan=plan)
     versions = {name: lake.version(name) for name in ("adjacency", "interest_vectors")}
     requests = request_events(lake.read("requests"), config.roi.shards)
@@ -122,9 +112,7 @@ def test_the_planner_takes_the_local_plan_only_where_the_stores_fit(
     config = night_config()
     roomy = build.choose_plan(lake.spark, config, *files)
     assert roomy.plan == "local" and roomy.store_bytes > 0 and "fit half of the free memory" in roomy.why
-    monkeypatch.setattr(
-        "roilake.pipelines.retrieval.roi.planner.free_memory", lambda spark, slots: roomy.store_bytes
-    )
+    monkeypatch.setattr("roilake.pipelines.retrieval.roi.planner.free_memory", lambda spark, slots: roomy.store_bytes)
     tight = build.choose_plan(lake.spark, config, *files)
     assert tight.plan == "shuffled" and "exceed half of the free memory" in tight.why
     assert build.choose_plan(lake.spark, night_config(plan="local"), *files).plan == "local"

@@ -18,8 +18,7 @@ from tests.retrieval.roi import reference
 LAYOUTS = (
     RoiLayout.of(({"user_item": 2, "query_item": 3},), REQUEST_ROOTS),
     RoiLayout.of(
-        ({"user_query": 3, "query_user": 2}, {"query_item": 2, "query_user": 3, "user_query": 1}),
-        REQUEST_ROOTS,
+        ({"user_query": 3, "query_user": 2}, {"query_item": 2, "query_user": 3, "user_query": 1}), REQUEST_ROOTS
     ),
     RoiLayout.of(({"item_user": 4, "item_item_similar": 1}, {"user_item": 3}, {"item_user": 2}), ITEM_ROOTS),
 )
@@ -27,17 +26,13 @@ EDGE_TYPES = sorted({edge_type for layout in LAYOUTS for edge_type in layout.edg
 NODES = 9
 
 
-def random_graph(
-    rng: np.random.Generator, longest: int, span: int
-) -> tuple[reference.Graph, reference.Vectors]:
+def random_graph(rng: np.random.Generator, longest: int, span: int) -> tuple[reference.Graph, reference.Vectors]:
     """Lists of up to ``longest`` distinct neighbours; a small ``span`` makes R tie often."""
     nodes = max(NODES, longest)
     graph: reference.Graph = {}
     for edge_type in EDGE_TYPES[: rng.integers(1, len(EDGE_TYPES) + 1)]:
         lengths = rng.integers(0, longest + 1, rng.integers(1, NODES + 1))
-        graph[edge_type] = {
-            src: rng.permutation(nodes)[:length].tolist() for src, length in enumerate(lengths)
-        }
+        graph[edge_type] = {src: rng.permutation(nodes)[:length].tolist() for src, length in enumerate(lengths)}
     return graph, {kind: rng.integers(-span, span + 1, (nodes, 32)) for kind in NODE_TYPES}
 
 
@@ -58,9 +53,7 @@ def store_of(graph: reference.Graph, vectors: reference.Vectors) -> RoiStore:
     longest=st.sampled_from([1, 5, 9, 150]),
     span=st.sampled_from([0, 1, 127]),
 )
-def test_trees_are_those_of_the_definition(
-    seed: int, layout: RoiLayout, sampler: str, longest: int, span: int
-) -> None:
+def test_trees_are_those_of_the_definition(seed: int, layout: RoiLayout, sampler: str, longest: int, span: int) -> None:
     rng = np.random.default_rng(seed)
     graph, vectors = random_graph(rng, longest, span)
     # -1 is a missing root; ids beyond the graph have neither list nor vector.
@@ -75,9 +68,7 @@ def test_trees_are_those_of_the_definition(
 @pytest.mark.parametrize("by_edge", [False, True])
 @pytest.mark.parametrize("sampler", list(kernel.SAMPLERS))
 @pytest.mark.parametrize("fanout", [7, 70])
-def test_every_instruction_set_gives_the_same_bits(
-    dim: int, by_edge: bool, sampler: str, fanout: int
-) -> None:
+def test_every_instruction_set_gives_the_same_bits(dim: int, by_edge: bool, sampler: str, fanout: int) -> None:
     rng = np.random.default_rng(dim)
     ids_E = rng.integers(0, 40, 500).astype(np.int32)
     vectors_VD = rng.integers(-128, 128, (500 if by_edge else 40, dim)).astype(np.int8)
@@ -115,22 +106,16 @@ def test_a_stale_or_missing_library_is_named_with_its_remedy(tmp_path: Path) -> 
     source = tmp_path / "room" / "kernel.c"
     source.parent.mkdir()
     source.write_text("#include <stdint.h>\nint64_t kernel_source(void) { return KERNEL_SOURCE; }")
-    with pytest.raises(
-        RoilakeError, match=r"room kernel: libroom.so cannot be loaded .*run: python -m roilake.native"
-    ):
+    with pytest.raises(RoilakeError, match=r"room kernel: libroom.so cannot be loaded .*run: python -m roilake.native"):
         native.load(source)
     native.build(source)
     native.load(source)
     source.write_text(source.read_text() + "\n")
-    with pytest.raises(
-        RoilakeError, match=r"libroom.so is older than kernel.c; run: python -m roilake.native"
-    ):
+    with pytest.raises(RoilakeError, match=r"libroom.so is older than kernel.c; run: python -m roilake.native"):
         native.load(source)
 
 
-def test_a_compiler_that_is_missing_or_complains_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_compiler_that_is_missing_or_complains_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     source = tmp_path / "kernel.c"
     source.write_text("int x = ;")
     monkeypatch.setenv("CC", "no-such-compiler")

@@ -28,9 +28,7 @@ def small_config(**changes: Any) -> RetrievalConfig:
         "pipeline": "retrieval",
         "name": "small",
         "default_model": "interest_dot",
-        "source": {
-            "events": {"path": "none", "format": "csv", "columns": {"user": "u", "item": "i", "time": "t"}}
-        },
+        "source": {"events": {"path": "none", "format": "csv", "columns": {"user": "u", "item": "i", "time": "t"}}},
         "windows": {"length": "1d", "train": 1},
         "interest": {"dim": DIM},
         "roi": {"request_hops": [{"user_item": 2}], "item_hops": [{"item_user": 2}], "shards": 2},
@@ -43,9 +41,7 @@ def small_config(**changes: Any) -> RetrievalConfig:
     return RetrievalConfig.model_validate(tree)
 
 
-def write_small_night(
-    lake: Lake, make_run: Callable[..., Run], config: RetrievalConfig, ds: date = DS
-) -> None:
+def write_small_night(lake: Lake, make_run: Callable[..., Run], config: RetrievalConfig, ds: date = DS) -> None:
     """Fill all tables of ``ds`` that come before scoring, and the runs that wrote them."""
     rng = np.random.default_rng(0)
     for table, rows in _tables(rng, config, ds).items():
@@ -84,9 +80,7 @@ def _tables(rng: np.random.Generator, config: RetrievalConfig, ds: date) -> dict
     ids = [(kind, index) for kind, size in SIZES.items() for index in range(size)]
     starts = {start + (ds - DS): split for start, split in WINDOWS.items()}
     requests = [row for start, split in starts.items() for row in _requests(rng, start, split)]
-    nodes = [
-        {"node_type": k, "id": i, "key": f"{k[0]}{i}", "fields": [], "terms": [f"t{i % 3}"]} for k, i in ids
-    ]
+    nodes = [{"node_type": k, "id": i, "key": f"{k[0]}{i}", "fields": [], "terms": [f"t{i % 3}"]} for k, i in ids]
     return {
         "events": _events(),
         "node_ids": [{name: row[name] for name in ("node_type", "id", "key")} for row in nodes],
@@ -138,14 +132,7 @@ def _vectors(rng: np.random.Generator, start: date) -> list[dict]:
             vector = (vector / np.linalg.norm(vector)).astype(np.float32)
             degree = 2 * (ITEMS - 1 - index) if kind == "item" else events // (size - 1)
             rows.append(
-                {
-                    "as_of": start,
-                    "node_type": kind,
-                    "id": index,
-                    "vector": vector,
-                    "norm": 1.0,
-                    "degree": degree,
-                }
+                {"as_of": start, "node_type": kind, "id": index, "vector": vector, "norm": 1.0, "degree": degree}
             )
     return rows
 

@@ -58,9 +58,7 @@ def test_cells_are_the_same_again_and_others_by_seed(clustered: Product, tmp_pat
 def test_of_what_cells_do_not_hold_the_exact_list_is_given(tmp_path: Path) -> None:
     """One cell holds almost all items; who looks into the others finds too few."""
     rng = np.random.default_rng(0)
-    items = np.concatenate(
-        [rng.normal(size=(4900, 4)) * 0.01 + [9, 0, 0, 0], -np.eye(4)[rng.integers(0, 4, 100)]]
-    )
+    items = np.concatenate([rng.normal(size=(4900, 4)) * 0.01 + [9, 0, 0, 0], -np.eye(4)[rng.integers(0, 4, 100)]])
     product = Product(-torch.eye(4), torch.from_numpy(items.astype(np.float32)))
     write_cells(product.items_ID, str(tmp_path / "cells"), seed=0)
     score, item = near_top_k(product, 600, str(tmp_path / "cells"))

@@ -28,15 +28,7 @@ from roilake.pipelines.retrieval.scoring.recommend import match_rows
 from roilake.pipelines.retrieval.scoring.topk import top_k
 from roilake.pipelines.retrieval.scoring.towers import Night, Tower, Worker
 from roilake.runtime.step import recorded
-from tests.retrieval.scoring.small_night import (
-    DS,
-    ITEMS,
-    USERS,
-    WINDOWS,
-    own,
-    small_config,
-    write_small_night,
-)
+from tests.retrieval.scoring.small_night import DS, ITEMS, USERS, WINDOWS, own, small_config, write_small_night
 
 SERVE = DS + timedelta(days=1)
 
@@ -196,9 +188,7 @@ def test_metrics_are_those_of_the_full_order(filled: Lake) -> None:
                 assert row["n"] == n
                 assert row["low"] <= row["value"] <= row["high"]
     for metric in ("auc", "ndcg@5", "hit_rate@5"):
-        ours, theirs = (
-            found[name, "test", "all", metric]["value"] for name in ("interest_dot", "popularity")
-        )
+        ours, theirs = (found[name, "test", "all", metric]["value"] for name in ("interest_dot", "popularity"))
         paired = found["popularity", "test", "delta_vs_interest_dot", metric]
         assert paired["value"] == pytest.approx(theirs - ours, abs=1e-9)
         assert paired["low"] <= paired["value"] <= paired["high"]
@@ -229,15 +219,11 @@ def naive_metrics(scores: dict, positives: dict, config: RetrievalConfig) -> dic
     return found
 
 
-def naive_auc(
-    scores: dict, positives: dict, config: RetrievalConfig, weights: np.ndarray, kind: int
-) -> float:
+def naive_auc(scores: dict, positives: dict, config: RetrievalConfig, weights: np.ndarray, kind: int) -> float:
     seed = int(keyed_hash(config.seed, kind).view(np.int64))
     good, bad = [], []
     for root, row in scores.items():
-        drawn = draw_negatives(
-            seed, np.array([root]), positives[root][None, :], weights, config.evaluation.negatives
-        )
+        drawn = draw_negatives(seed, np.array([root]), positives[root][None, :], weights, config.evaluation.negatives)
         assert not set(drawn[0]) & set(positives[root])
         bad += row[drawn[0]].tolist()
         good += row[positives[root]].tolist()
@@ -281,10 +267,4 @@ def test_head_items_and_seen_pairs() -> None:
     assert head_items(np.array([5, 0, 9, 9, 1, 1])).tolist() == [False, False, True, False, False, False]
     assert not head_items(np.zeros(3, np.int64)).any()
     seen = match_rows(np.array([7, 2, 7, 5]), np.array([7, 5, 7, 9]), np.array([3, 1, 0, 4]))
-    assert sorted(zip(seen.row.tolist(), seen.item.tolist(), strict=True)) == [
-        (0, 0),
-        (0, 3),
-        (2, 0),
-        (2, 3),
-        (3, 1),
-    ]
+    assert sorted(zip(seen.row.tolist(), seen.item.tolist(), strict=True)) == [(0, 0), (0, 3), (2, 0), (2, 3), (3, 1)]

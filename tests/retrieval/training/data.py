@@ -41,9 +41,7 @@ class TinyTower(nn.Module):
         if self.training:
             self.calls += 1
         query_BD = self.tables["query"](batch.query_B.clamp(min=0)) * (batch.query_B >= 0)[:, None]
-        user_BD = self.tables["user"](batch.user_B) + self.interest(
-            features["user"].interest_ND[batch.user_B]
-        )
+        user_BD = self.tables["user"](batch.user_B) + self.interest(features["user"].interest_ND[batch.user_B])
         return self.dropout(user_BD + query_BD)
 
     def embed_items(self, batch: ItemBatch, features: NodeFeatures) -> Tensor:
@@ -91,9 +89,7 @@ class TinyTask(RetrievalTask):
         return TinyTower(self.inputs.schema, self.dropout)
 
 
-def tiny(
-    data: TrainingData, context: Context, dropout: float = 0.0, epochs: int = 3, **config: object
-) -> TinyTask:
+def tiny(data: TrainingData, context: Context, dropout: float = 0.0, epochs: int = 3, **config: object) -> TinyTask:
     known = GraphModelConfig.model_validate({"kind": "no_graph", "learning_rate": 0.02, **config})
     return TinyTask(Inputs(data, TRAINING, context), "tiny", known, epochs, dropout=dropout)
 

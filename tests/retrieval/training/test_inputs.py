@@ -34,11 +34,7 @@ def candidates(inputs: Inputs) -> list[list[int]]:
 def test_candidates_are_the_same_on_every_rank_and_differ_by_step(tmp_path: Path) -> None:
     data = training_data(tmp_path)
     alone = candidates(Inputs(data, TRAINING, LocalContext()))
-    assert (
-        candidates(Inputs(data, TRAINING, OneOf(0, 2)))
-        == candidates(Inputs(data, TRAINING, OneOf(1, 2)))
-        == alone
-    )
+    assert candidates(Inputs(data, TRAINING, OneOf(0, 2))) == candidates(Inputs(data, TRAINING, OneOf(1, 2))) == alone
     assert len({tuple(drawn) for drawn in alone}) > len(alone) // 2
     assert all(drawn and len(drawn) < ITEMS for drawn in alone)
 
@@ -62,10 +58,7 @@ def test_of_large_windows_two_are_held_and_the_steps_stay_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = training_data(tmp_path)
-    wanted = [
-        (s.items.item_I, s.features["user"].interest_ND)
-        for s in Inputs(data, TRAINING, LocalContext()).steps(2)
-    ]
+    wanted = [(s.items.item_I, s.features["user"].interest_ND) for s in Inputs(data, TRAINING, LocalContext()).steps(2)]
     monkeypatch.setattr(features, "ROWS_HELD", 1)
     inputs = Inputs(data, TRAINING, LocalContext())
     for step, (item_I, interest_ND) in zip(inputs.steps(2), wanted, strict=True):

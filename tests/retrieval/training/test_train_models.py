@@ -28,9 +28,7 @@ CONFIG = RetrievalConfig.model_validate(
     {
         "pipeline": "retrieval",
         "name": "tiny",
-        "source": {
-            "events": {"path": "none", "format": "csv", "columns": {"user": "u", "item": "i", "time": "t"}}
-        },
+        "source": {"events": {"path": "none", "format": "csv", "columns": {"user": "u", "item": "i", "time": "t"}}},
         "windows": {"length": "7d", "train": 2},
         "interest": {"dim": DIM},
         "roi": {"request_hops": [{"user_item": 2, "query_item": 2}], "item_hops": [{"item_user": 2}]},
@@ -125,13 +123,7 @@ def test_two_nights(first: Lake) -> None:
     assert {row["train_end"] for row in models.values()} == {DS + timedelta(days=1 - 14)}
     folder = lake.files.local(str(models["zoomer"]["path"]))
     names = {path.name for path in folder.iterdir()}
-    assert names == {
-        "weights.safetensors",
-        "interest.safetensors",
-        "manifest.json",
-        "curve.json",
-        "vocabulary.json",
-    }
+    assert names == {"weights.safetensors", "interest.safetensors", "manifest.json", "curve.json", "vocabulary.json"}
     assert 0 < json.loads(str(models["zoomer"]["metrics"]))["auc"] < 1
     interest = load_file(folder / "interest.safetensors")
     assert {name: tuple(tensor.shape) for name, tensor in interest.items()} == {
@@ -194,9 +186,6 @@ def test_sizes_that_do_not_divide_are_one_line(tmp_path: Path) -> None:
 
 
 def test_waiting_is_weighed_by_training_time() -> None:
-    figures = {
-        "long": {"seconds": 3.0, "wait_fraction": 0.0},
-        "short": {"seconds": 1.0, "wait_fraction": 0.2},
-    }
+    figures = {"long": {"seconds": 3.0, "wait_fraction": 0.0}, "short": {"seconds": 1.0, "wait_fraction": 0.2}}
     assert wait_fraction(figures) == 0.05
     assert wait_fraction({"carried over": {"seconds": 0.0, "wait_fraction": 0.0}}) == 0.0

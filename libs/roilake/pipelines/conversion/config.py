@@ -1,7 +1,6 @@
 """What a night of conversion models does: impressions, clicks, conversions, and on what models are evaluated.
 
-All columns are Spark SQL expressions over the rows of the source, so pointing at new data takes no code.
-"""
+All columns are Spark SQL expressions over the rows of the source, so pointing at new data takes no code."""
 
 from __future__ import annotations
 
@@ -71,9 +70,7 @@ class TruthConfig(Strict):
     impressions: Positive = 150_000
     click_rate: Share = 0.07
     conversion_rate: Share = 0.05  # over all pairs
-    click_affinity: float = (
-        0.5  # weight of the conversion's own score in the click's: below 0, clicks are bait
-    )
+    click_affinity: float = 0.5  # weight of the conversion's own score in the click's: below 0, clicks are bait
     click_popularity: Annotated[float, Field(ge=0)] = 0.5
     click_noise: Annotated[float, Field(ge=0)] = 0.5
     hidden_cause: Annotated[float, Field(ge=0)] = 0.0  # weight in both of a cause that no feature shows
@@ -209,9 +206,7 @@ class ConversionConfig(NightConfig):
         training, shards = self.training, self.impressions.shards
         for name in ("clicks", "impressions"):
             if getattr(training, name) % shards:
-                raise ValueError(
-                    f"training.{name} must be a multiple of impressions.shards ({shards}): change one"
-                )
+                raise ValueError(f"training.{name} must be a multiple of impressions.shards ({shards}): change one")
         if shards % training.workers:
             raise ValueError(
                 f"impressions.shards ({shards}) must be a multiple of training.workers ({training.workers}): change one"
@@ -252,9 +247,7 @@ class ConversionConfig(NightConfig):
 
     def check(self) -> None:
         """Raises ConfigError for a model's unknown kind or option, and students and teachers that do not fit."""
-        from roilake.pipelines.conversion.config_checks import (
-            check,  # needs torch, which takes seconds to import
-        )
+        from roilake.pipelines.conversion.config_checks import check  # needs torch, which takes seconds to import
 
         check(self)
 

@@ -15,9 +15,7 @@ def check(config: ConversionConfig) -> None:
     teachers = ", ".join((*config.teachers, *config.ensembles)) or "none yet"
     for name, teacher in config.teachers.items():
         if models.needs_teacher(teacher.kind, dict(teacher.options)) or teacher.teacher:
-            raise ConfigError(
-                f"teachers.{name}: a teacher has no teacher: choose a kind that learns from clicks"
-            )
+            raise ConfigError(f"teachers.{name}: a teacher has no teacher: choose a kind that learns from clicks")
     for name, model in config.models.items():
         if models.needs_teacher(model.kind, dict(model.options)) and model.teacher is None:
             raise ConfigError(

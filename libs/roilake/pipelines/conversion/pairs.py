@@ -1,9 +1,8 @@
 """Probabilities of every pair of a user and an item of a night's log: what other pipelines rank by, without this one.
 
-A model of towers over concatenated embeddings does not factorise, so no vectors of users and items would do. All
-pairs are scored where they are few; what the log says of a user or an item beside its id is as of its last
-impression, and what it says of a context is missing. Legend: U users, I items, F categorical fields, R pairs of a
-batch."""
+A model of towers over concatenated embeddings does not factorise, so no vectors of users and items would do. All pairs
+are scored where they are few; what the log says of a user or an item beside its id is as of its last impression, and
+what it says of a context is missing. Legend: U users, I items, F categorical fields, R pairs of a batch."""
 
 from __future__ import annotations
 
@@ -49,17 +48,9 @@ def count_pairs(impressions: DataFrame) -> int:
 
 def pairs_of(impressions: DataFrame, sides: Sequence[str]) -> Pairs:
     """All users and items of impressions, whose fields are of these ``sides`` (user and item themselves first)."""
-    ends = [
-        F.struct(F.lit(side).alias("side"), F.col("categories")[n].alias("id"))
-        for n, side in enumerate(SIDES)
-    ]
+    ends = [F.struct(F.lit(side).alias("side"), F.col("categories")[n].alias("id")) for n, side in enumerate(SIDES)]
     last = F.max_by("categories", F.struct("time", "impression_id")).alias("categories")
-    rows = (
-        impressions.withColumn("end", F.explode(F.array(*ends)))
-        .groupBy("end.side", "end.id")
-        .agg(last)
-        .toArrow()
-    )
+    rows = impressions.withColumn("end", F.explode(F.array(*ends))).groupBy("end.side", "end.id").agg(last).toArrow()
     found = {}
     for side in SIDES:
         lists = rows.filter(pc.equal(rows["side"], side)).sort_by("id")["categories"].combine_chunks()
@@ -78,9 +69,7 @@ def scoring_pairs(model: SavedModel, pairs: Pairs, ds: date) -> Make:
         for bucket in numbers["id"].to_pylist():
             for start in range(0, len(buckets[bucket]), users):
                 user_UF = buckets[bucket][start : start + users]
-                pair_RF = np.maximum(
-                    np.repeat(user_UF, len(item_IF), axis=0), np.tile(item_IF, (len(user_UF), 1))
-                )
+                pair_RF = np.maximum(np.repeat(user_UF, len(item_IF), axis=0), np.tile(item_IF, (len(user_UF), 1)))
                 found = opened.predict(pair_RF)
                 same = {"ds": ds, "bucket": bucket, "version": model.version}
                 columns = {

@@ -109,9 +109,7 @@ def saved_models(record: Recorder, names: Collection[str], step: str) -> tuple[S
     known = {row["name"]: row for row in rows}
     missing = [name for name in names if name not in known]
     if missing:
-        raise LakeError(
-            f"models: no model {missing[0]!r} for {record.run.ds}; run {step} for this night first"
-        )
+        raise LakeError(f"models: no model {missing[0]!r} for {record.run.ds}; run {step} for this night first")
     return tuple(
         SavedModel(
             name,
@@ -132,8 +130,7 @@ def parts_of(files: Sequence[DataFile]) -> tuple[Part, ...]:
     ordered = sorted((file for file in files if file.rows), key=partition)
     held = [(key, list(group)) for key, group in groupby(ordered, partition)]
     return tuple(
-        Part(*key, tuple(file.path for file in group), sum(file.rows for file in group))
-        for key, group in held
+        Part(*key, tuple(file.path for file in group), sum(file.rows for file in group)) for key, group in held
     )
 
 
@@ -188,39 +185,24 @@ def _categories(rows: pa.Table) -> NDArray[np.int32]:
 def _scores(rows: pa.Table, found: Predictions, saved: SavedModel, part: Part, ds: date) -> pa.Table:
     shown = rows.select(["impression_id", "user", "item"])
     product_R = None if found.pctr_R is None else found.pctr_R * found.pcvr_R
-    numbers = {
-        "pctr": found.pctr_R,
-        "pcvr": found.pcvr_R,
-        "pctcvr": product_R,
-        "uncertainty": found.uncertainty_R,
-    }
-    return _with(
-        shown, numbers, {"ds": ds, "model": saved.name, "split": part.split, "version": saved.version}
-    )
+    numbers = {"pctr": found.pctr_R, "pcvr": found.pcvr_R, "pctcvr": product_R, "uncertainty": found.uncertainty_R}
+    return _with(shown, numbers, {"ds": ds, "model": saved.name, "split": part.split, "version": saved.version})
 
 
-def _labels(
-    rows: pa.Table, teacher: Teacher, found: Mapping[str, Predictions], part: Part, ds: date
-) -> pa.Table:
+def _labels(rows: pa.Table, teacher: Teacher, found: Mapping[str, Predictions], part: Part, ds: date) -> pa.Table:
     own = [found[member.name] for member in teacher.members]
     probability_R, apart_R = own[0].pcvr_R, own[0].uncertainty_R
     if len(own) > 1:
         probability_R, apart_R = voice(np.stack([each.pcvr_R for each in own]), np.array(teacher.weights))
     apart_R = np.zeros(len(rows)) if apart_R is None else apart_R
     numbers = {"probability": probability_R, "disagreement": apart_R}
-    return _with(
-        rows, numbers, {"ds": ds, "teacher": teacher.name, "shard": part.shard, "version": teacher.version}
-    )
+    return _with(rows, numbers, {"ds": ds, "teacher": teacher.name, "shard": part.shard, "version": teacher.version})
 
 
-def _with(
-    rows: pa.Table, numbers: Mapping[str, NDArray[np.float64] | None], same: Mapping[str, object]
-) -> pa.Table:
+def _with(rows: pa.Table, numbers: Mapping[str, NDArray[np.float64] | None], same: Mapping[str, object]) -> pa.Table:
     """More columns: numbers (None: all null), and the same value in each row."""
     for name, values in numbers.items():
-        rows = rows.append_column(
-            name, pa.nulls(len(rows), pa.float64()) if values is None else pa.array(values)
-        )
+        rows = rows.append_column(name, pa.nulls(len(rows), pa.float64()) if values is None else pa.array(values))
     for name, value in same.items():
         rows = rows.append_column(name, pa.array([value] * len(rows)))
     return rows

@@ -221,9 +221,7 @@ class RetrievalConfig(NightConfig):
     def check(self) -> None:
         """Raises ConfigError for a default model that is not among the models, a model's unknown kind or option, hops
         that lead nowhere, and what reads a table ``edges`` that the night does not write."""
-        from roilake.pipelines.retrieval.config_checks import (
-            check,  # needs torch, which takes seconds to import
-        )
+        from roilake.pipelines.retrieval.config_checks import check  # needs torch, which takes seconds to import
 
         check(self)
 
@@ -240,9 +238,7 @@ class RetrievalConfig(NightConfig):
     @model_validator(mode="after")
     def _slices_have_fields(self) -> RetrievalConfig:
         for name, cut in self.evaluation.slices.items():
-            source = {"user": self.source.users, "item": self.source.items, "query": self.source.queries}.get(
-                cut.by
-            )
+            source = {"user": self.source.users, "item": self.source.items, "query": self.source.queries}.get(cut.by)
             known = source.fields if source else {}
             if cut.field is not None and cut.field not in known:
                 raise ValueError(

@@ -33,9 +33,7 @@ def check_leaks(night: NightTables, config: ConversionConfig) -> Iterator[GateRe
     if config.impressions.split.by == "time":
         firsts = [spans[split][0] for split in ("validation", "test") if split in spans]
         yield result_of("splits_in_time", overlapping_splits("impressions", spans), 3)
-        yield result_of(
-            "models_before_validation", late_models(night, min(firsts, default=night.end).date()), 3
-        )
+        yield result_of("models_before_validation", late_models(night, min(firsts, default=night.end).date()), 3)
     inputs = {row["step"]: json.loads(row["inputs"]) for row in night.rows("runs", "step", "inputs")}
     yield result_of("truth_unseen", readers_of_truth(inputs))
 

@@ -14,8 +14,7 @@ Legend: N impressions, U users, E examples.
 - Slices ``calibration bin NN``: ``predicted`` and ``observed`` of tenths of the rows by predicted probability (of equal
   numbers of rows, for conversions are rare), of the clicks of split test and of all pairs of split unbiased.
 
-Rows count by the reciprocal of their sampling rate. What is not defined (a day without a conversion) is null.
-"""
+Rows count by the reciprocal of their sampling rate. What is not defined (a day without a conversion) is null."""
 
 from __future__ import annotations
 
@@ -68,9 +67,7 @@ def measure(
             for (name, metric), found in _of_model(split, known, predicted, against, default_model):
                 rows.append(metric_row(model, split, name, metric, found.estimate(draws)))
             if split != UNBIASED:
-                rows.append(
-                    metric_row(model, split, LEAKAGE_CHECK, SHUFFLED, shuffled(known, predicted, seed))
-                )
+                rows.append(metric_row(model, split, LEAKAGE_CHECK, SHUFFLED, shuffled(known, predicted, seed)))
     return metric_table(rows, ds, run)
 
 

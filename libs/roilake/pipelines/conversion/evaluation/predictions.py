@@ -80,11 +80,7 @@ class Predictions:
 
 def _column(rows: pa.Table, name: str) -> pa.Array:
     column = rows[name]
-    return (
-        column.chunk(0)
-        if column.num_chunks == 1
-        else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
-    )
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
 
 
 def _floats(column: pa.ChunkedArray) -> Floats:

@@ -1,7 +1,6 @@
 """Categories as rows of embedding tables of bounded size, and the survey of the train split that decides on them.
 
-Legend of shape suffixes: R rows, F categorical fields, V coordinates of a vector, K categories.
-"""
+Legend of shape suffixes: R rows, F categorical fields, V coordinates of a vector, K categories."""
 
 from __future__ import annotations
 
@@ -27,9 +26,8 @@ Hashes = NDArray[np.int32]
 class CategoryIndex:
     """Which row of its field's table a category (a node id or 31-bit hash, -1 missing) has.
 
-    A field of at most ``rows`` categories in the train split has a row for each, in ascending order (``known``);
-    others have none (-1). In a larger field (``known`` is None) a category has row number mod ``rows``, which it
-    shares."""
+    A field of at most ``rows`` categories in the train split has a row for each, in ascending order (``known``); others
+    have none (-1). In a larger field (``known`` is None) a category has row number mod ``rows``, which it shares."""
 
     names: tuple[str, ...]
     sides: tuple[Side, ...]
@@ -49,9 +47,7 @@ class CategoryIndex:
             rows_RF[:, position] = self._rows_of_field(known, categories_RF[:, position])
         return rows_RF
 
-    def vectors(
-        self, field: str, categories_K: Hashes, vectors_KV: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
+    def vectors(self, field: str, categories_K: Hashes, vectors_KV: NDArray[np.float32]) -> NDArray[np.float32]:
         """Vectors of categories as [rows of the field, V]; zeros where there is none. Raises ConfigError for a field
         whose categories share rows."""
         known = self.known[self.names.index(field)]
@@ -75,9 +71,7 @@ class CategoryIndex:
     def save(self, path: Path) -> None:
         """As safetensors: the ascending categories of each field that has a row for each."""
         described = {"names": self.names, "sides": self.sides, "rows": self.rows}
-        tensors = {
-            f"field.{position}": known for position, known in enumerate(self.known) if known is not None
-        }
+        tensors = {f"field.{position}": known for position, known in enumerate(self.known) if known is not None}
         save_file(tensors, path, metadata={"index": json.dumps(described)})
 
     @classmethod

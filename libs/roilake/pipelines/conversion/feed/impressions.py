@@ -78,11 +78,10 @@ class ImpressionFeed:
     """Batches of ``clicks`` clicked and ``impressions`` unclicked rows over all ranks.
 
     The rows of a shard s of a stratum weigh w = N_s / (n_s M) / sampling rate, with N_s its rows, n_s those of a step
-    and M the sum of 1 / sampling rate over all rows D of both strata: sum_B w l estimates the mean of l over D, and
-    the weights of a global batch add up to 1 in expectation (exactly, if nothing was sampled). A shard without rows
-    gives none. Rank r of ``workers`` serves the shards s with s mod workers = r, so the union over ranks is the same
-    for any number of workers.
-    """
+    and M the sum of 1 / sampling rate over all rows D of both strata: sum_B w l estimates the mean of l over D, and the
+    weights of a global batch add up to 1 in expectation (exactly, if nothing was sampled). A shard without rows gives
+    none. Rank r of ``workers`` serves the shards s with s mod workers = r, so the union over ranks is the same for any
+    number of workers."""
 
     def __init__(self, streams: Sequence[Stream], total_weight: float) -> None:
         self._streams = [stream for stream in streams if stream.source.rows]

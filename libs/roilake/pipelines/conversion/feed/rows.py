@@ -1,7 +1,6 @@
 """Impressions as numpy columns, and endless, reshuffled passes over them.
 
-Legend of shape suffixes: R rows held, B rows of a batch, F categorical fields.
-"""
+Legend of shape suffixes: R rows held, B rows of a batch, F categorical fields."""
 
 from __future__ import annotations
 

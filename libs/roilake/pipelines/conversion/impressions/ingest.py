@@ -155,9 +155,7 @@ def with_categories(rows: DataFrame, ids: DataFrame) -> DataFrame:
     """Rows with ``categories``: the ids of user and item in ``ids`` (node_type, key, id), then the ``fields``."""
     for kind in ("user", "item"):
         keyed = ids.where(F.col("node_type") == kind)
-        rows = rows.join(
-            keyed.select(F.col("key").alias(kind), F.col("id").alias(f"{kind}_id")), on=kind, how="left"
-        )
+        rows = rows.join(keyed.select(F.col("key").alias(kind), F.col("id").alias(f"{kind}_id")), on=kind, how="left")
     return rows.withColumn("categories", F.concat(F.array("user_id", "item_id"), "fields"))
 
 
@@ -174,9 +172,7 @@ def finished_impressions(rows: DataFrame, shards: int, seed: int, ds: date) -> D
                 "labelled": known.cast("int"),
                 "conversion": conversion,
                 "sampling_rate": F.coalesce("sampling_rate", F.lit(1.0)),
-                "shard": F.pmod(F.xxhash64(F.lit("shard"), F.lit(seed), "impression_id"), F.lit(shards)).cast(
-                    "int"
-                ),
+                "shard": F.pmod(F.xxhash64(F.lit("shard"), F.lit(seed), "impression_id"), F.lit(shards)).cast("int"),
             }
         )
         .repartition(*keys)

@@ -12,8 +12,7 @@ n_u^``SHOWN_POPULARITY``, and of ``CANDIDATES`` items drawn likewise by n_i the 
 + Gumbel noise, with n the number of ratings. So impressions and clicks are biased in ways that conversions depend on,
 and what the log hides is known. k = 6, the slope and the weights of z's parts are those of our trial.
 
-Every draw is a keyed hash of (seed, what for, number of the impression): the same rows however they are cut.
-"""
+Every draw is a keyed hash of (seed, what for, number of the impression): the same rows however they are cut."""
 
 from __future__ import annotations
 
@@ -119,10 +118,7 @@ class World:
         """z of pairs."""
         (bias, bias_std), (product, product_std), (mean, std) = self._means_and_stds
         bias_N, product_N = self._parts(user_N, item_N)
-        z_N = (
-            BIAS_WEIGHT * (bias_N - bias) / bias_std
-            + INTERACTION_WEIGHT * (product_N - product) / product_std
-        )
+        z_N = BIAS_WEIGHT * (bias_N - bias) / bias_std + INTERACTION_WEIGHT * (product_N - product) / product_std
         standardised: Floats = (z_N - mean) / std
         return standardised
 
@@ -165,8 +161,7 @@ class World:
         user_N = _drawn(self.factors.ratings_U**SHOWN_POPULARITY, self._uniform(USER, number_N))
         candidate = np.arange(CANDIDATES)
         item_NC = _drawn(
-            self.factors.ratings_I**SHOWN_POPULARITY,
-            uniform(self.seed, IMPRESSION, ITEM, number_N[:, None], candidate),
+            self.factors.ratings_I**SHOWN_POPULARITY, uniform(self.seed, IMPRESSION, ITEM, number_N[:, None], candidate)
         )
         noise_NC = uniform(self.seed, IMPRESSION, PICK, number_N[:, None], candidate)
         gumbel_NC = -np.log(-np.log(np.clip(noise_NC, 1e-12, 1 - 1e-12)))
@@ -194,9 +189,7 @@ class World:
 
     def _parts(self, user_N: Longs, item_N: Longs) -> tuple[Floats, Floats]:
         f = self.factors
-        return f.user_U[user_N] + f.item_I[item_N], np.einsum(
-            "nk,nk->n", f.user_UK[user_N], f.item_IK[item_N]
-        )
+        return f.user_U[user_N] + f.item_I[item_N], np.einsum("nk,nk->n", f.user_UK[user_N], f.item_IK[item_N])
 
     @cached_property
     def _means_and_stds(self) -> tuple[tuple[float, float], ...]:
@@ -247,9 +240,7 @@ def read_ratings(rows: pa.Table, path: str) -> tuple[Longs, Longs, Floats, list[
     """Numbered users, items and ratings of a table (user, item, rating), and the keys behind the numbers, sorted.
     Raises SourceError for a table without rows or with nulls."""
     if not len(rows) or any(rows[name].null_count for name in ("user", "item", "rating")):
-        raise SourceError(
-            f"{path}: a truth needs ratings, each with user, item and rating; check impressions.truth"
-        )
+        raise SourceError(f"{path}: a truth needs ratings, each with user, item and rating; check impressions.truth")
     numbered = []
     for name in ("user", "item"):
         keys, number_N = np.unique(np.array(rows[name].to_pylist(), dtype=object), return_inverse=True)

@@ -15,8 +15,7 @@ class Options(ConversionOptions):
 class Model(ConversionModel):
     """L = mean_D l(o, pCTR) + mean_D_click l(y, pCVR)
 
-    with mean_D the weighted mean over the batch. Source: "Base" of UKD (arXiv 2201.08024), as read in public notes.
-    """
+    with mean_D the weighted mean over the batch. Source: "Base" of UKD (arXiv 2201.08024), as read in public notes."""
 
     def __init__(self, options: Options, schema: ImpressionSchema) -> None:
         super().__init__(options, schema, ["ctr", "cvr"])

@@ -1,8 +1,7 @@
 """What a conversion model sees and says.
 
 Legend of shape suffixes: B impressions, F categorical fields, R rows of a field's table, V coordinates of a graph
-vector.
-"""
+vector."""
 
 from __future__ import annotations
 
@@ -51,6 +50,4 @@ class Prediction:
 
     cvr_B: Tensor  # probability of a conversion, if clicked
     ctr_B: Tensor | None = None
-    uncertainty_B: Tensor | None = (
-        None  # KL(p || p') between the two heads to be expected over dropout, in nats
-    )
+    uncertainty_B: Tensor | None = None  # KL(p || p') between the two heads to be expected over dropout, in nats

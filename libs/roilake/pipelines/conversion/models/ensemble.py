@@ -26,8 +26,7 @@ def weights(auc_M: Floats, conversions: int, others: int) -> Floats:
 
     s^2 = [A (1 - A) + (n - 1) (A / (2 - A) - A^2) + (k - 1) (2 A^2 / (1 + A) - A^2)] / (n k) of n conversions and k
     other clicks (Hanley and McNeil 1982). A member whose AUC is not defined (NaN) has no say; equal weights where no
-    member's is.
-    """
+    member's is."""
     known_M = ~np.isnan(auc_M)
     if not known_M.any() or not conversions or not others:
         return np.full(len(auc_M), 1 / len(auc_M))

@@ -21,9 +21,8 @@ class Options(ProductOptions):
 class Model(ConversionModel):
     """L = mean_D l(o, pCTR) + ctcvr / click rate * mean_D l(o y, pCTR pCVR)
 
-    pCVR has no loss of its own. An unclicked impression counts as one without a click-and-conversion, which lowers
-    both factors. Source: Ma et al. 2018 (arXiv 1804.07931); there the second weight is 1.
-    """
+    pCVR has no loss of its own. An unclicked impression counts as one without a click-and-conversion, which lowers both
+    factors. Source: Ma et al. 2018 (arXiv 1804.07931); there the second weight is 1."""
 
     def __init__(self, options: Options, schema: ImpressionSchema) -> None:
         super().__init__(options, schema, ["ctr", "cvr"])

@@ -15,8 +15,7 @@ class Options(ConversionOptions):
 class Model(ConversionModel):
     """L = sum_i w_i o_i l(y_i, pCVR_i) / sum_i w_i o_i
 
-    The unclicked half of a batch is not looked at. What every method here must beat; not a published one.
-    """
+    The unclicked half of a batch is not looked at. What every method here must beat; not a published one."""
 
     def __init__(self, options: Options, schema: ImpressionSchema) -> None:
         super().__init__(options, schema, ["cvr"])

@@ -1,8 +1,7 @@
 """What conversion models share: embeddings of an impression's fields, and a tower with a head for each task.
 
-Legend of shape suffixes: B impressions, F fields, D = ``dim``, X inputs of a tower, H outputs of its last layer,
-Z inputs of a head, S sides.
-"""
+Legend of shape suffixes: B impressions, F fields, D = ``dim``, X inputs of a tower, H outputs of its last layer, Z
+inputs of a head, S sides."""
 
 from __future__ import annotations
 
@@ -50,8 +49,7 @@ class Embeddings(nn.Module):
 
     One table holds the rows of all fields, so that a batch costs one gather. A missing value is a row of zeros that
     does not learn. A table of more than ``SPARSE_ABOVE`` rows has sparse gradients, so that a step costs only the rows
-    that it touches.
-    """
+    that it touches."""
 
     _order: Tensor
     _starts: Tensor
@@ -93,24 +91,20 @@ class Embeddings(nn.Module):
         vectors = [side[:, : self._dim] for side in sides]
         for side, (place, name) in self._vectors.items():
             graph_RV = cast(Tensor, getattr(self, f"graph_{name}"))
-            vectors[side] = vectors[side] + self.maps[name](
-                graph_RV[row_BF[:, place]]
-            )  # -1: the last, zero row
+            vectors[side] = vectors[side] + self.maps[name](graph_RV[row_BF[:, place]])  # -1: the last, zero row
         user_BD, item_BD, *context = vectors
         product_BD = user_BD * item_BD
         biases = [side[:, self._dim :] for side in sides]
         return Shared(
-            torch.cat([user_BD, item_BD, product_BD, *context], dim=1),
-            torch.cat([product_BD, *biases], dim=1),
+            torch.cat([user_BD, item_BD, product_BD, *context], dim=1), torch.cat([product_BD, *biases], dim=1)
         )
 
 
 class Dropout(nn.Module):
     """Zero each value with probability ``rate`` (to 1 / 65536) and divide the others by what is left, in training.
 
-    As ``torch.nn.Dropout``, but one random 64-bit word decides on four values: on the CPU, a number for each took
-    a third of a step.
-    """
+    As ``torch.nn.Dropout``, but one random 64-bit word decides on four values: on the CPU, a number for each took a
+    third of a step."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -170,10 +164,7 @@ class ConversionModel(nn.Module, ABC):
         self.schema = schema
         self.embeddings = Embeddings(schema, options.dim)
         self.towers = nn.ModuleDict(
-            {
-                task: Tower(self.embeddings, options.dropout, cvr_heads if task == "cvr" else 1)
-                for task in tasks
-            }
+            {task: Tower(self.embeddings, options.dropout, cvr_heads if task == "cvr" else 1) for task in tasks}
         )
 
     @abstractmethod
@@ -192,6 +183,4 @@ class ConversionModel(nn.Module, ABC):
 
 def select(batch: ImpressionBatch, rows: Tensor) -> ImpressionBatch:
     """Some rows of a batch."""
-    return replace(
-        batch, **{name: getattr(batch, name)[rows] for name in ImpressionBatch.__dataclass_fields__}
-    )
+    return replace(batch, **{name: getattr(batch, name)[rows] for name in ImpressionBatch.__dataclass_fields__})

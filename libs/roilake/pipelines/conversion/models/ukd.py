@@ -9,19 +9,8 @@ from pydantic import Field as Bounded
 from torch import Tensor
 
 from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema, Prediction
-from roilake.pipelines.conversion.models.losses import (
-    cross_entropy,
-    disagreement,
-    mean,
-    product_cross_entropy,
-)
-from roilake.pipelines.conversion.models.towers import (
-    ConversionModel,
-    ConversionOptions,
-    Dropout,
-    Shared,
-    Tower,
-)
+from roilake.pipelines.conversion.models.losses import cross_entropy, disagreement, mean, product_cross_entropy
+from roilake.pipelines.conversion.models.towers import ConversionModel, ConversionOptions, Dropout, Shared, Tower
 from roilake.training.task import Term
 
 Weight = Annotated[float, Bounded(ge=0)]
@@ -78,9 +67,7 @@ class Model(ConversionModel):
             terms["ctcvr"] = mean(loss_B, batch.weight_B, options.ctcvr / self.schema.click_rate)
         return terms
 
-    def _distilled(
-        self, batch: ImpressionBatch, heads: tuple[Tensor, ...], others_B: Tensor
-    ) -> dict[str, Term]:
+    def _distilled(self, batch: ImpressionBatch, heads: tuple[Tensor, ...], others_B: Tensor) -> dict[str, Term]:
         options = self.options
         others_B = others_B * ~batch.pseudo_B.isnan()
         loss_B = _taught(heads, batch.pseudo_B.nan_to_num(0.0))

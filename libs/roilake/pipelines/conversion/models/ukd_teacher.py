@@ -43,9 +43,7 @@ class Model(ConversionModel):
     def __init__(self, options: Options, schema: ImpressionSchema) -> None:
         super().__init__(options, schema, ["ctr", "cvr"])
         self.options = options
-        self.discriminator = nn.Sequential(
-            nn.Linear(LAST, DISCRIMINATOR), nn.ReLU(), nn.Linear(DISCRIMINATOR, 1)
-        )
+        self.discriminator = nn.Sequential(nn.Linear(LAST, DISCRIMINATOR), nn.ReLU(), nn.Linear(DISCRIMINATOR, 1))
         self.register_buffer("step", torch.zeros(()))
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:

@@ -47,11 +47,7 @@ def volume(data: ReportData) -> str:
 def impressions_section(data: ReportData) -> Section | None:
     """Impressions, clicks and conversions by split."""
     found = list(came_in(data.night.own))
-    return (
-        render_section("Impressions", "impressions.html.j2", package=__package__, came_in=found)
-        if found
-        else None
-    )
+    return render_section("Impressions", "impressions.html.j2", package=__package__, came_in=found) if found else None
 
 
 def came_in(shown: Impressions) -> Iterator[tuple[str, str]]:

@@ -12,9 +12,7 @@ from roilake.report.night import NightData, Row
 def teachers_section(data: ReportData) -> Section | None:
     """How good each teacher is, and what it predicted."""
     found = teachers(data.night)
-    return (
-        render_section("Teachers", "teachers.html.j2", package=__package__, teachers=found) if found else None
-    )
+    return render_section("Teachers", "teachers.html.j2", package=__package__, teachers=found) if found else None
 
 
 def teachers(night: NightData) -> list[Row]:
@@ -24,18 +22,13 @@ def teachers(night: NightData) -> list[Row]:
     runs = [night.run(step) for step in ("train_cvr_teacher", "write_pseudo_labels")]
     trained, labels = (run["details"] if run else {} for run in runs)
     predicted, ensembles = labels.get("teachers", {}), labels.get("ensembles", {})
-    alone = [
-        _teacher(name, figures, predicted.get(name, {}))
-        for name, figures in trained.get("models", {}).items()
-    ]
+    alone = [_teacher(name, figures, predicted.get(name, {})) for name, figures in trained.get("models", {}).items()]
     return alone + [_teacher(_weighted(name, of), {}, predicted[name]) for name, of in ensembles.items()]
 
 
 def _weighted(name: str, members: Mapping[str, float]) -> str:
     weights = sorted(members.items(), key=lambda member: -member[1])
-    return (
-        f"{name} ({', '.join(f'{member} {percent(weight)}' for member, weight in weights if weight >= 0.01)})"
-    )
+    return f"{name} ({', '.join(f'{member} {percent(weight)}' for member, weight in weights if weight >= 0.01)})"
 
 
 def _teacher(name: str, figures: Row, predicted: Row) -> Row:

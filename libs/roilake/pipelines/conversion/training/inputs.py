@@ -102,9 +102,7 @@ class ConversionInputs:
             self._held[paths] = self._read(paths, pseudo=False)
         return InMemory(self._held[paths])
 
-    def _read(
-        self, paths: Sequence[str], *, pseudo: bool, part: tuple[int, int] | None = None
-    ) -> ImpressionRows:
+    def _read(self, paths: Sequence[str], *, pseudo: bool, part: tuple[int, int] | None = None) -> ImpressionRows:
         rows = read_impressions(paths, len(self.data.names), pseudo=pseudo, part=part)
         return indexed(rows, self._index) if self._index else rows
 
@@ -137,9 +135,7 @@ class ConversionInputs:
 def merged(statistics: VocabularyStatistics, limit: int, context: Context) -> VocabularyStatistics:
     """The statistics of all ranks as one, the same on every rank."""
     whole = VocabularyStatistics(len(statistics.known), limit)
-    sums = torch.tensor(
-        [statistics.total, statistics.clicked, *(float(k is None) for k in statistics.known)]
-    ).double()
+    sums = torch.tensor([statistics.total, statistics.clicked, *(float(k is None) for k in statistics.known)]).double()
     context.allreduce(sums)
     whole.total, whole.clicked, *over = sums.tolist()
     fields = [np.full((0 if k is None else len(k)), n, np.int64) for n, k in enumerate(statistics.known)]

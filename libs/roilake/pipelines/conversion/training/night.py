@@ -74,9 +74,7 @@ def plan_models(
         sides=sides,
         shards=config.impressions.shards,
         seed=config.seed,
-        graph=str(write_graph_vectors(training.graph, learnt.first, scratch, record))
-        if training.graph
-        else None,
+        graph=str(write_graph_vectors(training.graph, learnt.first, scratch, record)) if training.graph else None,
     )
     entries = []
     for name, model in models.items():

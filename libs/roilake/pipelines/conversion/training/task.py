@@ -49,9 +49,7 @@ class ConversionTask:
         """``pseudo`` are the files of its teacher's pseudo-labels. Raises ConfigError where it needs and has none."""
         student = needs_teacher(config.kind, dict(config.options))
         if student and not pseudo:
-            raise ConfigError(
-                f"models.{name}: learns from pseudo-labels, but has no teacher's: name one of the night"
-            )
+            raise ConfigError(f"models.{name}: learns from pseudo-labels, but has no teacher's: name one of the night")
         feed = inputs.feed(pseudo if student else None)
         return cls(config, inputs.training, inputs.data.seed, inputs.schema, feed, inputs.validation)
 
@@ -92,9 +90,7 @@ class ConversionTask:
             scores_C, labels_C = model.predict(batch).cvr_B[clicked], batch.conversion_B[clicked]
             found["auc"].append(torch.stack([scores_C, labels_C], dim=1).cpu())
             if model.discriminates:
-                found["domain_auc"].append(
-                    torch.stack([model.domain_logit(batch), batch.click_B], dim=1).cpu()
-                )
+                found["domain_auc"].append(torch.stack([model.domain_logit(batch), batch.click_B], dim=1).cpu())
         model.train()
         metrics = {}
         for name, parts in found.items():
@@ -115,9 +111,7 @@ def load_model(folder: Path) -> tuple[ConversionModel, CategoryIndex]:
     manifest = read_manifest(folder)
     weights, index = load_file(folder / WEIGHTS), CategoryIndex.load(folder / INDEX)
     prefix = "embeddings.graph_"
-    vectors = {
-        name.removeprefix(prefix): tensor[:-1] for name, tensor in weights.items() if name.startswith(prefix)
-    }
+    vectors = {name.removeprefix(prefix): tensor[:-1] for name, tensor in weights.items() if name.startswith(prefix)}
     schema = ImpressionSchema(index.fields, manifest["click_rate"], vectors)
     with torch.random.fork_rng(devices=[]):
         model = build(manifest["model"]["kind"], dict(manifest["model"]["options"]), schema)

@@ -32,9 +32,7 @@ class Past:
     store_bytes_per_event: float  # of the ROI stores that a machine has open at a time
 
     @classmethod
-    def read(
-        cls, lake: Lake, events: Events, config: RetrievalConfig, ds: date, later: Collection[str]
-    ) -> Past:
+    def read(cls, lake: Lake, events: Events, config: RetrievalConfig, ds: date, later: Collection[str]) -> Past:
         """``later``: steps that build on earlier nights, of the night to come."""
         known = defaults()
         nights, graphs = earlier_runs(lake, config.pipeline, ds), _instants(lake)
@@ -50,9 +48,7 @@ class Past:
         named = {step: _rate_name(step, later) for step in STEPS}
         rates = {step: _rate(name, config).fitted(measured.get(name, [])) for step, name in named.items()}
         fallback = (known.requests, known.requests, known.store_bytes)
-        return cls(
-            rates, *(shares.get(name, fallback[i]) for i, name in enumerate(("requests", "served", "store")))
-        )
+        return cls(rates, *(shares.get(name, fallback[i]) for i, name in enumerate(("requests", "served", "store"))))
 
 
 def _rate_name(step: str, later: Collection[str]) -> str:
@@ -108,9 +104,7 @@ def passes(config: RetrievalConfig, trained: int, models: int, *, warm: bool) ->
 
 def trained_models(config: RetrievalConfig) -> int:
     """Models of the config that take steps."""
-    from roilake.pipelines.retrieval.models import (
-        is_matrix_kind,  # needs torch, which takes seconds to import
-    )
+    from roilake.pipelines.retrieval.models import is_matrix_kind  # needs torch, which takes seconds to import
 
     return sum(not is_matrix_kind(model.kind) for model in config.models.values())
 

@@ -33,9 +33,7 @@ class RetrievalEstimate(Estimate):
     @property
     def notes(self) -> tuple[str, ...]:
         counted = "counted" if self.events_known else "guessed: the night is not ingested"
-        events = (
-            f"{self.events:,} events, {self.new_events:,} of them new ({counted}); {self.windows} windows"
-        )
+        events = f"{self.events:,} events, {self.new_events:,} of them new ({counted}); {self.windows} windows"
         return events, f"Regions of interest: {self.roi.why}"
 
 
@@ -80,11 +78,7 @@ def plan_night(lake: Lake, config: RetrievalConfig, ds: date) -> RetrievalEstima
 def _later(lake: Lake, ds: date, *, carried: bool) -> list[str]:
     """Steps that build on earlier nights."""
     sums = IncrementalAggregates.of(lake).snapshots
-    return [
-        step
-        for step, so in (("build_graph", sums and sums[0].ds <= str(ds)), ("embed_interests", carried))
-        if so
-    ]
+    return [step for step, so in (("build_graph", sums and sums[0].ds <= str(ds)), ("embed_interests", carried)) if so]
 
 
 def _held(config: RetrievalConfig, stores: int, nodes: float) -> dict[str, float]:

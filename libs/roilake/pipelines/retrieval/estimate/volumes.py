@@ -144,10 +144,7 @@ def _prolonged(day: Floats, count: Floats, last: date, ds: date) -> History:
 
 def _sampled_days(files: Sequence[DataFile]) -> Floats:
     """Times of a few events of the first row group of the first and the last file."""
-    chosen = [
-        files[i]
-        for i in np.unique(np.linspace(0, len(files) - 1, min(len(files), _SAMPLE_FILES)).astype(int))
-    ]
+    chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, min(len(files), _SAMPLE_FILES)).astype(int))]
     parts = []
     for file in chosen:
         if file.rows:

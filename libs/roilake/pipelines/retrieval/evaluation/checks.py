@@ -63,9 +63,8 @@ def requested_keys(requests: DataFrame, nodes: DataFrame) -> DataFrame:
 
 
 def count_faults(requested: DataFrame, rows: DataFrame, least: int, most: int) -> dict[str, int]:
-    """How many requests and rows break the contract of ``recommendations``, by kind of fault: each requested
-    pair has ``least`` to ``most`` rows, ranks 1, 2, ... without gap or double, no item twice, and scores that
-    are numbers."""
+    """How many requests and rows break the contract of ``recommendations``, by kind of fault: each requested pair has
+    ``least`` to ``most`` rows, ranks 1, 2, ... without gap or double, no item twice, and scores that are numbers."""
     bad_score = F.col("score").isNull() | F.isnan("score") | F.col("score").isin(float("inf"), float("-inf"))
     lists = rows.groupBy("user", "query").agg(
         F.count("*").alias("rows"),

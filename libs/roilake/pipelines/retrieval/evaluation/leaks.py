@@ -2,8 +2,7 @@
 
 They are held against file footers and sums, so that they cost seconds: edges and events by the latest time of each
 file; vectors and neighbour lists by what they add up to (an event too many shows in the sum of degrees, a node too
-early in the largest id, for ids are given in order of first appearance).
-"""
+early in the largest id, for ids are given in order of first appearance)."""
 
 from __future__ import annotations
 
@@ -28,9 +27,7 @@ def check_leaks(night: NightTables, config: RetrievalConfig) -> Iterator[GateRes
     yield result_of("requests_in_their_windows", misplaced_requests(requests, windows), 3)
     if config.graph.edges:
         edges = night.spans("edges", "last_time", "as_of")
-        late = late_rows(
-            "edges", edges, "as_of", "last_time", lambda as_of: midnight(date.fromisoformat(as_of))
-        )
+        late = late_rows("edges", edges, "as_of", "last_time", lambda as_of: midnight(date.fromisoformat(as_of)))
         yield result_of("edges_before_requests", late, 3)
     yield result_of("events_before_end", late_events(night), 3)
     known = known_nodes(night.read("interest_vectors"))
@@ -60,9 +57,7 @@ def misplaced_requests(requests: DataFrame, windows: Sequence[Window]) -> Iterat
     """Windows with a request from before their start or from their end on."""
     ends = {(window.split, window.as_of): window.end for window in windows}
     times = (F.date_format(f("time"), "yyyy-MM-dd HH:mm:ss") for f in (F.min, F.max))
-    spans = requests.groupBy("split", "as_of").agg(
-        *(t.alias(n) for t, n in zip(times, ("low", "high"), strict=True))
-    )
+    spans = requests.groupBy("split", "as_of").agg(*(t.alias(n) for t, n in zip(times, ("low", "high"), strict=True)))
     for split, as_of, low, high in sorted(spans.collect()):
         end = ends.get((split, as_of))
         if end is None:
@@ -75,18 +70,14 @@ def late_events(night: NightTables) -> Iterator[str]:
     """Nights up to this one that ingested an event from after their end."""
     spans = night.spans("events", "time", "ds", all_nights=True)
     earlier = {ds: span for ds, span in spans.items() if ds <= str(night.ds)}
-    return late_rows(
-        "events", earlier, "ds", "time", lambda ds: midnight(date.fromisoformat(ds) + timedelta(days=1))
-    )
+    return late_rows("events", earlier, "ds", "time", lambda ds: midnight(date.fromisoformat(ds) + timedelta(days=1)))
 
 
 def known_nodes(vectors: DataFrame) -> dict[tuple[date, str], Known]:
     """By (as_of, node type)."""
     sums = (F.sum("degree").alias("events"), F.min("degree").alias("least"), F.max("id").alias("largest"))
     rows = vectors.groupBy("as_of", "node_type").agg(*sums).collect()
-    return {
-        (row["as_of"], row["node_type"]): Known(row["events"], row["least"], row["largest"]) for row in rows
-    }
+    return {(row["as_of"], row["node_type"]): Known(row["events"], row["least"], row["largest"]) for row in rows}
 
 
 def unknown_events(night: NightTables, known: Mapping[tuple[date, str], Known]) -> Iterator[str]:

@@ -66,9 +66,7 @@ def measure(
     that bin (test split).
     """
     if outcomes.num_rows and default_model not in pc.unique(outcomes["model"]).to_pylist():
-        raise MetricError(
-            f"no outcomes of the default model {default_model!r}: it was not evaluated in this run"
-        )
+        raise MetricError(f"no outcomes of the default model {default_model!r}: it was not evaluated in this run")
     models: dict[str, dict[str, Outcomes]] = {}
     for key in outcomes.group_by(["split", "model"]).aggregate([]).to_pylist():
         models.setdefault(key["split"], {})[key["model"]] = Outcomes.of(rows_of(outcomes, **key), catalogues)
@@ -99,9 +97,7 @@ class _Split:
     def rows(self, model: str) -> Iterator[dict[str, object]]:
         """Rows of ``metrics`` of one model, without ds and run."""
         own, baseline = self.models[model], self.models[self.default_model]
-        if not (
-            np.array_equal(own.users, baseline.users) and np.array_equal(own.request_P, baseline.request_P)
-        ):
+        if not (np.array_equal(own.users, baseline.users) and np.array_equal(own.request_P, baseline.request_P)):
             raise MetricError(
                 f"{model} and {self.default_model} were evaluated on different {self.split} requests: no difference"
             )

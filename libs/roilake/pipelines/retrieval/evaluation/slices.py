@@ -51,9 +51,7 @@ class Positives:
         """From one model's rows of one split, as ``retrieval.scoring.judge`` gives them."""
         row_P = np.repeat(np.arange(rows.num_rows), pc.list_value_length(rows["items"]).to_numpy())
         flat = {name: pc.list_flatten(rows[name]).to_numpy() for name in ("items", "days", "head")}
-        spread = {
-            name: rows[name].to_numpy()[row_P] for name in ("as_of", "request", "user", "query", "cold")
-        }
+        spread = {name: rows[name].to_numpy()[row_P] for name in ("as_of", "request", "user", "query", "cold")}
         return cls(
             as_of=spread["as_of"],
             request=spread["request"],

@@ -22,9 +22,7 @@ def attributes(spark: SparkSession, source: AttributeSource, section: str) -> Da
     """(key, fields, terms), one row per key: of several, the one whose values sort first. Lines that do not
     parse or have no key describe nothing and are left out."""
     rows = read_source(spark, source)
-    columns = mapped(
-        rows, source, section, {"key": source.key, "terms": source.terms or "CAST(NULL AS STRING)"}
-    )
+    columns = mapped(rows, source, section, {"key": source.key, "terms": source.terms or "CAST(NULL AS STRING)"})
     fields = mapped(rows, source, f"{section}.fields", source.fields)
     names = F.array(*map(F.lit, fields)).cast("array<string>")
     values = F.array(*(column.cast("string") for column in fields.values())).cast("array<string>")
@@ -64,8 +62,7 @@ def node_attributes(spark: SparkSession, source: SourceConfig) -> DataFrame:
 
 
 def queries_of_items(spark: SparkSession, source: SourceConfig) -> DataFrame | None:
-    """(item, queries): the queries that an item may be asked by, sorted; None unless ``query_of_item`` is
-    set."""
+    """(item, queries): the queries that an item may be asked by, sorted; None unless ``query_of_item`` is set."""
     if source.query_of_item is None:
         return None
     if source.items is None:

@@ -74,6 +74,6 @@ def finished(spark: SparkSession, sound: DataFrame, config: RetrievalConfig) -> 
     queries = queries_of_items(spark, config.source)
     events = with_queries(sound, queries, config.seed)
     events = with_sessions(events, config.source.session_gap_minutes)
-    return events.withColumn(
-        "event_type", F.coalesce("event_type", F.lit("interaction"))
-    ).sortWithinPartitions("user", "session", "time", "event_id")
+    return events.withColumn("event_type", F.coalesce("event_type", F.lit("interaction"))).sortWithinPartitions(
+        "user", "session", "time", "event_id"
+    )

@@ -34,9 +34,7 @@ class Names:
 
     @cached_property
     def _ids(self) -> dict[tuple[str, str], int]:
-        return dict(
-            zip(zip(self.nodes["node_type"], self.nodes["key"], strict=True), self.nodes["id"], strict=True)
-        )
+        return dict(zip(zip(self.nodes["node_type"], self.nodes["key"], strict=True), self.nodes["id"], strict=True))
 
     @cached_property
     def _rows(self) -> pd.DataFrame:
@@ -46,9 +44,7 @@ class Names:
         """Raises LakeError for a key that the night does not know."""
         found = self.nodes[(self.nodes["node_type"] == node_type) & (self.nodes["key"] == key)]
         if found.empty:
-            raise LakeError(
-                f"nodes: no {node_type} {key!r} is known on this night; see the keys in table nodes"
-            )
+            raise LakeError(f"nodes: no {node_type} {key!r} is known on this night; see the keys in table nodes")
         return int(found["id"].iloc[0])
 
     def key_of(self, node_type: str, node: int) -> str | None:
@@ -57,10 +53,7 @@ class Names:
 
     def label_of(self, node_type: str, node: int) -> str:
         """The first words of the node's text, and its key where they differ."""
-        key, words = (
-            str(self.key_of(node_type, node)),
-            " ".join(self._rows.at[(node_type, node), "terms"][:WORDS]),
-        )
+        key, words = (str(self.key_of(node_type, node)), " ".join(self._rows.at[(node_type, node), "terms"][:WORDS]))
         return key if words in ("", " ".join(WORD.findall(key.lower()))) else f"{words} ({key})"
 
 

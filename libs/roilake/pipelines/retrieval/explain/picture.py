@@ -94,9 +94,7 @@ def _paint_neighbours(axes: Axes, drawing: _Drawing) -> None:
             start = above if row.above < 0 else (above[0] + LABEL, above[1])
             _curve(axes, start, (x, y), color=colour, lw=0.4 + 4.5 * max(row.relevance, 0), alpha=0.3)
         axes.scatter([x], [y], s=size, color=colour, zorder=5, lw=0)
-        axes.annotate(
-            _short(row.label), (x, y), (9, 0), textcoords="offset points", va="center", zorder=6, size=8
-        )
+        axes.annotate(_short(row.label), (x, y), (9, 0), textcoords="offset points", va="center", zorder=6, size=8)
 
 
 def _paint_heads(axes: Axes, drawing: _Drawing, relations: pd.DataFrame) -> None:
@@ -108,13 +106,7 @@ def _paint_heads(axes: Axes, drawing: _Drawing, relations: pd.DataFrame) -> None
         share = f"  {weights[parent, edge_type]:.0%}" if group["hop"].iloc[0] == 1 else ""
         name = edge_type.replace("_", " → ", 1).replace("_", " ")
         axes.text(
-            x - 0.06,
-            y + 0.95,
-            name + share,
-            color=drawing.colours[edge_type],
-            weight="bold",
-            size=8,
-            va="center",
+            x - 0.06, y + 0.95, name + share, color=drawing.colours[edge_type], weight="bold", size=8, va="center"
         )
 
 
@@ -134,22 +126,13 @@ def _paint_items(axes: Axes, drawing: _Drawing, items: pd.DataFrame, shared: pd.
         x, y = drawing.items[row.rank]
         axes.scatter([x], [y], s=26, color=INK, zorder=5, lw=0)
         axes.annotate(
-            f"{row.rank}  {_short(row.label)}",
-            (x, y),
-            (9, 0),
-            textcoords="offset points",
-            va="center",
-            size=8,
+            f"{row.rank}  {_short(row.label)}", (x, y), (9, 0), textcoords="offset points", va="center", size=8
         )
     if drawing.items:
         x, y = drawing.items[min(drawing.items)]
         axes.text(x - 0.06, y + 0.95, "recommended", color=INK, weight="bold", size=8, va="center")
     for row in _links(drawing, shared).itertuples():
-        (x, y), colour, same = (
-            drawing.spots[row.position],
-            drawing.colours[row.edge_type],
-            row.path_of_item == "item",
-        )
+        (x, y), colour, same = (drawing.spots[row.position], drawing.colours[row.edge_type], row.path_of_item == "item")
         style = {"lw": 1.8, "alpha": 0.9} if same else {"lw": 0.8, "alpha": 0.35}
         axes.scatter([x + LABEL], [y], s=5, color=colour, lw=0)
         _curve(axes, (x + LABEL, y), drawing.items[row.rank], color=colour, zorder=3 if same else 1, **style)

@@ -14,9 +14,9 @@ def recommended(explanation: Explanation, top: int = 10) -> pd.DataFrame:
     """The request's ``top`` items, best first, by the night's default model: rank, item, label, score."""
     where = {"user": explanation.user, "query": explanation.query, "rank": range(1, top + 1)}
     columns = ["rank", "item", "score"]
-    rows = read(
-        "recommendations", lake=explanation.lake, ds=explanation.ds, where=where, columns=columns
-    ).sort_values("rank", ignore_index=True)
+    rows = read("recommendations", lake=explanation.lake, ds=explanation.ds, where=where, columns=columns).sort_values(
+        "rank", ignore_index=True
+    )
     names = explanation.names
     rows.insert(2, "label", [names.label_of("item", names.id_of("item", key)) for key in rows["item"]])
     return rows
@@ -43,12 +43,8 @@ def shared_nodes(explanation: Explanation, items: pd.DataFrame) -> pd.DataFrame:
     for row in read("rois", lake=explanation.lake, ds=explanation.ds, where=where).to_dict("records"):
         key = names.key_of("item", row["root"])
         held = _nodes(kept_neighbours(item_layout, row, names), [("item", key, "item")])
-        both = own.merge(
-            held[["node_type", "node", "path"]], on=["node_type", "node"], suffixes=("", "_of_item")
-        )
-        labels = [
-            names.label_of(k, names.id_of(k, n)) for k, n in zip(both["node_type"], both["node"], strict=True)
-        ]
+        both = own.merge(held[["node_type", "node", "path"]], on=["node_type", "node"], suffixes=("", "_of_item"))
+        labels = [names.label_of(k, names.id_of(k, n)) for k, n in zip(both["node_type"], both["node"], strict=True)]
         parts.append(both.assign(rank=ranks[row["root"]], item=key, label=labels))
     columns = ["rank", "item", "node_type", "node", "label", "path", "path_of_item"]
     found = pd.concat(parts) if parts else pd.DataFrame(columns=columns)

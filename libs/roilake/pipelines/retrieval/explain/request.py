@@ -37,8 +37,7 @@ class Explanation:
       (1 in all), this much comes by this neighbour and what lies below it.
 
     ``relations`` has one row per parent and relation (``own``, or an edge type): path, parent, relation, weight. The
-    weights of a parent sum to 1; those of edge types without a neighbour go to nothing.
-    """
+    weights of a parent sum to 1; those of edge types without a neighbour go to nothing."""
 
     lake: Path
     ds: date
@@ -67,9 +66,8 @@ def explain_request(
     """What ``model`` (default: the night's default model) attended to when the published night ``ds`` (default: the
     last one) answered ``user`` with ``query``. No Spark: opens the published weights.
 
-    Raises LakeError for a request that the night did not answer, or a model that the night does not have or that has
-    no attention to show.
-    """
+    Raises LakeError for a request that the night did not answer, or a model that the night does not have or that has no
+    attention to show."""
     opened = Lake(None, check_folder(lake, create=False))
     night = _publication(opened, ds)
     config = json.loads(night.config)
@@ -136,9 +134,7 @@ def _tower(lake: Lake, ds: date, name: str) -> Tower:
     row = rows.loc[name]
     config = json.loads(row["config"])
     if config["kind"] != "zoomer":
-        raise LakeError(
-            f"models: {name!r} is a {config['kind']}, which has no attention to show; name a zoomer"
-        )
+        raise LakeError(f"models: {name!r} is a {config['kind']}, which has no attention to show; name a zoomer")
     return Tower(name, config["kind"], config["options"], str(lake.files.local(row["path"])))
 
 

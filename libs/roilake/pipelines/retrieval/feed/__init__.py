@@ -6,12 +6,4 @@ from roilake.pipelines.retrieval.feed.requests import RequestFeed
 from roilake.pipelines.retrieval.feed.rows import RequestRows, read_items, read_requests
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 
-__all__ = [
-    "FeatureStore",
-    "RequestFeed",
-    "RequestRows",
-    "Vocabulary",
-    "read_items",
-    "read_nodes",
-    "read_requests",
-]
+__all__ = ["FeatureStore", "RequestFeed", "RequestRows", "Vocabulary", "read_items", "read_nodes", "read_requests"]

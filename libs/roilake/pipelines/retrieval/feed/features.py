@@ -53,16 +53,13 @@ class FeatureStore:
         self.vocabulary = vocabulary or Vocabulary.build(tables)
         self._vectors, self._device = vectors, torch.device(device)
         self._sizes = {
-            node_type: int(table["id"][-1].as_py()) + 1 if table.num_rows else 0
-            for node_type, table in tables.items()
+            node_type: int(table["id"][-1].as_py()) + 1 if table.num_rows else 0 for node_type, table in tables.items()
         }
         self._known = {
             node_type: scatter(table["id"].to_numpy(), np.ones(len(table), bool), self._sizes[node_type])
             for node_type, table in tables.items()
         }
-        self._static = {
-            node_type: self._static_features(node_type, table) for node_type, table in tables.items()
-        }
+        self._static = {node_type: self._static_features(node_type, table) for node_type, table in tables.items()}
         self._window = lru_cache(windows_held(sum(self._sizes.values())))(self._read_window)
 
     @classmethod
@@ -106,9 +103,7 @@ class FeatureStore:
     def _read_window(self, as_of: date) -> tuple[NodeFeatures, Mapping[str, NDArray[np.int64]]]:
         files = [file for file in self._vectors if file.partition["as_of"] == as_of.isoformat()]
         if not files:
-            raise LakeError(
-                f"interest_vectors: nothing as of {as_of}: run embed_interests for this night first"
-            )
+            raise LakeError(f"interest_vectors: nothing as of {as_of}: run embed_interests for this night first")
         tables = read_by_type(files, "id", "vector", "degree")
         dim = max(len(rows["vector"][0]) if len(rows) else 0 for rows in tables.values())
         features, degrees = {}, {}
@@ -118,9 +113,7 @@ class FeatureStore:
             degrees[node_type] = scatter(ids, rows["degree"].to_numpy().astype(np.int64), size)
             terms_NT, fields_NF = self._static[node_type]
             features[node_type] = TypeFeatures(
-                interest_ND=torch.from_numpy(scatter(ids, matrix(rows["vector"], dim), size)).to(
-                    self._device
-                ),
+                interest_ND=torch.from_numpy(scatter(ids, matrix(rows["vector"], dim), size)).to(self._device),
                 events_N=torch.from_numpy(degrees[node_type]).to(self._device),
                 degree_N=torch.from_numpy(_bucket(degrees[node_type])).to(self._device),
                 terms_NT=terms_NT,

@@ -24,9 +24,7 @@ def read_nodes(files: Sequence[DataFile]) -> dict[str, pa.Table]:
 def read_by_type(files: Sequence[DataFile], *columns: str) -> dict[str, pa.Table]:
     """These columns of all files, by node type. Raises LakeError when there is no file."""
     if not files:
-        raise LakeError(
-            f"no data files to read {', '.join(columns)} from: run the steps before this one first"
-        )
+        raise LakeError(f"no data files to read {', '.join(columns)} from: run the steps before this one first")
     wanted = ["node_type", *columns]
     table = pa.concat_tables([pq.read_table(file.path, columns=wanted, partitioning=None) for file in files])
     return {kind: table.filter(pc.equal(table["node_type"], kind)).select(columns) for kind in NODE_TYPES}

@@ -28,9 +28,8 @@ class RequestFeed:
     number of workers. A window has as many steps as its largest shard needs; the others are filled up with rows of
     weight 0.
 
-    Decoded windows stay in memory up to ``cache_bytes``; beyond that each is read again every epoch, one window
-    ahead of its use.
-    """
+    Decoded windows stay in memory up to ``cache_bytes``; beyond that each is read again every epoch, one window ahead
+    of its use."""
 
     def __init__(
         self,

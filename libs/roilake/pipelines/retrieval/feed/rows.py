@@ -50,9 +50,7 @@ def read_requests(paths: Sequence[str], size: int, positives: int) -> RequestRow
     """Read request rows of ``size`` slots, keeping the first ``positives`` items of each, whatever the files' order."""
     # petastorm stacks lists of equal length only; a request's positives are as many as it has.
     edit = "positives", np.int32, positives, lambda lists: _pad(lists, positives)
-    columns = read_columns(
-        paths, ["root", "user", "query", "neighbours", "relevance", "positives"], edit=edit
-    )
+    columns = read_columns(paths, ["root", "user", "query", "neighbours", "relevance", "positives"], edit=edit)
     rows = len(columns.get("root", ()))
     order = np.argsort(columns["root"], kind="stable") if rows else np.empty(0, np.int64)
 

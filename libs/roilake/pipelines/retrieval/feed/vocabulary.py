@@ -19,8 +19,7 @@ TERMS_PER_NODE = 12
 class Vocabulary:
     """Id 0 means "none or unknown"; the entry at position p of a list has id p + 1.
 
-    ``terms`` is shared by all node types; ``fields`` holds the values of each category field by node type.
-    """
+    ``terms`` is shared by all node types; ``fields`` holds the values of each category field by node type."""
 
     terms: tuple[str, ...]
     fields: Mapping[str, Mapping[str, tuple[str, ...]]]
@@ -30,8 +29,7 @@ class Vocabulary:
         """From the nodes by type (columns ``terms``, ``fields``), by (count desc, word), at most 50,000 terms. A term
         that occurs once is left out: it can tell nothing of another node.
 
-        Entries of ``previous`` keep their ids and new ones go behind them, so a warm start finds its own words.
-        """
+        Entries of ``previous`` keep their ids and new ones go behind them, so a warm start finds its own words."""
         all_terms = pa.chunked_array(
             [chunk.flatten() for table in nodes.values() for chunk in table["terms"].chunks], pa.string()
         )
@@ -40,9 +38,7 @@ class Vocabulary:
             old = previous.fields.get(node_type, {}) if previous else {}
             columns = field_columns(nodes[node_type])
             fields[node_type] = {
-                name: _ranked(
-                    columns[name][1] if name in columns else pa.array([], pa.string()), old.get(name, ())
-                )
+                name: _ranked(columns[name][1] if name in columns else pa.array([], pa.string()), old.get(name, ()))
                 for name in sorted({*columns, *old})
             }
         return cls(_ranked(all_terms, previous.terms if previous else (), least=2)[:MAX_TERMS], fields)

@@ -108,9 +108,8 @@ def lay_out(
     """Write the matrix of the neighbour lists in ``files`` (parquet, of table ``adjacency``).
 
     With ``symmetric`` edge types: of these alone (given one way, taken both ways), symmetric, a pair's entry being its
-    weight if either node lists the other. Without: row n holds the weights of all lists of node n.
-    A task holds one block's entries: 12 bytes each, twice, while it sorts them.
-    """
+    weight if either node lists the other. Without: row n holds the weights of all lists of node n. A task holds one
+    block's entries: 12 bytes each, twice, while it sorts them."""
     blocks.folder.mkdir(parents=True, exist_ok=True)
     run(partial(_scatter, blocks, starts, tuple(symmetric)), list(enumerate(files)))
     run(partial(_join, blocks, len(files), bool(symmetric)), blocks.numbers)
@@ -118,9 +117,7 @@ def lay_out(
         entries.unlink()
 
 
-def _scatter(
-    blocks: Blocks, starts: Mapping[str, int], symmetric: tuple[str, ...], numbered: tuple[int, str]
-) -> None:
+def _scatter(blocks: Blocks, starts: Mapping[str, int], symmetric: tuple[str, ...], numbered: tuple[int, str]) -> None:
     """Send the entries of one file to the blocks of their rows, and of their columns."""
     number, path = numbered
     for old in blocks.folder.glob(f"entries-*.{number}.*"):
@@ -156,17 +153,11 @@ def _entries(
     return rows, columns, pc.list_flatten(lists["weights"]).to_numpy()
 
 
-def _append(
-    blocks: Blocks, name: str, rows: NDArray[np.int64], columns: NDArray[np.int64], weights: NDArray
-) -> None:
+def _append(blocks: Blocks, name: str, rows: NDArray[np.int64], columns: NDArray[np.int64], weights: NDArray) -> None:
     block_E = rows // ROWS
     order = np.argsort(block_E, kind="stable")
     entries = np.empty(len(rows), _ENTRY)
-    entries["row"], entries["column"], entries["weight"] = (
-        (rows % ROWS)[order],
-        columns[order],
-        weights[order],
-    )
+    entries["row"], entries["column"], entries["weight"] = ((rows % ROWS)[order], columns[order], weights[order])
     cuts = np.searchsorted(block_E[order], np.arange(len(blocks.numbers) + 1))
     for block in blocks.numbers:
         if cuts[block] < cuts[block + 1]:

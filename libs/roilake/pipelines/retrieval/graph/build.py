@@ -1,8 +1,7 @@
 """The stages of a graph's build as Spark jobs, a task for some slices of events or for a part of the pairs.
 
 Spark starts, retries and bounds the tasks; rows do not pass through the JVM. What tasks spill lies in a folder of the
-lake, on a disk that all of them share, and goes when the build ends, well or not.
-"""
+lake, on a disk that all of them share, and goes when the build ends, well or not."""
 
 from __future__ import annotations
 
@@ -60,9 +59,7 @@ def seen(spark: SparkSession, tasks: Sequence[Sequence[Slice]], parts: int) -> D
     if not tasks:
         return spark.createDataFrame([], _SEEN)
     count = min(len(tasks), 4 * spark.sparkContext.defaultParallelism)
-    long = [
-        [part for task in some for part in tasks[task]] for some in np.array_split(range(len(tasks)), count)
-    ]
+    long = [[part for task in some for part in tasks[task]] for some in np.array_split(range(len(tasks)), count)]
 
     def scan(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for task in _numbers(batches):

@@ -1,7 +1,6 @@
 """Similar pairs -> rows of ``edges`` and ``adjacency`` as of each instant, by plain numpy on one task's share.
 
-A share holds all pairs of its (edge type, source), so lists are cut where they are made.
-"""
+A share holds all pairs of its (edge type, source), so lists are cut where they are made."""
 
 from __future__ import annotations
 

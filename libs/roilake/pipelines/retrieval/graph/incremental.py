@@ -1,10 +1,9 @@
 """Sums of pairs that a night leaves for the next ones, which then count their own events only.
 
 A snapshot is what one build has summed up of some files of events: its runs by stream, and under ``seen`` the keys of
-those events. The first one, the base, is one run a part, and sets into which parts all of them are cut; later ones
-are a night's few each, until they make up a quarter of it and a build compacts all into a new base.
-``snapshots.json`` names them. All of it can be made again: without it a build counts all events, to the same bits.
-"""
+those events. The first one, the base, is one run a part, and sets into which parts all of them are cut; later ones are
+a night's few each, until they make up a quarter of it and a build compacts all into a new base. ``snapshots.json``
+names them. All of it can be made again: without it a build counts all events, to the same bits."""
 
 from __future__ import annotations
 
@@ -98,11 +97,7 @@ class IncrementalAggregates:
             and plan.own.cuts.holds(s.time_cuts)
             and s.bytes == _bytes(self.folder / s.name)
         ]
-        if (
-            fit[:1] != list(self.snapshots[:1])
-            or plan.timed != self.timed
-            or plan.parts > _GROWTH * self.parts
-        ):
+        if fit[:1] != list(self.snapshots[:1]) or plan.timed != self.timed or plan.parts > _GROWTH * self.parts:
             return found.without()
         return replace(found, snapshots=tuple(fit))
 

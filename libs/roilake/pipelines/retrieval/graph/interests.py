@@ -175,14 +175,7 @@ def _first_step(blocks: Blocks, turn: Array, factor: float, middle: float, block
 
 
 def _step(
-    blocks: Blocks,
-    factor: float,
-    middle: float,
-    back: float,
-    previous: str,
-    current: str,
-    target: str,
-    block: int,
+    blocks: Blocks, factor: float, middle: float, back: float, previous: str, current: str, target: str, block: int
 ) -> None:
     """target = factor (S - middle) current - back previous."""
     found = blocks.product("values", current, block)

@@ -103,8 +103,7 @@ def fill(
     records_NW: Words,
 ) -> int:
     """Write records of contributions to the front of ``records_NW``; how many there are. Those without one of their
-    ends (-1), and those of a node with itself, are none. ``alike``: ends are of one type, the smaller is the
-    source."""
+    ends (-1), and those of a node with itself, are none. ``alike``: ends are of one type, the smaller is the source."""
     arrays = (source_N, target_N, cut_N, units_N, time_N)
     sizes = (len(source_N), records_NW.shape[1], key.cut, key.target, int(alike))
     return int(_library().records_fill(*(_at(a) for a in arrays), *map(_long, sizes), _at(records_NW)))

@@ -36,10 +36,7 @@ def last_model(lake: Lake, config: RetrievalConfig, ds: date) -> LastModel | Non
     if night is None or "models" not in night.versions:
         return None
     where = {"pipeline": config.pipeline, "ds": night.ds, "run_id": night.run_id}
-    rows = {
-        row["name"]: row
-        for row in lake.to_arrow("models", night.versions["models"], filters=where).to_pylist()
-    }
+    rows = {row["name"]: row for row in lake.to_arrow("models", night.versions["models"], filters=where).to_pylist()}
     if config.default_model not in rows:
         return None
     known = (name for name in (config.default_model, *config.models) if name in rows)

@@ -1,9 +1,8 @@
 """Spilled sums -> ``edges`` and ``adjacency``: the second half of a graph's build.
 
-Whole pairs of a part give, at each instant, the part's strongest targets of each source, in both directions; the top
-of the parts' tops is the node's list, for parts hold different targets of a source. No list is longer than M times
-the number of parts before it is cut, whatever the node's degree.
-"""
+Whole pairs of a part give, at each instant, the part's strongest targets of each source, in both directions; the top of
+the parts' tops is the node's list, for parts hold different targets of a source. No list is longer than M times the
+number of parts before it is cut, whatever the node's degree."""
 
 from __future__ import annotations
 
@@ -38,14 +37,7 @@ def aggregate(plan: Plan, stream: tuple[str, str], part: int) -> Tables:
         for direction, (kind, target) in enumerate((stream, stream[::-1])):
             ends = (pairs.source_E, pairs.target_E)
             source_E, target_E = ends[::-1] if direction else ends
-            arguments = (
-                source_E,
-                target_E,
-                pairs.weight_E,
-                plan.nodes[kind],
-                plan.max_neighbours,
-                plan.parts,
-            )
+            arguments = (source_E, target_E, pairs.weight_E, plan.nodes[kind], plan.max_neighbours, plan.parts)
             lists = clock.timed("lists", kernel.spill_lists, *arguments)
             folder = plan.folder / "lists" / f"{kind}_{target}" / str(now)
             clock.timed("write", write_parts, folder / f"{'_'.join(stream)}-{direction}-{part:05d}", *lists)
@@ -93,9 +85,7 @@ def _blocks(folder: Path, part: int, parts: int) -> list[NDArray[np.uint8]]:
 
 
 def _adjacency(plan: Plan, edge_type: str, now: int, lists: kernel.Lists) -> pa.Table:
-    neighbours, weights = (
-        pa.ListArray.from_arrays(lists.starts, part) for part in (lists.ids, lists.weights)
-    )
+    neighbours, weights = (pa.ListArray.from_arrays(lists.starts, part) for part in (lists.ids, lists.weights))
     columns = {"src": pa.array(lists.source), "neighbours": neighbours, "weights": weights}
     return _labelled(plan, edge_type, now, columns)
 
@@ -105,9 +95,7 @@ def _edges(
 ) -> pa.Table:
     time = pa.timestamp("us", "UTC")
     columns = {"src": pa.array(source_E), "dst": pa.array(target_E), "weight": pa.array(pairs.weight_E)}
-    columns["first_time"], columns["last_time"] = (
-        pa.array(t).cast(time) for t in (pairs.first_E, pairs.last_E)
-    )
+    columns["first_time"], columns["last_time"] = (pa.array(t).cast(time) for t in (pairs.first_E, pairs.last_E))
     return _labelled(plan, edge_type, now, columns)
 
 

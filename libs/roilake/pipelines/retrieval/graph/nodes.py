@@ -15,9 +15,8 @@ from roilake.pipelines.retrieval.events import NODE_TYPES, words
 
 
 def describe_nodes(ids: DataFrame, attributes: DataFrame, query_terms_from_key: bool) -> DataFrame:
-    """(node_type, id, key, fields, terms) of every id. Nodes that no source describes have no fields and no
-    terms; with ``query_terms_from_key`` (no source for queries) the terms of a query are the words of its
-    key."""
+    """(node_type, id, key, fields, terms) of every id. Nodes that no source describes have no fields and no terms; with
+    ``query_terms_from_key`` (no source for queries) the terms of a query are the words of its key."""
     own_words = F.when((F.col("node_type") == "query") & F.lit(query_terms_from_key), words(F.col("key")))
     no_fields = F.create_map().cast("map<string,string>")
     no_terms = F.array().cast("array<string>")

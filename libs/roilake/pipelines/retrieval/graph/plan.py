@@ -1,8 +1,7 @@
 """How a graph is built: which pairs are summed up, and how time enters their sums.
 
 Sums are whole numbers that do not depend on the night that counts them, so those of earlier nights are taken as they
-are, and a night adds its own events.
-"""
+are, and a night adds its own events."""
 
 from __future__ import annotations
 
@@ -35,8 +34,7 @@ class TimeCuts:
 
     At landmarks l_k = 6 k h (h the half-life, k whole) units change: an event at t counts rint(2^26 * 2^((t - l) / h))
     units, l the last landmark before its cut. Units of landmark k are worth 2^(6 (k - k')) of those of a later one k',
-    and S units weigh S * 2^-26 * 2^(-(T - l) / h) at the instant T: the sum over events of 2^(-(T - t) / h).
-    """
+    and S units weigh S * 2^-26 * 2^(-(T - l) / h) at the instant T: the sum over events of 2^(-(T - t) / h)."""
 
     at_C: kernel.Longs
     period: int
@@ -137,9 +135,7 @@ class Plan:
     @cached_property
     def own(self) -> Runs:
         """What the build itself spills."""
-        return Runs(
-            self.folder / "runs", self.nodes, TimeCuts.of(self.instants, self.half_life_days, self.first)
-        )
+        return Runs(self.folder / "runs", self.nodes, TimeCuts.of(self.instants, self.half_life_days, self.first))
 
     @property
     def compacted(self) -> Path:

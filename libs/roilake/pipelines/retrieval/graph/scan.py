@@ -1,7 +1,6 @@
 """Events straight from their parquet files, with keys as dictionary codes: a key is looked up once a row group.
 
-The JVM would hand every key of every event to Python as a string; the files hold each but once a row group.
-"""
+The JVM would hand every key of every event to Python as a string; the files hold each but once a row group."""
 
 from __future__ import annotations
 
@@ -72,9 +71,7 @@ def plan_slices(paths: Sequence[str], most: int) -> list[list[Slice]]:
 def first_time(paths: Sequence[str]) -> int:
     """The earliest event of all files, in microseconds, by their footers."""
     groups = (
-        metadata.row_group(g)
-        for metadata in map(pq.read_metadata, paths)
-        for g in range(metadata.num_row_groups)
+        metadata.row_group(g) for metadata in map(pq.read_metadata, paths) for g in range(metadata.num_row_groups)
     )
     times = (_earliest(group) for group in groups if group.num_rows)
     return min(times)
@@ -121,9 +118,7 @@ def seen_keys(parts: Sequence[Slice]) -> Iterator[pa.Table]:
     for kind, tables in held.items():
         for merged in [_merged(tables)] if tables else []:
             time = merged["first_time"].cast(pa.timestamp("us", "UTC"))
-            yield merged.set_column(1, "first_time", time).add_column(
-                0, "node_type", pa.repeat(kind, len(merged))
-            )
+            yield merged.set_column(1, "first_time", time).add_column(0, "node_type", pa.repeat(kind, len(merged)))
 
 
 def _merged(tables: Sequence[pa.Table]) -> pa.Table:

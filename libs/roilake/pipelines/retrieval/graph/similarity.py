@@ -1,8 +1,7 @@
 """Similarity edges: candidates by MinHash (Spark ML's), filtered by their exact Jaccard similarity over terms.
 
-Broder 1997: two sets share the minimum of a random hash with probability |A and B| / |A or B|. The number of
-hash tables and the thresholds are ours; the paper's are not known.
-"""
+Broder 1997: two sets share the minimum of a random hash with probability |A and B| / |A or B|. The number of hash
+tables and the thresholds are ours; the paper's are not known."""
 
 from __future__ import annotations
 
@@ -14,13 +13,10 @@ from pyspark.sql import functions as F
 from roilake.pipelines.retrieval.config import SimilarityConfig
 
 
-def similar_pairs(
-    nodes: DataFrame, times: DataFrame, config: SimilarityConfig, seed: int
-) -> DataFrame | None:
-    """(edge_type, src, dst, weight, first_time) of all similar pairs of the edge types in ``config``;
-    query-item ones both ways. ``nodes`` has (node_type, id, terms), ``times`` (node_type, id, first_time);
-    ``first_time`` of a pair is the moment from which both had been seen. None when no edge type has nodes
-    with terms."""
+def similar_pairs(nodes: DataFrame, times: DataFrame, config: SimilarityConfig, seed: int) -> DataFrame | None:
+    """(edge_type, src, dst, weight, first_time) of all similar pairs of the edge types in ``config``; query-item ones
+    both ways. ``nodes`` has (node_type, id, terms), ``times`` (node_type, id, first_time); ``first_time`` of a pair is
+    the moment from which both had been seen. None when no edge type has nodes with terms."""
     found = [
         _pairs_of_type(nodes, times, edge_type, config, seed)
         for edge_type in config.edge_types
@@ -50,9 +46,7 @@ def _pairs_of_type(
         with_terms.join(times, on=["node_type", "id"], how="inner").withColumn("hashable", never_empty)
     )
     lsh = MinHashLSH(inputCol="features", outputCol="minima", numHashTables=config.hash_tables, seed=seed)
-    left, right = (
-        hashed.where(F.col("node_type") == kind).drop("node_type") for kind in (src_type, dst_type)
-    )
+    left, right = (hashed.where(F.col("node_type") == kind).drop("node_type") for kind in (src_type, dst_type))
     # Hashed features may collide, which only adds to their similarity: the exact one is checked below.
     near = lsh.fit(hashed).approxSimilarityJoin(left, right, 1.0 - config.min_jaccard + 1e-6)
     both = F.size(F.array_intersect("datasetA.terms", "datasetB.terms"))

@@ -3,8 +3,7 @@
 Each task sorts and sums what it read, and spills one run for each part of a stream; part p of all tasks together holds
 whole pairs. Parts are cut by source, so that each of them holds all targets of most of its sources, and few of a
 target's sources pass its own top. A hub is spread over several parts by target: no part is much larger than another,
-whatever the degrees.
-"""
+whatever the degrees."""
 
 from __future__ import annotations
 
@@ -84,9 +83,7 @@ def _records(plan: Plan, stream: tuple[str, str], held: list[dict[str, NDArray]]
     for some in held:
         contributions = (some[ends[0]], some[ends[1]], some["cut"], some["units"])
         time = some["time"] if plan.timed else None
-        number += kernel.fill(
-            *contributions, time, plan.own.key(stream), alike=alike, records_NW=records[number:]
-        )
+        number += kernel.fill(*contributions, time, plan.own.key(stream), alike=alike, records_NW=records[number:])
     return records[:number]
 
 

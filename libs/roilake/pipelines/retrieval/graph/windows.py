@@ -24,12 +24,11 @@ class Window:
 def plan_windows(config: WindowsConfig, ds: date, train_end: date | None) -> tuple[Window, ...]:
     """The windows of the night at ``ds``, in time order, counted back from its end (ds + 1 day).
 
-    Last lie ``config.test`` windows of ``config.length``, before them ``validation`` ones, before them
-    ``train`` ones; after all of them an empty one, split ``serve``, at the end of the night. With
-    ``train_end`` (the end of what the last published model was trained on) the train windows cut
-    [train_end, start of validation) into pieces of at most ``length``, counted back too, so that the
-    model warm-starts on requests it has not seen; there are none when nothing new lies between.
-    """
+    Last lie ``config.test`` windows of ``config.length``, before them ``validation`` ones, before them ``train`` ones;
+    after all of them an empty one, split ``serve``, at the end of the night. With ``train_end`` (the end of what the
+    last published model was trained on) the train windows cut [train_end, start of validation) into pieces of at most
+    ``length``, counted back too, so that the model warm-starts on requests it has not seen; there are none when nothing
+    new lies between."""
     end = ds + timedelta(days=1)
     counts: dict[Split, int] = {"test": config.test, "validation": config.validation}
     if train_end is None:
@@ -49,8 +48,7 @@ def _window(end: date, length: str, index: int, split: Split) -> Window:
 
 
 def _back(end: date, length: str, count: int) -> date:
-    """``count`` windows before ``end``. Months keep the day where the month has it, else take its last
-    day."""
+    """``count`` windows before ``end``. Months keep the day where the month has it, else take its last day."""
     if length.endswith("d"):
         return end - timedelta(days=int(length[:-1]) * count)
     months = end.year * 12 + end.month - 1 - int(length[:-2]) * count

@@ -10,22 +10,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from roilake.pipelines.retrieval.models.batch import (
-    FeatureSchema,
-    ItemBatch,
-    NodeFeatures,
-    RequestBatch,
-    TypeFeatures,
-)
+from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch, TypeFeatures
 from roilake.pipelines.retrieval.models.graph_tower import GraphTower
-from roilake.pipelines.retrieval.models.matrix import (
-    Factors,
-    Fitted,
-    MatrixModel,
-    Progress,
-    interactions,
-    load_fitted,
-)
+from roilake.pipelines.retrieval.models.matrix import Factors, Fitted, MatrixModel, Progress, interactions, load_fitted
 from roilake.pipelines.retrieval.models.tower import TwinTower
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
 from roilake.training.models import ModelFiles
@@ -37,9 +24,7 @@ __all__ = [
 ]  # fmt: skip
 
 _FILES = ModelFiles(
-    __name__,
-    __path__,
-    {"attention", "batch", "encoder", "graph_tower", "matrix", "sparse", "tower", "tree"},
+    __name__, __path__, {"attention", "batch", "encoder", "graph_tower", "matrix", "sparse", "tower", "tree"}
 )
 kinds, check = _FILES.kinds, _FILES.check
 

@@ -23,8 +23,7 @@ class Attention:
     """What one combination of a parent with its children weighed, at each position of the parent.
 
     ``edge[i]`` [B, P, k] are the weights of the children in ``slots[i]``: they sum to 1, or are all 0 where there are
-    none. ``semantic_BPR`` are those of the parent's own vector (first) and of each slot's aggregate: they sum to 1.
-    """
+    none. ``semantic_BPR`` are those of the parent's own vector (first) and of each slot's aggregate: they sum to 1."""
 
     slots: tuple[Slot, ...]
     edge: tuple[Tensor, ...]

@@ -1,8 +1,7 @@
 """What a model sees: batches of tensors, all node ids dense per type, -1 for "none".
 
-Legend of shape suffixes: B requests, I items, S slots of a ROI (see ``retrieval.roi.layout``), P positives,
-N nodes of one type, D interest dimension, T terms, F categorical fields.
-"""
+Legend of shape suffixes: B requests, I items, S slots of a ROI (see ``retrieval.roi.layout``), P positives, N nodes of
+one type, D interest dimension, T terms, F categorical fields."""
 
 from __future__ import annotations
 

@@ -33,8 +33,7 @@ class Model(MatrixModel):
     ours here), half of it, for the penalty keeps the model from learning all that the draw takes away. Without it the
     model ranks below popularity.
 
-    On one thread: with more, `implicit`'s updates race and no two runs are equal.
-    """
+    On one thread: with more, `implicit`'s updates race and no two runs are equal."""
 
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
         model = BayesianPersonalizedRanking(

@@ -27,17 +27,10 @@ class FieldEncoder(nn.Module):
     * terms: mean of the rows of the node's terms; categories: a row per category, 0 for unknown.
 
     A linear map of a concatenation of embedded fields is the sum of fields embedded by their own maps; so the type
-    mapping of ZOOMER (step 2) needs no matrix of its own here.
-    """
+    mapping of ZOOMER (step 2) needs no matrix of its own here."""
 
     def __init__(
-        self,
-        schema: FeatureSchema,
-        node_type: str,
-        dim: int,
-        id_buckets: int | None = None,
-        *,
-        spread: float = 0.02,
+        self, schema: FeatureSchema, node_type: str, dim: int, id_buckets: int | None = None, *, spread: float = 0.02
     ) -> None:
         super().__init__()
         self.interest = nn.Linear(schema.interest_dim, dim, bias=False)
@@ -71,10 +64,7 @@ class FieldEncoder(nn.Module):
         pick = (lambda x: x) if ids_N is None else (lambda x: x[ids_N])
         degree_N = pick(features.degree_N).clamp(max=DEGREE_BUCKETS - 1)
         known_N1 = (degree_N > 0).unsqueeze(1)
-        id_ND = (
-            self.id(torch.arange(len(degree_N), device=degree_N.device) if ids_N is None else ids_N)
-            * known_N1
-        )
+        id_ND = self.id(torch.arange(len(degree_N), device=degree_N.device) if ids_N is None else ids_N) * known_N1
         fields = [self.interest(pick(features.interest_ND)), id_ND, self.degree(degree_N)]
         fields.append(self._mean_of_terms(pick(features.terms_NT)))
         categories_NF = pick(features.fields_NF)

@@ -55,8 +55,6 @@ class Model(GraphTower):
         own_BPhd = parent_BPD[..., : value_BPkhd.shape[-1] * self.heads].unflatten(-1, (self.heads, -1))
         score_BPkh = (value_BPkhd * self.child_score[name]).sum(-1)
         score_BPkh = score_BPkh + (own_BPhd * self.parent_score[name]).sum(-1).unsqueeze(2)
-        masked_BPkh = F.leaky_relu(score_BPkh, NEGATIVE_SLOPE).masked_fill(
-            ~child.mask_BPk.unsqueeze(-1), NEVER
-        )
+        masked_BPkh = F.leaky_relu(score_BPkh, NEGATIVE_SLOPE).masked_fill(~child.mask_BPk.unsqueeze(-1), NEVER)
         weight_BPkh = torch.softmax(masked_BPkh, dim=2) * child.mask_BPk.unsqueeze(-1)
         return torch.einsum("bpkh,bpkhd->bphd", weight_BPkh, value_BPkhd).flatten(-2)

@@ -26,8 +26,7 @@ class Model(MatrixModel):
         score(u, .) = r_u (R~^T R~ + alpha D_I^-1/2 V V^T D_I^1/2)
 
     V [I, dim]: the right singular vectors of R~ of the largest singular values. The linear filter is a two-step walk,
-    the low-pass one is a product of two factors. With dim above min(U, I) - 1, all but the last vector pass.
-    """
+    the low-pass one is a product of two factors. With dim above min(U, I) - 1, all but the last vector pass."""
 
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
         user_U, item_I = degrees(seen_UI)

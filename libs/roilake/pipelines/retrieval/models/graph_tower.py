@@ -12,13 +12,7 @@ from torch import Tensor
 
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
 from roilake.pipelines.retrieval.models.encoder import NODE_TYPES, Encoders
-from roilake.pipelines.retrieval.models.tower import (
-    EncoderOptions,
-    PaperTowers,
-    ResidualTowers,
-    TwinTower,
-    known_query,
-)
+from roilake.pipelines.retrieval.models.tower import EncoderOptions, PaperTowers, ResidualTowers, TwinTower, known_query
 from roilake.pipelines.retrieval.models.tree import Children, Nodes, encode_touched, fold, touched
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
 
@@ -42,9 +36,7 @@ class GraphTower(TwinTower):
         self.options = options
         self.encoders = Encoders(schema, options.dim, options.id_buckets)
         self.neighbour_dim = schema.interest_dim if options.neighbours == "frozen" else options.dim
-        self.towers = (
-            ResidualTowers(options.dim) if options.towers == "residual" else PaperTowers(options.dim)
-        )
+        self.towers = ResidualTowers(options.dim) if options.towers == "residual" else PaperTowers(options.dim)
 
     def width(self, hop: int) -> int:
         """Coordinates of the vectors that children of ``hop`` are folded into: D at the roots, V or D below."""
@@ -56,9 +48,7 @@ class GraphTower(TwinTower):
 
     def roots(self, ids: Sequence[Tensor], types: Sequence[str], features: NodeFeatures) -> list[Tensor]:
         """Own vectors of the roots [B, D] each."""
-        return [
-            self.encoders[kind].sum(features[kind], ids_B) for kind, ids_B in zip(types, ids, strict=True)
-        ]
+        return [self.encoders[kind].sum(features[kind], ids_B) for kind, ids_B in zip(types, ids, strict=True)]
 
     def embed_requests(self, batch: RequestBatch, features: NodeFeatures) -> Tensor:
         query_B, known_B1 = known_query(batch)
@@ -75,11 +65,7 @@ class GraphTower(TwinTower):
         return self.encoders.interest_vectors(features)
 
     def _fold(
-        self,
-        layout: RoiLayout,
-        roots: Sequence[Tensor],
-        batch: RequestBatch | ItemBatch,
-        features: NodeFeatures,
+        self, layout: RoiLayout, roots: Sequence[Tensor], batch: RequestBatch | ItemBatch, features: NodeFeatures
     ) -> list[Tensor]:
         neighbours = batch.neighbours_BS if isinstance(batch, RequestBatch) else batch.neighbours_IS
         relevance = batch.relevance_BS if isinstance(batch, RequestBatch) else batch.relevance_IS

@@ -29,8 +29,7 @@ class Model(MatrixModel):
         s_ij = C_ij / (n_i + n_j - C_ij + shrink)            jaccard
         score(u, j) = sum over items i of u, j one of the k most similar to i (not i itself), of s_ij
 
-    With k of at least I - 1 all neighbours count. Not `implicit`'s: that one knows no shrink and no jaccard.
-    """
+    With k of at least I - 1 all neighbours count. Not `implicit`'s: that one knows no shrink and no jaccard."""
 
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
         user_U, item_I = degrees(seen_UI)

@@ -39,9 +39,8 @@ class Model(MatrixModel):
     Trained on cosines, asked for products: the lengths, which the loss does not see, hold popularity (Wu et al.).
 
     As A~ is symmetric, the gradient of X is the same propagation of E's: two of them a step, each L sparse products of
-    2 nnz D multiplications. So a step is of all pairs (ours; published: 2048), and the items drawn are the same for
-    all users, which makes the sum over j one of a user and not of a pair.
-    """
+    2 nnz D multiplications. So a step is of all pairs (ours; published: 2048), and the items drawn are the same for all
+    users, which makes the sum over j one of a user and not of a pair."""
 
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
         for epoch, fitted in enumerate(self.epochs(seen_UI, seed), start=1):
@@ -91,9 +90,7 @@ class Pairs:
         self.shape, self.users = seen_UI.shape, seen_UI.shape[0]
         self._place = torch.from_numpy(seen_UI.indptr), torch.from_numpy(seen_UI.indices)
         self.user_E = torch.from_numpy(np.repeat(np.arange(self.users), np.diff(seen_UI.indptr)))
-        order = sp.csr_matrix(
-            (np.arange(seen_UI.nnz), seen_UI.indices, seen_UI.indptr), seen_UI.shape
-        ).T.tocsr()
+        order = sp.csr_matrix((np.arange(seen_UI.nnz), seen_UI.indices, seen_UI.indptr), seen_UI.shape).T.tocsr()
         self._place_t = torch.from_numpy(order.indptr), torch.from_numpy(order.indices)
         self._order_t = torch.from_numpy(order.data)
 

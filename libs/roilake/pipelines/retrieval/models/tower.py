@@ -51,9 +51,8 @@ class ResidualTowers(nn.Module):
         r = e^t l2norm(u + q + MLP_r([u || q])) || 1
         i = l2norm(x + MLP_i(x)) || b(x)
 
-    with MLP = D -> 2D -> D, ELU, last layer 0 at the start; the score is e^t cos + b(x): a learned temperature and
-    the item's own bias. Shapes: u, q, x [*, D] -> r [B, D + 1], i [I, D + 1].
-    """
+    with MLP = D -> 2D -> D, ELU, last layer 0 at the start; the score is e^t cos + b(x): a learned temperature and the
+    item's own bias. Shapes: u, q, x [*, D] -> r [B, D + 1], i [I, D + 1]."""
 
     def __init__(self, dim: int, scale: float = 10.0) -> None:
         super().__init__()
@@ -78,8 +77,7 @@ class PaperTowers(nn.Module):
         r = l2norm(Dense(Dense(l2norm(u || q))))      128 -> 64 -> 64 at D = 64
         i = l2norm(Dense(Dense(l2norm(x))))            64 -> 64 -> 64
 
-    Dense is x W + b with ELU.
-    """
+    Dense is x W + b with ELU."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

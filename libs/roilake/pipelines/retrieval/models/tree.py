@@ -99,9 +99,7 @@ def fold(
             own_BPD = nodes[layout.slots[parent].dst_type].at(ids_BP)
             folded[parent] = combine(own_BPD, below.pop((parent, -1)), slot.hop)
     return [
-        combine(root_BD.unsqueeze(1), below[None, number], 1).squeeze(1)
-        if (None, number) in below
-        else root_BD
+        combine(root_BD.unsqueeze(1), below[None, number], 1).squeeze(1) if (None, number) in below else root_BD
         for number, root_BD in enumerate(roots)
     ]
 
@@ -127,11 +125,7 @@ def _span(slot: Slot) -> slice:
 
 
 def _children(
-    slot: Slot,
-    neighbours_BS: Tensor,
-    relevance_BS: Tensor,
-    nodes: Mapping[str, Nodes],
-    folded_BSD: Tensor | None,
+    slot: Slot, neighbours_BS: Tensor, relevance_BS: Tensor, nodes: Mapping[str, Nodes], folded_BSD: Tensor | None
 ) -> Children:
     shape = (len(neighbours_BS), slot.size // slot.fanout, slot.fanout)
     return Children(

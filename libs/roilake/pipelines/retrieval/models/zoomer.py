@@ -14,12 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from roilake.pipelines.retrieval.models.attention import (
-    Attention,
-    EdgeAttention,
-    FeatureAttention,
-    SemanticAttention,
-)
+from roilake.pipelines.retrieval.models.attention import Attention, EdgeAttention, FeatureAttention, SemanticAttention
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, NodeFeatures, RequestBatch
 from roilake.pipelines.retrieval.models.encoder import NODE_TYPES
 from roilake.pipelines.retrieval.models.graph_tower import GraphOptions, GraphTower
@@ -95,9 +90,7 @@ class Model(GraphTower):
             return super().roots(ids, types, features)
         fields = [self.encoders[kind](features[kind], ids_B) for kind, ids_B in zip(types, ids, strict=True)]
         context_BD = fields[0].sum(dim=1)
-        return [
-            self.feature[kind](fields_BKD, context_BD) for kind, fields_BKD in zip(types, fields, strict=True)
-        ]
+        return [self.feature[kind](fields_BKD, context_BD) for kind, fields_BKD in zip(types, fields, strict=True)]
 
     def combine(self, parent_BPD: Tensor, children: Sequence[Children], hop: int, focal_BD: Tensor) -> Tensor:
         focal_B1D = focal_BD.unsqueeze(1)[..., : self.width(hop)]
@@ -114,9 +107,7 @@ class Model(GraphTower):
         """The children's aggregate [B, P, D or V] and their weights [B, P, k]."""
         if not self.zoomer_options.edge_attention:
             return child.mean(), child.equal_weights()
-        pooled: tuple[Tensor, Tensor] = self.edge[map_name(child.slot)](
-            context_BPD[..., : self.neighbour_dim], child
-        )
+        pooled: tuple[Tensor, Tensor] = self.edge[map_name(child.slot)](context_BPD[..., : self.neighbour_dim], child)
         return pooled
 
     def _relate(self, context_BPD: Tensor, relations: Sequence[Tensor], hop: int) -> tuple[Tensor, Tensor]:
@@ -134,9 +125,7 @@ class Model(GraphTower):
             return super().neighbour_nodes(layout, neighbours_BS, features, context_BD)
         nodes: dict[str, Nodes] = {}
         for name, ids in touched(layout, neighbours_BS).items():
-            found = encode_touched(
-                ids, len(features[name].degree_N), partial(self.encoders[name], features[name])
-            )
+            found = encode_touched(ids, len(features[name].degree_N), partial(self.encoders[name], features[name]))
             attention = cast(FeatureAttention, self.feature[name])
             nodes[name] = FieldNodes(found.table_ND, found.ids, attention, context_BD)
         return nodes

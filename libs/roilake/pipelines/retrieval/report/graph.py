@@ -44,9 +44,7 @@ def read_graph(lake: Lake, night: Publication) -> Graph:
     )
 
 
-def _by_type(
-    lake: Lake, night: Publication, table: str, column: str, where: Mapping[str, object]
-) -> dict[str, int]:
+def _by_type(lake: Lake, night: Publication, table: str, column: str, where: Mapping[str, object]) -> dict[str, int]:
     if table not in night.versions:
         return {}
     found = count_by(lake, table, night.versions[table], (column,), filters=where)

@@ -1,9 +1,8 @@
 """The graph of a window cut into buckets by source node, each list beside the vectors of its neighbours.
 
 What the shuffled plan reads: flat files on storage that all machines share, written once a run. A bucket is small
-enough for one task; a candidate's vector lies next to its id, so that scoring a list reads one run of bytes.
-Legend of shape suffixes: N nodes of one type, E edges of a bucket, D dimension (padded to 32), L lists.
-"""
+enough for one task; a candidate's vector lies next to its id, so that scoring a list reads one run of bytes. Legend of
+shape suffixes: N nodes of one type, E edges of a bucket, D dimension (padded to 32), L lists."""
 
 from __future__ import annotations
 
@@ -24,13 +23,7 @@ from pyspark.sql import functions as F
 from roilake.pipelines.retrieval.roi.cache import StoreFiles
 from roilake.pipelines.retrieval.roi.kernel import Lists
 from roilake.pipelines.retrieval.roi.layout import node_types
-from roilake.pipelines.retrieval.roi.store import (
-    NODE_TYPES,
-    compressed_rows,
-    load,
-    quantised_vectors,
-    rows_of,
-)
+from roilake.pipelines.retrieval.roi.store import NODE_TYPES, compressed_rows, load, quantised_vectors, rows_of
 
 KEYS = ("as_of", "edge_type", "bucket")
 
@@ -64,9 +57,7 @@ class Bucket:
         known = index_L < len(self.offsets) - 1
         at = np.where(known, index_L, 0)
         first_L = self.offsets[at]
-        return Lists(
-            first_L, np.where(known, self.offsets[at + 1], first_L), self.ids_E, self.vectors_ED, True
-        )
+        return Lists(first_L, np.where(known, self.offsets[at + 1], first_L), self.ids_E, self.vectors_ED, True)
 
 
 def write_buckets(

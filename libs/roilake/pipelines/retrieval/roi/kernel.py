@@ -23,19 +23,15 @@ _POINTERS = ("first", "last", "ids", "vectors", "focal", "skip", "key", "neighbo
 
 
 class _Job(ctypes.Structure):
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in _NUMBERS),
-        *((name, ctypes.c_void_p) for name in _POINTERS),
-    )
+    _fields_ = (*((name, ctypes.c_int64) for name in _NUMBERS), *((name, ctypes.c_void_p) for name in _POINTERS))
 
 
 @dataclass(frozen=True)
 class Lists:
     """Neighbour lists to choose from. Legend: L lists, E edges, V edges or nodes, D dimension, B rows.
 
-    List l holds the edges ``first_L[l] <= e < last_L[l]`` and belongs to row ``l // (L / B)``. The vector of
-    edge e's neighbour is ``vectors_VD[e]`` if ``by_edge``, else ``vectors_VD[ids_E[e]]``.
-    """
+    List l holds the edges ``first_L[l] <= e < last_L[l]`` and belongs to row ``l // (L / B)``. The vector of edge e's
+    neighbour is ``vectors_VD[e]`` if ``by_edge``, else ``vectors_VD[ids_E[e]]``."""
 
     first_L: NDArray[np.int64]
     last_L: NDArray[np.int64]
@@ -66,8 +62,7 @@ def expand(
 ) -> None:
     """Keep the top ``fanout`` of each list; the p-th list of a row goes to slots ``start + p * fanout ...``.
 
-    The outputs must come filled with -1 and 0. ``instruction_set`` caps the one that is used (for tests).
-    """
+    The outputs must come filled with -1 and 0. ``instruction_set`` caps the one that is used (for tests)."""
     library, rows = _library(), len(queries.focal_BD)
     arrays = (lists.first_L, lists.last_L, lists.ids_E, lists.vectors_VD, *vars(queries).values())
     dtypes = (np.int64, np.int64, np.int32, np.int8, np.int16, np.int32, np.uint64)
@@ -95,9 +90,7 @@ def instruction_set() -> str:
 
 def _check(neighbours: NDArray, relevance: NDArray, dim: int, focal_dim: int, end: int) -> None:
     written = neighbours.flags.c_contiguous and relevance.flags.c_contiguous
-    typed = (
-        neighbours.dtype == np.int32 and relevance.dtype == np.int8 and neighbours.shape == relevance.shape
-    )
+    typed = neighbours.dtype == np.int32 and relevance.dtype == np.int8 and neighbours.shape == relevance.shape
     if not (written and typed and dim % LANES == 0 and focal_dim == dim and end <= neighbours.shape[1]):
         raise ValueError("ROI kernel: outputs or vectors of the wrong shape or type")
 

@@ -16,9 +16,8 @@ ITEM_ROOTS = ("item",)
 class Slot:
     """The nodes that one edge type adds below one parent slot.
 
-    The children of the parent's position p (0-based inside the parent slot; 0 for a root) lie at
-    ``start + p * fanout ... start + (p + 1) * fanout - 1`` of a row; ``size = parent's size * fanout``.
-    """
+    The children of the parent's position p (0-based inside the parent slot; 0 for a root) lie at ``start + p * fanout
+    ... start + (p + 1) * fanout - 1`` of a row; ``size = parent's size * fanout``."""
 
     name: str  # path from the root, e.g. "user/user_item/item_query"
     root: int  # index into RoiLayout.roots
@@ -74,9 +73,7 @@ def _hop(number: int, fanouts: dict[str, int], roots: tuple[str, ...], slots: li
             source, destination = node_types(edge_type)
             if source == node_type:
                 path = f"{name}/{edge_type}"
-                slot = Slot(
-                    path, root, number, edge_type, source, destination, parent, fanout, start, size * fanout
-                )
+                slot = Slot(path, root, number, edge_type, source, destination, parent, fanout, start, size * fanout)
                 added.append(slot)
                 start += slot.size
     unused = [edge_type for edge_type in fanouts if edge_type not in {slot.edge_type for slot in added}]
@@ -88,9 +85,7 @@ def _hop(number: int, fanouts: dict[str, int], roots: tuple[str, ...], slots: li
     return added
 
 
-def _parents(
-    number: int, roots: tuple[str, ...], slots: list[Slot]
-) -> Iterator[tuple[str, int, int | None, str, int]]:
+def _parents(number: int, roots: tuple[str, ...], slots: list[Slot]) -> Iterator[tuple[str, int, int | None, str, int]]:
     """(path, root index, slot index, node type, size) of everything that hop ``number`` starts from."""
     if number == 1:
         for index, root in enumerate(roots):

@@ -23,9 +23,7 @@ class Sampling:
     seed: int
 
 
-def plan_locally(
-    events: DataFrame, sampling: Sampling, stores: Mapping[date, StoreFiles], partitions: int
-) -> Plan:
+def plan_locally(events: DataFrame, sampling: Sampling, stores: Mapping[date, StoreFiles], partitions: int) -> Plan:
     """Trees of the ``events`` (see ``retrieval.roi.rows``); rows do not depend on ``partitions``."""
 
     def sample(events: pa.Table) -> Iterator[pa.Table]:

@@ -42,17 +42,11 @@ def decide(config: RetrievalConfig, needed: int, free: int) -> Choice:
     configured = config.roi.plan
     fits = needed <= SHARE * free
     plan = configured if configured != "auto" else ("local" if fits else "shuffled")
-    why = (
-        "as configured"
-        if configured != "auto"
-        else f"stores {'fit' if fits else 'exceed'} half of the free memory"
-    )
+    why = "as configured" if configured != "auto" else f"stores {'fit' if fits else 'exceed'} half of the free memory"
     return Choice(plan, needed, free, f"{plan} plan, {why}: {needed / 1e6:,.0f} MB of {free / 1e6:,.0f} MB")
 
 
-def estimate(
-    config: RetrievalConfig, adjacency: Sequence[DataFile], vectors: Sequence[DataFile], as_of: str
-) -> int:
+def estimate(config: RetrievalConfig, adjacency: Sequence[DataFile], vectors: Sequence[DataFile], as_of: str) -> int:
     """Bytes of a window's store: 4 per edge and 8 per list, and the padded vectors. Edges are not counted but
     bounded: by full lists, and by twice the size of the files (which hold ids and weights, compressed)."""
     lists = [file for file in adjacency if file.partition["as_of"] == as_of]

@@ -60,7 +60,5 @@ def positions(layout: RoiLayout) -> list[Position]:
         for offset in range(slot.size):
             above = -1 if start is None else start + offset // slot.fanout
             root, place = layout.roots[slot.root], offset % slot.fanout
-            found.append(
-                Position(slot.start + offset, slot.name, slot.hop, slot.edge_type, root, place, above)
-            )
+            found.append(Position(slot.start + offset, slot.name, slot.hop, slot.edge_type, root, place, above))
     return found

@@ -1,8 +1,7 @@
 """Which ROIs a night needs, before any neighbour is known: requests with their positives, and (window, item) pairs.
 
 Spark orders the events of requests; the grouping by request is left to Arrow and numpy in the task that samples
-(``collect_list`` by request cost more than all the rest of a night's ROIs).
-"""
+(``collect_list`` by request cost more than all the rest of a night's ROIs)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Trees of neighbours, hop by hop: what both physical plans share.
 
-Legend of shape suffixes: B rows (requests or items), R roots, S slots, L lists (parents), D dimension.
-"""
+Legend of shape suffixes: B rows (requests or items), R roots, S slots, L lists (parents), D dimension."""
 
 from __future__ import annotations
 
@@ -25,19 +24,13 @@ class ListSource(Protocol):
 
 
 def sample_tree(
-    source: ListSource,
-    layout: RoiLayout,
-    roots_BR: NDArray[np.int32],
-    focal_BD: NDArray,
-    sampler: str,
-    seed: int,
+    source: ListSource, layout: RoiLayout, roots_BR: NDArray[np.int32], focal_BD: NDArray, sampler: str, seed: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
     """All hops of all rows: neighbour ids [B, S], -1 padded, and round(127 * relevance) [B, S].
 
-    Of each parent's list the top ``fanout`` are kept: by (relevance desc, weight desc, id asc) for the
-    sampler ``roi``, by (weight desc, id asc) for ``weighted``, by a keyed hash for ``uniform``. From hop 2
-    on, a root of the row is never kept.
-    """
+    Of each parent's list the top ``fanout`` are kept: by (relevance desc, weight desc, id asc) for the sampler ``roi``,
+    by (weight desc, id asc) for ``weighted``, by a keyed hash for ``uniform``. From hop 2 on, a root of the row is
+    never kept."""
     rows = len(roots_BR)
     neighbours_BS = np.full((rows, layout.size), -1, np.int32)
     relevance_BS = np.zeros((rows, layout.size), np.int8)

@@ -35,9 +35,7 @@ def blocks(kind: str, records: pa.Table, to_L: NDArray[np.integer], keys: NDArra
             with pa.ipc.new_stream(sink, records.schema) as stream:
                 stream.write_table(records.slice(start, end - start))
             content = pa.array([sink.getvalue().to_pybytes()], pa.binary())
-            yield pa.RecordBatch.from_arrays(
-                [pa.array([keys[partition]]), pa.array([kind]), content], schema=SCHEMA
-            )
+            yield pa.RecordBatch.from_arrays([pa.array([keys[partition]]), pa.array([kind]), content], schema=SCHEMA)
 
 
 def opened(
@@ -49,9 +47,7 @@ def opened(
     for batch in batches:
         for number, found in enumerate(batch["kind"].to_pylist()):
             if kind in (None, found):
-                tables.setdefault(found, []).append(
-                    pa.ipc.open_stream(batch["content"][number].as_buffer()).read_all()
-                )
+                tables.setdefault(found, []).append(pa.ipc.open_stream(batch["content"][number].as_buffer()).read_all())
             else:
                 others.append(batch.slice(number, 1))
     return {found: pa.concat_tables(parts) for found, parts in tables.items()}, others

@@ -1,8 +1,7 @@
 """The shuffled plan: hop by hop, the frontier travels to the buckets that hold its lists, and is scored there.
 
-The graph never moves. A frontier record carries its focal, so that nothing but the list at hand is read; what is
-kept goes on as the next frontier and, in the end, by root to where the trees are put together.
-"""
+The graph never moves. A frontier record carries its focal, so that nothing but the list at hand is read; what is kept
+goes on as the next frontier and, in the end, by root to where the trees are put together."""
 
 from __future__ import annotations
 
@@ -25,15 +24,7 @@ from roilake.pipelines.retrieval.roi.layout import RoiLayout
 from roilake.pipelines.retrieval.roi.local import Sampling
 from roilake.pipelines.retrieval.roi.rows import Plan, by_window, in_ranges, roots
 from roilake.pipelines.retrieval.roi.sampling import list_keys, mix, skipped
-from roilake.pipelines.retrieval.roi.shuffle_blocks import (
-    SPARK_SCHEMA,
-    Blocks,
-    assemble,
-    blocks,
-    opened,
-    pack,
-    unpack,
-)
+from roilake.pipelines.retrieval.roi.shuffle_blocks import SPARK_SCHEMA, Blocks, assemble, blocks, opened, pack, unpack
 from roilake.pipelines.retrieval.roi.store import NODE_TYPES, focal
 
 SIDES = ("request", "item")
@@ -57,15 +48,10 @@ class Shuffled:
             yield from blocks("rows", rows, self._home(window, root_B), self.keys)
             vectors = {node_type: self.buckets.vectors(as_of, node_type) for node_type in layout.roots}
             names = ("root", "user", "query")
-            frontier = {
-                "window": pa.array(np.full(len(rows), window, np.int32)),
-                **{n: rows[n] for n in names},
-            }
+            frontier = {"window": pa.array(np.full(len(rows), window, np.int32)), **{n: rows[n] for n in names}}
             frontier["focal"] = pack(focal(vectors, layout.roots, roots_BR))
             for index in {slot.root for slot in layout.slots}:
-                yield from self._ask(
-                    pa.table(frontier), -1 - index, np.zeros(len(rows), np.int32), roots_BR[:, index]
-                )
+                yield from self._ask(pa.table(frontier), -1 - index, np.zeros(len(rows), np.int32), roots_BR[:, index])
 
     def hop(self, batches: Iterable[pa.RecordBatch]) -> Blocks:
         """Expand the frontier records that came here; all else passes."""
@@ -74,9 +60,7 @@ class Shuffled:
         if "frontier" not in tables:
             return
         frontier = tables["frontier"].combine_chunks()
-        window_L, slot_L, bucket_L = (
-            frontier[name].to_numpy().astype(np.int64) for name in ("window", "slot", "node")
-        )
+        window_L, slot_L, bucket_L = (frontier[name].to_numpy().astype(np.int64) for name in ("window", "slot", "node"))
         bucket_L %= self.buckets.count
         key_L = packed_keys(window_L, slot_L + len(NODE_TYPES), bucket_L)
         order = np.argsort(key_L, kind="stable")
@@ -90,15 +74,11 @@ class Shuffled:
     def finish(self, part: pa.Table) -> Iterator[pa.Table]:
         """Put the trees of a partition together, window by window."""
         tables, _ = opened(part.to_batches())
-        for key in (
-            tables["rows"].group_by(["side", "as_of"]).aggregate([]).to_pylist() if "rows" in tables else []
-        ):
+        for key in tables["rows"].group_by(["side", "as_of"]).aggregate([]).to_pylist() if "rows" in tables else []:
             side, window = key["side"], 2 * self.as_ofs.index(key["as_of"]) + SIDES.index(key["side"])
             rows = tables["rows"]
             mine = pc.and_(pc.equal(rows["side"], side), pc.equal(rows["as_of"], key["as_of"]))
-            slots = (
-                (number, f"kept/{side}/{number}") for number in range(len(self.sampling.layouts[side].slots))
-            )
+            slots = ((number, f"kept/{side}/{number}") for number in range(len(self.sampling.layouts[side].slots)))
             kept = {
                 number: tables[kind].filter(pc.equal(tables[kind]["window"], window))
                 for number, kind in slots
@@ -108,11 +88,7 @@ class Shuffled:
 
     def _ask(self, records: pa.Table, slot: int, position_L: NDArray, node_L: NDArray[np.int32]) -> Blocks:
         """Send frontier records to the buckets of their nodes; a slot below zero is a root."""
-        names = {
-            "slot": np.full(len(records), slot, np.int32),
-            "position": position_L.astype(np.int32),
-            "node": node_L,
-        }
+        names = {"slot": np.full(len(records), slot, np.int32), "position": position_L.astype(np.int32), "node": node_L}
         for name, array in names.items():
             records = records.append_column(name, pa.array(array))
         known = node_L >= 0
@@ -127,11 +103,7 @@ class Shuffled:
         """What records of one window, slot and bucket keep, and whom they ask next."""
         window, parent = (frontier[name][0].as_py() for name in ("window", "slot"))
         side, as_of = SIDES[window % 2], self.as_ofs[window // 2]
-        layout, node_L, roots_BR = (
-            self.sampling.layouts[side],
-            frontier["node"].to_numpy(),
-            roots(frontier, side),
-        )
+        layout, node_L, roots_BR = (self.sampling.layouts[side], frontier["node"].to_numpy(), roots(frontier, side))
         focal_BD, position_L = unpack(frontier["focal"], np.int16), frontier["position"].to_numpy()
         home_L = self._home(window, frontier["root"].to_numpy())
         for below in _children(layout, parent):
@@ -152,16 +124,12 @@ class Shuffled:
             if layout.children(below) and len(row):
                 names = ["window", "root", "user", "query", "focal"]
                 position = position_L[row] * slot.fanout + column
-                yield from self._ask(
-                    frontier.select(names).take(pa.array(row)), below, position, kept_LK[row, column]
-                )
+                yield from self._ask(frontier.select(names).take(pa.array(row)), below, position, kept_LK[row, column])
 
     def _home(self, window: int, root_B: NDArray[np.int64]) -> NDArray[np.int64]:
         """Partition in which a row is put together: each window is spread over a few, so that files are few."""
         spread = -(-len(self.keys) // (2 * len(self.as_ofs)))
-        return (window * spread + (mix(root_B.astype(np.uint64)) % np.uint64(spread)).astype(np.int64)) % len(
-            self.keys
-        )
+        return (window * spread + (mix(root_B.astype(np.uint64)) % np.uint64(spread)).astype(np.int64)) % len(self.keys)
 
 
 def plan_shuffled(
@@ -171,9 +139,7 @@ def plan_shuffled(
     count = 2 * partitions
     plan = Shuffled(sampling, buckets, tuple(as_ofs), partition_keys(events.sparkSession, count))
     moving = in_ranges(events, partitions).mapInArrow(plan.seed, SPARK_SCHEMA).repartition(count, "to")
-    for _ in range(
-        max((slot.hop for layout in sampling.layouts.values() for slot in layout.slots), default=0)
-    ):
+    for _ in range(max((slot.hop for layout in sampling.layouts.values() for slot in layout.slots), default=0)):
         moving = moving.mapInArrow(plan.hop, SPARK_SCHEMA).repartition(count, "to")
     return Plan(moving, plan.finish)
 
@@ -181,11 +147,7 @@ def plan_shuffled(
 def partition_keys(spark: SparkSession, count: int) -> NDArray[np.int32]:
     """For each of ``count`` partitions an integer that Spark's hash partitioning sends there."""
     number = F.col("id").cast("int")
-    rows = (
-        spark.range(64 * count)
-        .groupBy(F.pmod(F.hash(number), F.lit(count)).alias("partition"))
-        .agg(F.min(number))
-    )
+    rows = spark.range(64 * count).groupBy(F.pmod(F.hash(number), F.lit(count)).alias("partition")).agg(F.min(number))
     keys: Mapping[int, int] = dict(rows.collect())
     return np.array([keys[partition] for partition in range(count)], np.int32)
 

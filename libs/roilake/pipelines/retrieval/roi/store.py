@@ -1,7 +1,6 @@
 """The graph of one window as flat, memory-mapped files: lists by edge type, quantised vectors by node type.
 
-Legend of shape suffixes: N nodes of a type, E edges of a type, D dimension (padded to 32), B rows, R roots.
-"""
+Legend of shape suffixes: N nodes of a type, E edges of a type, D dimension (padded to 32), B rows, R roots."""
 
 from __future__ import annotations
 
@@ -55,9 +54,7 @@ class RoiStore:
         at = np.where(known, parents_L, 0)
         first_L, last_L = offsets[at], offsets[np.minimum(at + 1, len(offsets) - 1)]
         ids = self.ids.get(edge_type, np.zeros(0, np.int32))
-        return Lists(
-            first_L, np.where(known, last_L, first_L), ids, self.vectors[node_types(edge_type)[1]], False
-        )
+        return Lists(first_L, np.where(known, last_L, first_L), ids, self.vectors[node_types(edge_type)[1]], False)
 
     @property
     def nbytes(self) -> int:
@@ -120,9 +117,7 @@ def padded(dim: int) -> int:
     return max(LANES, -(-dim // LANES) * LANES)
 
 
-def compressed_rows(
-    src: NDArray[np.int32], lists: pa.ChunkedArray
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+def compressed_rows(src: NDArray[np.int32], lists: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Compressed sparse rows of the lists of ``src``, which come in any order: the list of node n is
     ids[offsets[n] : offsets[n + 1]]."""
     lengths = pc.list_value_length(lists).to_numpy()

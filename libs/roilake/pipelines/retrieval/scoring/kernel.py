@@ -94,9 +94,7 @@ def count_before(
 
 def _check(problem: int) -> None:
     if problem:
-        raise MetricError(
-            "a score is NaN or overflows float32: the model diverged or its vectors are too long"
-        )
+        raise MetricError("a score is NaN or overflows float32: the model diverged or its vectors are too long")
 
 
 @cache

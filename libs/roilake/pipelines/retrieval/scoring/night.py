@@ -1,5 +1,4 @@
-"""Plans a scoring pass: which pinned files, models and shards, and runs a function of each shard on the
-executors."""
+"""Plans a scoring pass: which pinned files, models and shards, and runs a function of each shard on the executors."""
 
 from __future__ import annotations
 
@@ -49,9 +48,7 @@ def _towers(record: Recorder, config: RetrievalConfig, models: Collection[str]) 
     paths = {row["name"]: row["path"] for row in rows.to_pylist()}
     for name in models:
         if name not in paths:
-            raise LakeError(
-                f"models: no model {name!r} for {record.run.ds}; run train_models for this night first"
-            )
+            raise LakeError(f"models: no model {name!r} for {record.run.ds}; run train_models for this night first")
         model = config.models[name]
         yield Tower(name, model.kind, model.options, str(record.lake.files.local(paths[name])))
 

@@ -76,9 +76,7 @@ def evaluate(
     return work
 
 
-def _evaluated(
-    worker: Worker, shard: Shard, negatives: int, seed: int, share: float, drop_seen: bool
-) -> Evaluated:
+def _evaluated(worker: Worker, shard: Shard, negatives: int, seed: int, share: float, drop_seen: bool) -> Evaluated:
     rows = worker.requests(shard, positives=True)
     rows = select(rows, np.flatnonzero(uniform(seed, rows.root_R[: len(rows)]) < share))
     count = len(rows)
@@ -89,11 +87,7 @@ def _evaluated(
     kinds = {"uniform": worker.store().known("item"), "popular": degree_I}
     drawn = [
         draw_negatives(
-            int(keyed_hash(seed, number).view(np.int64)),
-            root_R,
-            positives_RP,
-            weight_I.astype(np.float64),
-            negatives,
+            int(keyed_hash(seed, number).view(np.int64)), root_R, positives_RP, weight_I.astype(np.float64), negatives
         )
         for number, weight_I in enumerate(kinds.values())
     ]

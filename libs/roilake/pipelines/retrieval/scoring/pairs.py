@@ -25,9 +25,7 @@ def pair_probabilities(
     the row groups of these users are read."""
     columns, wanted = ["user", "item", "pctr", "pcvr"], pc.field("user").isin(np.unique(user_P))
     parts = [pq.read_table(file.path, columns=columns, filters=wanted, partitioning=None) for file in files]
-    rows = (
-        pa.concat_tables(parts) if parts else pa.table({name: pa.array([], pa.float32()) for name in columns})
-    )
+    rows = pa.concat_tables(parts) if parts else pa.table({name: pa.array([], pa.float32()) for name in columns})
     key_S = _keys(rows["user"].to_numpy(), rows["item"].to_numpy())
     order_S = np.argsort(key_S, kind="stable")
     key_P = _keys(user_P, item_P)

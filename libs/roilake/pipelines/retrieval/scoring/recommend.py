@@ -89,8 +89,6 @@ def match_rows(user_R: NDArray, user_E: NDArray, item_E: NDArray) -> Seen:
 def with_keys(rows: DataFrame, nodes: DataFrame, model: str, ds: date) -> DataFrame:
     """Rows of ``recommendations``: ids of the night's ``nodes`` become keys (query -1 becomes null)."""
     for name in ("user", "query", "item"):
-        keys = nodes.where(F.col("node_type") == name).select(
-            F.col("id").alias(name), F.col("key").alias("key")
-        )
+        keys = nodes.where(F.col("node_type") == name).select(F.col("id").alias(name), F.col("key").alias("key"))
         rows = rows.join(F.broadcast(keys), on=name, how="left").drop(name).withColumnRenamed("key", name)
     return rows.withColumns({"ds": F.lit(ds), "model": F.lit(f"{model}@{ds}")})

@@ -5,8 +5,7 @@ Items are their row numbers. Where some of these are no items of the night (``ab
 shown one, and none counts in a rank. The order is total: higher score first, ties by lower item. So the rank of an
 item is its position in the list that ``top_k`` gives. NaN or infinite vectors or scores raise MetricError.
 
-Tiles of rows are spread over torch's threads, one thread each: a tile is multiplied and read while it is in cache.
-"""
+Tiles of rows are spread over torch's threads, one thread each: a tile is multiplied and read while it is in cache."""
 
 from __future__ import annotations
 
@@ -151,9 +150,8 @@ NOTHING = Seen(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int
 
 
 def top_k(scorer: Scorer, k: int, *, seen: Seen = NOTHING, tile: Tile | None = None) -> tuple[Tensor, Tensor]:
-    """Scores [B, K] float32 and items [B, K] of the k best items of each request. Where fewer than k are left
-    after masking, the rest of the row has score -inf and item -1. MetricError when k exceeds the number of
-    items."""
+    """Scores [B, K] float32 and items [B, K] of the k best items of each request. Where fewer than k are left after
+    masking, the rest of the row has score -inf and item -1. MetricError when k exceeds the number of items."""
     if not 1 <= k <= scorer.num_items:
         raise MetricError(f"k = {k} must lie in 1..{scorer.num_items}, the number of items")
     high, wide = tile or scorer.tile
@@ -170,9 +168,7 @@ def top_k(scorer: Scorer, k: int, *, seen: Seen = NOTHING, tile: Tile | None = N
     return torch.from_numpy(score_BK), torch.from_numpy(item_BK)
 
 
-def ranks(
-    scorer: Scorer, row_P: Tensor, item_P: Tensor, *, seen: Seen = NOTHING, tile: Tile = WIDE
-) -> Tensor:
+def ranks(scorer: Scorer, row_P: Tensor, item_P: Tensor, *, seen: Seen = NOTHING, tile: Tile = WIDE) -> Tensor:
     """Rank [P], from 1, of item ``item_P`` in the full order of request ``row_P``: one more than the number
     of items that stand before it. A seen item is never shown: rank NEVER. Products of more items than a tile is wide
     are made twice: for the items' own scores, and to count."""
@@ -186,16 +182,12 @@ def ranks(
         asked = slice(first_R1[0], first_R1[-1])
         again: list[tuple[slice, Tensor]] = []
         for items, scores_RJ in _tiles(scorer, rows, wide):
-            here = (
-                np.flatnonzero((items_P[asked] >= items.start) & (items_P[asked] < items.stop)) + asked.start
-            )
+            here = np.flatnonzero((items_P[asked] >= items.start) & (items_P[asked] < items.stop)) + asked.start
             own_P[here] = scores_RJ[rows_P[here] - rows.start, items_P[here] - items.start]
             again = [(items, scores_RJ)]
         hidden, before = seen.hidden(rows), before_P[asked]
         for items, scores_RJ in again if scorer.num_items <= wide else _tiles(scorer, rows, wide):
-            count_before(
-                scores_RJ, items.start, hidden, first_R1 - asked.start, items_P[asked], own_P[asked], before
-            )
+            count_before(scores_RJ, items.start, hidden, first_R1 - asked.start, items_P[asked], own_P[asked], before)
 
     _for_rows(work, scorer.num_requests, high)
     never_P = np.isneginf(own_P) | seen.holds(rows_P, items_P, scorer.num_items)

@@ -1,9 +1,8 @@
 """A night's models opened for inference: ROIs in, request and item vectors out.
 
-All that a worker needs is plain data in ``Night``, so an executor opens the pinned files itself. Requests are
-embedded where they are used, shard by shard, in batches that depend on the data alone; items once, on the
-driver, and so are models of the user-item matrix alone. Legend: R requests, I items, D dimension.
-"""
+All that a worker needs is plain data in ``Night``, so an executor opens the pinned files itself. Requests are embedded
+where they are used, shard by shard, in batches that depend on the data alone; items once, on the driver, and so are
+models of the user-item matrix alone. Legend: R requests, I items, D dimension."""
 
 from __future__ import annotations
 
@@ -30,15 +29,7 @@ from roilake.pipelines.retrieval.feed.features import FeatureStore
 from roilake.pipelines.retrieval.feed.files import scatter
 from roilake.pipelines.retrieval.feed.rows import RequestRows, read_items, read_requests
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
-from roilake.pipelines.retrieval.models import (
-    Fitted,
-    TwinTower,
-    build,
-    fit,
-    interactions,
-    is_matrix_kind,
-    load_fitted,
-)
+from roilake.pipelines.retrieval.models import Fitted, TwinTower, build, fit, interactions, is_matrix_kind, load_fitted
 from roilake.pipelines.retrieval.models.batch import ItemBatch, RequestBatch
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
 from roilake.pipelines.retrieval.scoring.topk import Product, Scorer, Users
@@ -102,9 +93,7 @@ class Worker:
     def open(self, tower: Tower) -> TwinTower:
         """The model with its weights, ready for inference."""
         schema = self.store(tower).schema(self.night.interest_dim)
-        model = build(
-            tower.kind, dict(tower.options), schema, self.night.request_layout, self.night.item_layout
-        )
+        model = build(tower.kind, dict(tower.options), schema, self.night.request_layout, self.night.item_layout)
         weights = Path(tower.folder) / "weights.safetensors"
         if model.trainable and not weights.exists():
             raise LakeError(f"{weights}: missing; run train_models for this night again")
@@ -197,9 +186,7 @@ def item_vectors(night: Night, tower: Tower, as_of: date) -> Tensor:
     """Item vectors [I, D] from the index that ``write_index`` left. LakeError for a model that has none."""
     path = Path(f"{_index_path(night, tower, as_of)}.npy")
     if not path.exists():
-        raise LakeError(
-            f"{path}: no item vectors of {tower.name}; set scoring.index: exact or choose another model"
-        )
+        raise LakeError(f"{path}: no item vectors of {tower.name}; set scoring.index: exact or choose another model")
     return torch.from_numpy(np.load(path, allow_pickle=False))
 
 
@@ -217,9 +204,7 @@ def _load(model: TwinTower, weights: Path) -> None:
         model.load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:
         first = " ".join(str(error).split())[:200]
-        raise LakeError(
-            f"{weights}: does not fit the night's config, run train_models again ({first})"
-        ) from error
+        raise LakeError(f"{weights}: does not fit the night's config, run train_models again ({first})") from error
 
 
 def select(rows: RequestRows, chosen_B: NDArray[np.int64]) -> RequestRows:

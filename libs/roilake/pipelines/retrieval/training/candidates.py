@@ -32,18 +32,14 @@ class CandidateSampler:
     bounds: tuple[int, ...]  # stratum j lies at bounds[j] .. bounds[j+1] of them
 
     @classmethod
-    def of(
-        cls, events_N: NDArray[np.int64], count: int, known_N: NDArray[np.bool_] | None = None
-    ) -> CandidateSampler:
+    def of(cls, events_N: NDArray[np.int64], count: int, known_N: NDArray[np.bool_] | None = None) -> CandidateSampler:
         """From the number of events of each item before the window. Numbers that are no items of the night (not in
         ``known_N``; default: all are) have pi = 0."""
         known_N = np.ones(len(events_N), bool) if known_N is None else known_N
         items = np.count_nonzero(known_N)
         popularity_N = events_N.astype(np.float64) ** POPULARITY_EXPONENT
         share_N = 0.5 / max(items, 1) + 0.5 * popularity_N / max(popularity_N.sum(), 1.0)
-        probability_N = (
-            np.minimum(count * share_N, 1.0) * known_N if items > count else known_N.astype(np.float64)
-        )
+        probability_N = np.minimum(count * share_N, 1.0) * known_N if items > count else known_N.astype(np.float64)
         stratum_N = np.maximum(-np.frexp(probability_N)[1], 0)
         order_N = np.argsort(stratum_N, kind="stable")
         bounds = np.searchsorted(stratum_N[order_N], np.arange(stratum_N.max(initial=0) + 2))

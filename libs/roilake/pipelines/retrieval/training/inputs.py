@@ -136,7 +136,5 @@ def _find(known: NDArray[np.int64], wanted: NDArray[np.int64], as_of: date) -> N
     found = np.append(known, -1)[positions] == wanted
     if not (found | (wanted < 0)).all():
         missing = wanted[~found & (wanted >= 0)][0]
-        raise LakeError(
-            f"rois: item {missing} has no item-side row as of {as_of}: run build_rois for this night"
-        )
+        raise LakeError(f"rois: item {missing} has no item-side row as of {as_of}: run build_rois for this night")
     return np.where(wanted < 0, -1, positions)

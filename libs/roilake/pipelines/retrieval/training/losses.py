@@ -46,9 +46,8 @@ def focal_cross_entropy(score_BI: Tensor, positive_BP: Tensor, candidate_offset_
     ``NEVER``), K = 10 negatives per positive. A request without positives gets 0.
 
     The form is that of the published code (gamma 2, scale 4; the sigmoid itself is inferred). The code samples K
-    negatives for each positive; averaging over the shared candidates has the same expectation. Its constant factor
-    and weight decay of 1e-6 are left out.
-    """
+    negatives for each positive; averaging over the shared candidates has the same expectation. Its constant factor and
+    weight decay of 1e-6 are left out."""
     mask_BP = positive_BP >= 0
     negative_BI = (candidate_offset_I > NEVER) & ~_is_positive(score_BI, positive_BP)
     logit_BI = FOCAL_SCALE * score_BI

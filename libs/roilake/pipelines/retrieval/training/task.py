@@ -66,9 +66,7 @@ class RetrievalTask:
     def optimizers(self, model: nn.Module) -> Sequence[OptimizerPlan]:
         training = self.inputs.training
         rate = self.config.learning_rate or training.learning_rate
-        return [
-            OptimizerPlan(list(model.parameters()), rate, Schedule(training.warmup_steps, training.decay))
-        ]
+        return [OptimizerPlan(list(model.parameters()), rate, Schedule(training.warmup_steps, training.decay))]
 
     def validate(self, model: Any, context: Context) -> dict[str, float]:
         return validate(model, self.inputs)
@@ -95,9 +93,7 @@ def artifacts(inputs: Inputs, task: RetrievalTask, model: Any, folder: str) -> A
         "validation": [str(as_of) for as_of in data.validation],
         "parent": os.path.relpath(task.parent, folder) if task.parent else None,
     }
-    files: dict[str, Callable[[Path], object]] = {
-        VOCABULARY: lambda path: path.write_text(data.vocabulary.to_json())
-    }
+    files: dict[str, Callable[[Path], object]] = {VOCABULARY: lambda path: path.write_text(data.vocabulary.to_json())}
     if interest := interest_vectors(model, inputs, task.name):
         files[INTEREST] = partial(write_tensors, interest)
     return manifest, files

@@ -22,8 +22,7 @@ def validate(model: TwinTower, inputs: Inputs) -> dict[str, float]:
     """AUC of each positive against all items that are not positives of its request (ties a half), and HitRate@50 in the
     same ranking, both averaged over the positives of all ranks. Empty when there is nothing to validate on.
 
-    This only selects; the night's metrics are those of ``roilake.metrics``.
-    """
+    This only selects; the night's metrics are those of ``roilake.metrics``."""
     model.eval()
     sums = torch.zeros(3)
     vectors: dict[date, Tensor] = {}
@@ -42,9 +41,7 @@ def validate(model: TwinTower, inputs: Inputs) -> dict[str, float]:
 def embed_all_items(model: TwinTower, inputs: Inputs, as_of: date) -> Tensor:
     """[I, d] vectors of all items as of a window, in the order of ``inputs.items``."""
     items, features = inputs.items(as_of), inputs.store.features(as_of)
-    chunks = zip(
-        *(x.split(ITEM_CHUNK) for x in (items.item_I, items.neighbours_IS, items.relevance_IS)), strict=True
-    )
+    chunks = zip(*(x.split(ITEM_CHUNK) for x in (items.item_I, items.neighbours_IS, items.relevance_IS)), strict=True)
     return torch.cat(
         [model.embed_items(to_device(ItemBatch(*chunk), inputs.context.device), features) for chunk in chunks]
     )
@@ -66,9 +63,7 @@ def _ranking(model: TwinTower, inputs: Inputs, as_of: date, batch: RequestBatch,
     mask_BP = positive_BP >= 0
     score_BP = score_BI.gather(1, positive_BP.clamp(min=0))
     spare_BI = torch.cat([score_BI, score_BI[:, :1]], dim=1)
-    spare_BI.scatter_(
-        1, positive_BP.where(mask_BP, score_BI.shape[1]), torch.nan
-    )  # NaN is neither above nor equal
+    spare_BI.scatter_(1, positive_BP.where(mask_BP, score_BI.shape[1]), torch.nan)  # NaN is neither above nor equal
     negative_BI = spare_BI[:, :-1]
     above_BP = torch.stack([(negative_BI > score_B1).sum(1) for score_B1 in score_BP.split(1, dim=1)], dim=1)
     equal_BP = torch.stack([(negative_BI == score_B1).sum(1) for score_B1 in score_BP.split(1, dim=1)], dim=1)
