@@ -26,7 +26,9 @@ def print_estimate(found: Estimate, console: Console) -> None:
         f"and {size(memory)} of memory ({size(found.free_memory)} free)"
     )
     for note in found.notes:
-        console.print(note)
+        console.print(note, soft_wrap=True)
     for origin in dict.fromkeys(step.origin for step in found.steps):
         steps = [step.step for step in found.steps if step.origin == origin]
-        console.print(f"Rates of {'all steps' if len(steps) == len(found.steps) else ', '.join(steps)}: {origin}")
+        console.print(
+            f"Rates of {'all steps' if len(steps) == len(found.steps) else ', '.join(steps)}: {origin}", soft_wrap=True
+        )

@@ -51,7 +51,7 @@ def load_config(path: str | Path, pipeline: str | None = None) -> NightConfig:
     if isinstance(tree.get("gates"), str):
         tree["gates"] = load_gates(Path(path).parent / tree["gates"])
     name, known = tree.get("pipeline"), ", ".join(pipelines())
-    if name not in pipelines():
+    if not isinstance(name, str) or name not in pipelines():
         raise ConfigError(f"{path}: bad value 'pipeline': {name!r} is no pipeline; one of {known}")
     if pipeline not in (None, name):
         raise ConfigError(
