@@ -37,6 +37,7 @@ def night_config(sizes: Sizes, plan: str) -> RetrievalConfig:
     """Two hops of fan-out 10 x 5 on both sides: 10 items of the user and 5 users of each, and the reverse."""
     return RetrievalConfig.model_validate(
         {
+            "pipeline": "retrieval",
             "name": "bench-roi",
             "source": {"events": {"path": "-", "format": "csv", "columns": {"user": "u", "item": "i", "time": "t"}}},
             "graph": {"max_neighbours": LONGEST},
