@@ -53,7 +53,7 @@ def night_config(sizes: Sizes, plan: str) -> RetrievalConfig:
 
 
 def write_tables(lake: Lake, sizes: Sizes, seed: int) -> dict[str, int]:
-    """Write adjacency, interest_vectors, node_ids and requests; return counts."""
+    """Write adjacency, interest_vectors, nodes and requests; return counts."""
     rng = np.random.Generator(np.random.Philox(seed))
     run = Run("bench", "retrieval", DS, "bench", "-", "-")
     pairs = _pairs(rng, sizes)
@@ -61,9 +61,10 @@ def write_tables(lake: Lake, sizes: Sizes, seed: int) -> dict[str, int]:
     adjacency = pa.concat_tables([_adjacency(edge_type, *found) for edge_type, found in lists.items()])
     lake.write("adjacency", adjacency, where={"ds": DS}, run=run)
     lake.write("interest_vectors", _vectors(rng, sizes), where={"ds": DS}, run=run)
-    items = {"node_type": pa.repeat("item", sizes.items), "key": pa.array(map(str, range(sizes.items)))}
-    items |= {"id": pa.array(np.arange(sizes.items, dtype=np.int32)), "ds": pa.repeat(pa.scalar(DS), sizes.items)}
-    lake.write("node_ids", pa.table(items), where={"ds": DS}, run=run)
+    rows = [
+        {"ds": DS, "node_type": "item", "id": n, "key": str(n), "fields": [], "terms": []} for n in range(sizes.items)
+    ]
+    lake.write("nodes", pa.Table.from_pylist(rows, schema=TABLES["nodes"].arrow_schema), where={"ds": DS}, run=run)
     lake.write("requests", _requests(rng, sizes), where={"ds": DS}, run=run)
     return {"nodes": sizes.nodes, "edges": sum(len(ids) for _, ids, _ in lists.values())}
 
