@@ -59,7 +59,7 @@ def lonely(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 def test_a_night_with_one_user_is_published_and_summed_up(lonely: tuple[Lake, dict[str, Any], str]) -> None:
     lake, summary, out = lonely
-    assert list(summary) == ["ds", "published", "run_id", "seconds", "report", "tables", "metrics"]
+    assert list(summary) == ["pipeline", "ds", "published", "run_id", "seconds", "report", "tables", "metrics"]
     assert (summary["ds"], summary["published"]) == (str(DS), True)
     assert summary["metrics"].keys() == MODELS.keys()
     assert summary["metrics"]["zoomer"].keys() == set(EvaluationConfig().metrics)
