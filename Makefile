@@ -23,7 +23,7 @@ help:
 	@echo "make bench-cvr-speed  training conversion models by one and by two workers"
 	@echo "make bench-scale cost of a graph's build against its size: EDGES=1e7"
 	@echo "make bench-scale-rois  regions of interest on such a graph: EDGES=1e7 REQUESTS=1e5"
-	@echo "make bench-night each job of a night at size, planned and spent: EDGES=1e6"
+	@echo "make bench-night each step of a night at size, planned and spent: EDGES=1e6"
 	@echo "make bundle      dist/roilake-code.tar.gz for spark-submit --archives"
 	@echo "make lock        pin requirements.in anew         make clean      delete .venv and what checks leave"
 	@echo "make env         only build the environment (every target does so first)"
@@ -77,7 +77,7 @@ REQUESTS ?= 1e5
 bench-scale-rois: env
 	@$(BIN)/python -m tests.benchmarks.bench_scale_rois --edges $(EDGES) --requests $(REQUESTS)
 
-# All jobs of a night, and of the next one, planned and spent.
+# All steps of a night, and of the next one, planned and spent.
 bench-night: env
 	@$(BIN)/python -m tests.benchmarks.bench_night --edges $(EDGES)
 

@@ -17,8 +17,7 @@ from safetensors import safe_open
 
 from roilake.errors import LakeError
 from roilake.lake import TABLES, Lake, Make
-from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.events import NODE_TYPES
+from roilake.pipelines.retrieval.config import NODE_TYPES, RetrievalConfig
 from roilake.pipelines.retrieval.graph import LastModel, last_model, night_windows, plan_slices
 from roilake.pipelines.retrieval.graph.blocks import ROWS, Blocks, Run, lay_out
 from roilake.pipelines.retrieval.graph.build import write_keys

@@ -24,8 +24,7 @@ from pyspark.sql import functions as F
 
 from jobs.retrieval import build_rois
 from roilake.lake import TABLES, Lake, Run, count_by
-from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.events import NODE_TYPES
+from roilake.pipelines.retrieval.config import NODE_TYPES, RetrievalConfig
 from roilake.runtime.registry import load_config
 from tests.benchmarks import expand_events
 from tests.benchmarks.bench_scale import DS, ROOT, arguments, build, say, scale_folder, scale_lake, session

@@ -22,14 +22,8 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from roilake.errors import RoilakeError
-from roilake.pipelines.retrieval.graph import (
-    EDGE_TYPES,
-    SimilarityRules,
-    build,
-    kernel,
-    plan_slices,
-    similarity_contributions,
-)
+from roilake.pipelines.retrieval.config import EDGE_TYPES
+from roilake.pipelines.retrieval.graph import SimilarityRules, build, kernel, plan_slices, similarity_contributions
 from roilake.pipelines.retrieval.graph.neighbour_lists import aggregate, merge
 from roilake.pipelines.retrieval.graph.plan import STREAMS, Plan, Runs, TimeCuts
 from roilake.pipelines.retrieval.graph.spill import LEFT_OUT, files_of, spill_slices

@@ -6,7 +6,7 @@ Mapped columns are Spark SQL expressions over the columns of the source, so poin
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,6 +20,8 @@ EdgeType = Literal[
     "user_query", "query_user", "user_item", "item_user", "query_item", "item_query",
     "item_item", "item_item_similar", "query_item_similar", "item_query_similar",
 ]  # fmt: skip
+NODE_TYPES = ("user", "query", "item")
+EDGE_TYPES: tuple[str, ...] = get_args(EdgeType)
 Hops = tuple[dict[EdgeType, Positive], ...]
 SLICES = (ALL, "cold_users", "warm_users", "head_items", "tail_items")
 """Slices of every night; a config's own are named NAME=VALUE."""

@@ -10,11 +10,10 @@ import psutil
 
 from roilake.estimate.plan import Estimate, free_disk, planned
 from roilake.lake import Lake, count_by
-from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.config import NODE_TYPES, RetrievalConfig
 from roilake.pipelines.retrieval.estimate.defaults import defaults
 from roilake.pipelines.retrieval.estimate.past import Past, passes, trained_models
 from roilake.pipelines.retrieval.estimate.volumes import Events, History, events_in, graph_work, serve_events
-from roilake.pipelines.retrieval.events import NODE_TYPES
 from roilake.pipelines.retrieval.graph import Window, last_model, plan_windows
 from roilake.pipelines.retrieval.graph.incremental import IncrementalAggregates
 from roilake.pipelines.retrieval.roi.planner import Choice, decide

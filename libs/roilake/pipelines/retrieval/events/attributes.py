@@ -9,8 +9,6 @@ from roilake.errors import SourceError
 from roilake.ingest.sources import CORRUPT, mapped, read_source
 from roilake.pipelines.retrieval.config import AttributeSource, SourceConfig
 
-NODE_TYPES = ("user", "query", "item")
-
 
 def words(text: F.Column) -> F.Column:
     """Distinct lower-cased runs of letters and digits, in order of appearance."""

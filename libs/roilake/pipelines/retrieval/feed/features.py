@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from roilake.errors import LakeError
 from roilake.feed.files import files_of
 from roilake.lake import DataFile
-from roilake.pipelines.retrieval.feed.files import NODE_TYPES, matrix, read_by_type, read_nodes, scatter
+from roilake.pipelines.retrieval.config import NODE_TYPES
+from roilake.pipelines.retrieval.feed.files import matrix, read_by_type, read_nodes, scatter
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, NodeFeatures, TypeFeatures
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from roilake.errors import LakeError
 from roilake.lake import DataFile
-
-NODE_TYPES = ("user", "query", "item")
+from roilake.pipelines.retrieval.config import NODE_TYPES
 
 
 def read_nodes(files: Sequence[DataFile]) -> dict[str, pa.Table]:

@@ -1,15 +1,13 @@
 """Events -> ids, windows, edges and adjacency as of each window's start, requests, interest vectors."""
 
-from roilake.pipelines.retrieval.graph.contributions import EDGE_TYPES, similarity_contributions
 from roilake.pipelines.retrieval.graph.edges import SimilarityRules
 from roilake.pipelines.retrieval.graph.last_model import LastModel, last_model, night_windows
 from roilake.pipelines.retrieval.graph.requests import indexed
 from roilake.pipelines.retrieval.graph.scan import plan_slices
-from roilake.pipelines.retrieval.graph.similarity import similar_pairs
+from roilake.pipelines.retrieval.graph.similarity import similar_pairs, similarity_contributions
 from roilake.pipelines.retrieval.graph.windows import Split, Window, plan_windows
 
 __all__ = [
-    "EDGE_TYPES",
     "LastModel",
     "SimilarityRules",
     "Split",

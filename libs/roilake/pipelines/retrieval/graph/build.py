@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 
 from roilake.errors import LakeError
 from roilake.lake import Make
-from roilake.pipelines.retrieval.events import NODE_TYPES
+from roilake.pipelines.retrieval.config import NODE_TYPES
 from roilake.pipelines.retrieval.graph.keys import KeyIndex
 from roilake.pipelines.retrieval.graph.neighbour_lists import aggregate, merge
 from roilake.pipelines.retrieval.graph.plan import STREAMS, Plan

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from roilake.pipelines.retrieval.graph.contributions import EDGE_TYPES
+from roilake.pipelines.retrieval.config import EDGE_TYPES
 from roilake.pipelines.retrieval.graph.plan import micros
 
 

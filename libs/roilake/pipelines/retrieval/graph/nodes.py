@@ -11,7 +11,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from roilake.lake import Lake
-from roilake.pipelines.retrieval.events import NODE_TYPES, words
+from roilake.pipelines.retrieval.config import NODE_TYPES
+from roilake.pipelines.retrieval.events import words
 
 
 def describe_nodes(ids: DataFrame, attributes: DataFrame, query_terms_from_key: bool) -> DataFrame:

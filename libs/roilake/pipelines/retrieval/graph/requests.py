@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from roilake.pipelines.retrieval.events import NODE_TYPES
+from roilake.pipelines.retrieval.config import NODE_TYPES
 from roilake.pipelines.retrieval.graph.windows import Window
 
 

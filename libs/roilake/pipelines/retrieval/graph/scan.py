@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from roilake.pipelines.retrieval.events import NODE_TYPES
+from roilake.pipelines.retrieval.config import NODE_TYPES
 from roilake.pipelines.retrieval.graph import kernel
 
 KEYS = (*NODE_TYPES, "session")

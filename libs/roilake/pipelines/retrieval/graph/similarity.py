@@ -10,7 +10,7 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from roilake.pipelines.retrieval.config import SimilarityConfig
+from roilake.pipelines.retrieval.config import EDGE_TYPES, SimilarityConfig
 
 
 def similar_pairs(nodes: DataFrame, times: DataFrame, config: SimilarityConfig, seed: int) -> DataFrame | None:
@@ -68,3 +68,11 @@ def _pairs_of_type(
         "first_time",
     )
     return pairs.unionByName(back)
+
+
+def similarity_contributions(pairs: DataFrame) -> DataFrame:
+    """(edge_type, src, dst, time, weight) of similar pairs, the edge type as its position in ``EDGE_TYPES``: ``time``
+    is when both nodes had been seen, ``weight`` does not decay."""
+    codes = F.create_map(*(F.lit(part) for code, name in enumerate(EDGE_TYPES) for part in (name, code)))
+    code = F.element_at(codes, F.col("edge_type"))
+    return pairs.select(code.alias("edge_type"), "src", "dst", F.col("first_time").alias("time"), "weight")

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from roilake.pipelines.retrieval.events import NODE_TYPES
+from roilake.pipelines.retrieval.config import NODE_TYPES
 from roilake.pipelines.retrieval.graph import kernel
 from roilake.pipelines.retrieval.graph.keys import KeyIndex
 from roilake.pipelines.retrieval.graph.plan import STREAMS, Plan

@@ -16,11 +16,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from roilake.errors import LakeError
+from roilake.pipelines.retrieval.config import NODE_TYPES
 from roilake.pipelines.retrieval.roi.kernel import LANES, Lists
 from roilake.pipelines.retrieval.roi.layout import RoiLayout, node_types
 from roilake.pipelines.retrieval.roi.sampling import sample_tree
-
-NODE_TYPES = ("user", "query", "item")
 
 
 @dataclass(frozen=True)
