@@ -38,6 +38,8 @@ def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
 
 
 def _score_pairs(record: Recorder, config: ConversionConfig, model: SavedModel) -> None:
+    """Write ``pair_scores``: all pairs of the night's users and items by the default model, or no row where they are
+    too many."""
     lake, most = record.lake, config.scoring.max_pairs
     impressions = record.read("impressions").where(F.col("ds") == F.lit(record.run.ds))
     count = count_pairs(impressions) if most else 0

@@ -134,6 +134,7 @@ def _add_counts(night: Night, tasks: int, block: int) -> None:
 
 
 def _fit(record: Recorder, config: RetrievalConfig, night: Night, run_blocks: Run) -> None:
+    """Vectors [N, D] of each instant in time order, each started from and turned onto those of the instant before."""
     before = None
     for number, instant in enumerate(night.instants):
         files = _adjacency(record, night, instant)
@@ -206,6 +207,7 @@ def night_rows(night: Night) -> Make:
 
 
 def _rows(night: Night, number: int, block: int) -> pa.Table:
+    """Rows of ``interest_vectors`` of one block of R nodes, those without an event before the instant left out."""
     units_RD, norms_R = unit_rows(night.blocks.load(f"vectors.{number}", block).astype(np.float64))
     degree_R = night.blocks.load("events", block)[number]
     seen = np.flatnonzero((degree_R > 0) & (norms_R > 0))

@@ -94,6 +94,7 @@ class NightConfig(Strict):
 
     @model_validator(mode="after")
     def _bounds_name_what_is_measured(self) -> Self:
+        """Every bound names a model, split, metric and slice that the night has."""
         if self.default_model not in self.evaluated:
             return self  # which each pipeline's own checks name
         for number, bound in enumerate(self.gates.bounds):

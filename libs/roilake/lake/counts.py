@@ -57,6 +57,7 @@ def extremes(
 
 
 def _group_extremes(file: DataFile, column: str) -> Iterator[tuple[Any, Any]]:
+    """(smallest, largest) value of each row group that has any, from its statistics or by reading it."""
     footer = pq.read_metadata(file.path)
     place = [footer.schema.column(k).path for k in range(len(footer.schema))].index(column)
     for group in range(footer.num_row_groups):

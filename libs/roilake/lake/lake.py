@@ -251,6 +251,8 @@ class Lake:
         return {table: self.version(table) for table in tables}
 
     def _commit(self, table: Table, files: list[AddAction], where: dict[str, object], run: Run) -> None:
+        """Replace the files that match ``where`` by these, in one commit. Raises LakeError for files that lie
+        outside of it."""
         wanted = {name: str(value) for name, value in where.items()}
         if any({**dict(file.partition_values), **wanted} != dict(file.partition_values) for file in files):
             raise LakeError(f"{table.name}: rows to write lie outside {where}")
@@ -398,11 +400,13 @@ def _values(value: object) -> list[object]:
 
 
 def in_partitions(file: DataFile, filters: Mapping[str, object]) -> bool:
+    """Whether a file may hold rows that ``filters`` let through, as far as its partition values tell."""
     known = {name: value for name, value in filters.items() if name in file.partition}
     return all(file.partition[name] in {str(v) for v in _values(value)} for name, value in known.items())
 
 
 def read_file(file: DataFile, table: Table, columns: Iterable[str]) -> pa.Table:
+    """Columns of one file, partition columns among them, in the types of the definition."""
     stored = [name for name in columns if name not in file.partition]
     rows = pq.read_table(file.path, columns=stored, partitioning=None)
     arrays = {name: rows[name] for name in stored}

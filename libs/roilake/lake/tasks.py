@@ -72,6 +72,7 @@ Task = Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]
 
 
 def _run(parts: DataFrame, task: Task) -> TaskFiles:
+    """Run the task on each partition; the files that it describes, by table."""
     schema = "table string, path string, values string, rows long, size long"
     actions: TaskFiles = {}
     for row in parts.mapInArrow(task, schema).collect():
@@ -118,6 +119,7 @@ class _Files:
             self._write(values, some.drop_columns(keys))
 
     def _write(self, values: dict[str, object], rows: pa.Table) -> None:
+        """Append a row group to the file of these partition values, which is made when it is missing."""
         place = "/".join(f"{key}={value}" for key, value in values.items())
         if place not in self._writers:
             path = f"{place}/part-{uuid.uuid4()}.parquet" if place else f"part-{uuid.uuid4()}.parquet"

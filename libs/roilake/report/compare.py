@@ -135,6 +135,7 @@ def print_comparison(found: Comparison, console: Console) -> None:
 
 
 def _metrics(found: Comparison) -> Table:
+    """The metrics that moved, with both values and the interval of the change."""
     night = found.after
     title = "All models" if night.several else night.on.title
     names = ("model", "metric", "#before", "#after", "#change", "#95 % interval", "reading")

@@ -48,6 +48,7 @@ def _run(train: Callable[[Context], T], context: Context) -> T:
 
 
 def _launch_horovod(train: Callable[[Context], T], workers: int) -> T:
+    """One Horovod process in each of so many Spark tasks; what rank 0 returned."""
     import horovod.spark
 
     try:

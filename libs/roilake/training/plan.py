@@ -51,6 +51,7 @@ class Plan(Generic[InputsT]):
         return {entry.settings.name: self._train(entry, inputs, context) for entry in self.entries}
 
     def _train(self, entry: Entry[InputsT], inputs: InputsT, context: Context) -> dict[str, Any]:
+        """Train one model on this rank; rank 0 writes its folder. Returns its figures."""
         task, name = entry.task(inputs), entry.settings.name
         checkpoints = Checkpoints(Path(entry.checkpoints), f"{self.key} {name}")
         model, progress = train(task, context, checkpoints, entry.settings)

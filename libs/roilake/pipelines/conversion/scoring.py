@@ -165,6 +165,7 @@ def labelling(teachers: tuple[Teacher, ...], parts: tuple[Part, ...], ds: date) 
 
 
 def open_models(models: tuple[SavedModel, ...]) -> list[OpenModel]:
+    """The models, opened in this task, with as many threads as Spark gives it cores."""
     context = TaskContext.get()
     torch.set_num_threads(context.cpus() if context else 1)
     return [saved.open() for saved in models]

@@ -82,6 +82,7 @@ def field_categories(raw: DataFrame, file: FileSource, config: ImpressionsConfig
 
 
 def _faults(unbiased: bool) -> list[tuple[Column, str]]:
+    """What breaks the contract of an impression, with the reason that goes to quarantine."""
     click, conversion = F.col("click"), F.col("conversion")
     unknown = conversion.isNull() if unbiased else click.isNull() | ((click == 1) & conversion.isNull())
     return [

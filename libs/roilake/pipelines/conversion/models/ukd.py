@@ -68,6 +68,8 @@ class Model(ConversionModel):
         return terms
 
     def _distilled(self, batch: ImpressionBatch, heads: tuple[Tensor, ...], others_B: Tensor) -> dict[str, Term]:
+        """The loss on unclicked rows [B]: cross-entropy with the teacher's label, discounted where the two heads
+        disagree."""
         options = self.options
         others_B = others_B * ~batch.pseudo_B.isnan()
         loss_B = _taught(heads, batch.pseudo_B.nan_to_num(0.0))

@@ -112,6 +112,8 @@ def trained_models(config: RetrievalConfig) -> int:
 def _shares(
     runs: dict[str, dict[str, Any]], history: History, config: RetrievalConfig, night: date
 ) -> dict[str, float]:
+    """What the runs of a night have shown: requests per event, those served per event, bytes of ROI stores per
+    event."""
     shares = {}
     windows = plan_windows(config.windows, night, None)
     judged, serve = events_in(history, windows, "validation", "test"), serve_events(history, config, night)

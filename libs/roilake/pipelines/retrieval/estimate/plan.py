@@ -103,6 +103,7 @@ def _counts(
     *,
     warm: bool,
 ) -> Counts:
+    """Rows and work of each step of the night, from its windows and from what earlier nights have shown."""
     asked = events_in(history, windows, "train", "validation", "test")
     served = past.served * serve_events(history, config, ds)
     instants = {window.as_of for window in windows}

@@ -107,6 +107,7 @@ def serve_events(history: History, config: RetrievalConfig, ds: date) -> float:
 
 
 def events_in(history: History, windows: Sequence[Window], *splits: str) -> float:
+    """Events within the windows of these splits."""
     return sum(history.between(w.as_of, w.end) for w in windows if w.split in splits)
 
 

@@ -53,6 +53,7 @@ def draw_request(explanation: Explanation, items: pd.DataFrame, shared: pd.DataF
 
 
 def _arrange(explanation: Explanation, items: pd.DataFrame) -> _Drawing:
+    """Where each neighbour and item is drawn: a column a hop, the strongest of each hop, by path."""
     best = explanation.neighbours.sort_values("share", ascending=False).groupby("hop").head(PER_HOP)
     kept = best.sort_values("position")
     spots: dict[int, Spot] = {}

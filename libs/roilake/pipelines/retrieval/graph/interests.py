@@ -73,6 +73,7 @@ def _normalise(exponent: float, where: tuple[Blocks, int]) -> None:
 
 
 def scale_of(degree: Array, exponent: float) -> Array:
+    """degree^-exponent [N]; 0 for a node without an edge."""
     return np.where(degree > 0, np.maximum(degree, 1e-30) ** -exponent, 0.0)
 
 

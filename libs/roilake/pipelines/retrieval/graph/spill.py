@@ -98,6 +98,7 @@ def write_parts(file: Path, parts: NDArray[np.uint8], offsets: kernel.Longs) -> 
 
 
 def read_part(file: Path, part: int, parts: int) -> NDArray[np.uint8]:
+    """The bytes of one part of a spilled file of so many parts."""
     start, end = np.fromfile(file, np.int64, 2, offset=8 * part)
     return np.fromfile(file, np.uint8, end - start, offset=8 * (parts + 1) + start)
 

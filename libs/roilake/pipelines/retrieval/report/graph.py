@@ -67,6 +67,7 @@ def _nulls(lake: Lake, night: Publication) -> dict[str, int]:
 
 
 def _rois(lake: Lake, night: Publication) -> dict[tuple[str, str], int]:
+    """Regions by (side, split); an item's split is that of the window it was cut for."""
     if "rois" not in night.versions:
         return {}
     keys = ("side", "as_of", "split")

@@ -149,4 +149,5 @@ def rows_of(vectors_ND: NDArray[np.int8], ids: NDArray[np.int32]) -> NDArray[np.
 
 
 def load(path: Path) -> NDArray:
+    """An array, memory-mapped."""
     return np.load(path, mmap_mode="r", allow_pickle=False)

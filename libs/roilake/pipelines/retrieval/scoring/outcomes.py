@@ -77,6 +77,8 @@ def evaluate(
 
 
 def _evaluated(worker: Worker, shard: Shard, negatives: int, seed: int, share: float, drop_seen: bool) -> Evaluated:
+    """The requests [R] of a shard that are evaluated, their positives [P], and the negatives drawn for each by keyed
+    hash."""
     rows = worker.requests(shard, positives=True)
     rows = select(rows, np.flatnonzero(uniform(seed, rows.root_R[: len(rows)]) < share))
     count = len(rows)
@@ -129,6 +131,8 @@ def head_items(degree_I: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _outcomes(worker: Worker, shard: Shard, tower: Tower, evaluated: Evaluated, depth: int) -> pa.Table:
+    """What one model does with the evaluated requests: scores and ranks of positives, scores of negatives, first
+    items."""
     scorer = worker.scorer(tower, shard.as_of, evaluated.rows)
     count = len(evaluated.rows)
     lengths = np.bincount(evaluated.row_P.numpy(), minlength=count)
