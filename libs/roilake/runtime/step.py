@@ -199,12 +199,17 @@ def recorded(lake: Lake, config: NightConfig, ds: date, step: str) -> Iterator[R
 
 
 def _planned(lake: Lake, config: NightConfig, ds: date, step: str) -> dict[str, float]:
-    """What the step is meant to take, for its row; empty where it cannot be estimated: the step itself will say why."""
-    from roilake.estimate import estimate_night
+    """What the step is meant to take, for its row; empty where nobody has measured it, and where it cannot be
+    estimated: the step itself will say why."""
+    from roilake.estimate.plan import UNKNOWN, estimate_night
 
     try:
         planned = next((each for each in estimate_night(lake, config, ds).steps if each.step == step), None)
     except (RoilakeError, OSError):
         return {}
     names = ("rows", "seconds", "bytes", "memory", "disk")
-    return {f"planned_{name}": getattr(planned, name) for name in names} if planned else {}
+    return (
+        {f"planned_{name}": getattr(planned, name) for name in names}
+        if planned and planned.origin != UNKNOWN.origin
+        else {}
+    )
