@@ -37,7 +37,7 @@ def night_config(**roi: object) -> RetrievalConfig:
             "source": {"events": {"path": "-", "format": "csv", "columns": columns}},
             "interest": {"dim": DIM},
             "roi": {"shards": 2, **HOPS, **roi},
-            "models": {},
+            "models": {"zoomer": {"kind": "zoomer"}},
         }
     )
 
