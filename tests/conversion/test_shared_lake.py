@@ -14,7 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.conversion import build_impressions
-from jobs.retrieval import build_graph, build_requests, ingest_events
+from jobs.retrieval import build_graph, build_requests, ingest_events, score_requests
 from roilake.errors import LakeError
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
@@ -23,7 +23,8 @@ from tests.conversion.conftest import Night
 from tests.conversion.small import DS, night_of, table
 
 NEXT = DS + timedelta(days=1)
-RETRIEVAL = ("nodes", "edges", "adjacency", "requests")
+RETRIEVAL = ("nodes", "edges", "adjacency")
+GRAPH: dict[str, Any] = {"graph": {"similarity": None}, "windows": {"length": "1d", "train": 1}}
 KINDS = ("user", "query", "item")
 Make = Callable[..., RetrievalConfig]
 
@@ -56,7 +57,7 @@ def shown(rows: int = 12) -> pa.Table:
 
 def build(lake: Lake, config: RetrievalConfig, *nights: Any) -> None:
     for ds in nights or (DS,):
-        for step in (ingest_events, build_graph, build_requests):
+        for step in (ingest_events, build_graph):
             step.run(lake, config, ds)
 
 
@@ -86,7 +87,7 @@ def by_key(lake: Lake, name: str, **where: object) -> list[tuple[Any, ...]]:
 
 
 def test_retrieval_first(lake: Lake, make_night: Make, tmp_path: Path) -> None:
-    graph, log = make_night(events()), night_of(tmp_path, shown())
+    graph, log = make_night(events(), **GRAPH), night_of(tmp_path, shown())
     build(lake, graph)
     alone = {name: table(lake, name) for name in RETRIEVAL}
     before = ids(lake)
@@ -118,7 +119,7 @@ def test_a_graph_is_the_same_among_ids_of_another_pipeline(
     lake: Lake, spark: SparkSession, make_night: Make, tmp_path: Path
 ) -> None:
     """Conversion nights come first, an earlier and a later one."""
-    graph, log = make_night(events()), night_of(tmp_path, shown())
+    graph, log = make_night(events(), **GRAPH), night_of(tmp_path, shown())
     alone = Lake.open(spark, tmp_path / "alone", create=True)
     build(alone, graph)
     build_impressions.run(lake, log, DS - timedelta(days=1))
@@ -127,6 +128,8 @@ def test_a_graph_is_the_same_among_ids_of_another_pipeline(
     build_impressions.run(lake, night_of(tmp_path / "later", shown().set_column(2, "user", users)), NEXT)
     first = ids(lake)
     build(lake, graph)
+    for each in (lake, alone):
+        build_requests.run(each, graph, DS)
     assert first.items() < ids(lake).items()
     for name in ("nodes", "edges", "requests"):
         assert by_key(lake, name, ds=DS) == by_key(alone, name, ds=DS), name
@@ -139,12 +142,12 @@ def test_a_graph_is_the_same_among_ids_of_another_pipeline(
 def test_ids_that_nobody_built_on_are_given_anew_with_a_corrected_source(
     lake: Lake, make_night: Make, tmp_path: Path
 ) -> None:
-    build(lake, make_night(events().replace("zoe", "wrong")))
-    build(lake, make_night(events()))
+    build(lake, make_night(events().replace("zoe", "wrong"), **GRAPH))
+    build(lake, make_night(events(), **GRAPH))
     assert ("user", "wrong") not in ids(lake)
     build_impressions.run(lake, night_of(tmp_path, shown()), DS)
     before = ids(lake)
-    build(lake, make_night(events().replace("zoe", "late")))
+    build(lake, make_night(events().replace("zoe", "late"), **GRAPH))
     assert before.items() < ids(lake).items()
     assert ("user", "zoe") not in {(row["node_type"], row["key"]) for row in table(lake, "nodes").to_pylist()}
 
@@ -191,9 +194,7 @@ def test_recommendations_carry_the_probability_of_a_conversion(with_conversions:
     coverage = table(lake, "metrics", pipeline="retrieval", metric="coverage@20", split="test", slice="all")
     assert set(coverage["value"].to_pylist()) == {1.0}  # lists of 20 hold all ten items
 
-    by_conversions = recommending(make_night, rank_by="pctcvr")
-    results = {result.step: result for result in run_night(lake, by_conversions, DS)}
-    assert ids(lake) == given
+    score_requests.run(lake, recommending(make_night, rank_by="pctcvr"), DS)
     ranked = table(lake, "recommendations").to_pylist()
     lists: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in ranked:
