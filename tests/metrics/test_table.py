@@ -40,6 +40,8 @@ def test_a_table_gives_what_arrays_give(spark: SparkSession, monkeypatch: pytest
                 known = [np.nan if row[key] is None else row[key] for key in ("value", "low", "high", "n")]
                 wanted = [estimate.value, estimate.low, estimate.high, estimate.n]
                 np.testing.assert_allclose(known, wanted, atol=1e-9, rtol=0, err_msg=f"{model} {name} {metric}")
+    for row in measure_table(table, ["coverage@5"], columns=COLUMNS, catalogue=catalogue).to_pylist():
+        assert row["value"] == pytest.approx(ours[row["model"], "all", "coverage@5"]["value"], abs=1e-9)
 
 
 def test_bad_tables_are_refused(spark: SparkSession) -> None:

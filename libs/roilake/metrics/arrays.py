@@ -21,20 +21,21 @@ def namespace(*values: Any) -> Any:
 
 def floats(values: Any, like: Any = None) -> Array:
     """As float64; a tensor if ``values`` or ``like`` is one, on the device of the first that is."""
-    xp = namespace(values, like)
-    if xp is np:
-        return np.asarray(values, np.float64)
-    device = values.device if namespace(values) is xp else like.device
-    return xp.as_tensor(values, dtype=xp.float64, device=device)
+    return _typed(values, like, "float64")
 
 
 def integers(values: Any, like: Any = None) -> Array:
     """As int64, as ``floats`` does."""
+    return _typed(values, like, "int64")
+
+
+def _typed(values: Any, like: Any, kind: str) -> Array:
     xp = namespace(values, like)
+    dtype = getattr(xp, kind)
     if xp is np:
-        return np.asarray(values).astype(np.int64)
+        return np.asarray(values, dtype)
     device = values.device if namespace(values) is xp else like.device
-    return xp.as_tensor(values, dtype=xp.int64, device=device)
+    return xp.as_tensor(values, dtype=dtype, device=device)
 
 
 def filled(shape: tuple[int, ...], value: float, like: Array) -> Array:

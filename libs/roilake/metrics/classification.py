@@ -32,6 +32,16 @@ class Labelled:
     scores: Array
     weights: Array
 
+    @property
+    def masses(self) -> tuple[Array, Array]:
+        """The weight that each row has as a positive, and as a negative."""
+        return self.weights * self.labels, self.weights * (1 - self.labels)
+
+    @property
+    def positives(self) -> int:
+        """How many rows are positive."""
+        return int(self.labels.sum())
+
     @cached_property
     def steps(self) -> Steps:
         """The rows by distinct score; sorted once for all metrics."""
@@ -89,8 +99,7 @@ class Steps:
         size = int(step[-1]) + 1 if len(step) else 0
         step_N = namespace(step).empty_like(step)
         step_N[order] = step
-        mass = (data.weights * data.labels)[order], (data.weights * (1 - data.labels))[order]
-        positive_T, negative_T = (sums(step, each, size) for each in mass)
+        positive_T, negative_T = (sums(step, mass[order], size) for mass in data.masses)
         own = float(positive_T.sum()), float(negative_T.sum())
         return cls(positive_T, negative_T, step_N, below, total or own)
 
@@ -98,6 +107,12 @@ class Steps:
     def defined(self) -> bool:
         """Whether both classes have weight."""
         return min(self.total) > 0
+
+    def area(self) -> float:
+        """AUC; NaN with one class only."""
+        if not self.defined:
+            return float("nan")
+        return float(self.positive_T @ self.beaten() / (self.total[0] * self.total[1]))
 
     def beaten(self) -> Array:
         """For a positive row the weight of the negatives that it beats [T], ties a half."""
@@ -127,10 +142,7 @@ class Steps:
 
 def auc(labels: Any, scores: Any, weights: Any = None) -> float:
     """Area under the ROC curve = P(s_pos > s_neg) + P(s_pos = s_neg) / 2 (Mann-Whitney). NaN with one class only."""
-    steps = checked(labels, scores, weights).steps
-    if not steps.defined:
-        return float("nan")
-    return float(steps.positive_T @ steps.beaten() / (steps.total[0] * steps.total[1]))
+    return checked(labels, scores, weights).steps.area()
 
 
 def area_by_group(data: Labelled, group_N: Array, size: int) -> Array:
@@ -138,18 +150,14 @@ def area_by_group(data: Labelled, group_N: Array, size: int) -> Array:
     Their ratio, summed over groups, is GAUC (Zhou et al. 2018, KDD, eq. 12)."""
     xp = namespace(data.scores)
     key_N = group_N * max(len(data.steps.positive_T), 1) + data.steps.step_N
-    order = xp.argsort(key_N)
-    group, step = group_N[order], runs(key_N[order])
-    count = int(step[-1]) + 1 if len(step) else 0
-    mass = (data.weights * data.labels)[order], (data.weights * (1 - data.labels))[order]
-    positive_T, negative_T = (sums(step, each, count) for each in mass)
-    group_T = xp.zeros_like(step[:count])
-    group_T[step] = group
-    positive_G, negative_G = (sums(group_T, each, size) for each in (positive_T, negative_T))
+    steps = Labelled(data.labels, key_N, data.weights).steps
+    group_T = xp.zeros_like(steps.step_N[: len(steps.positive_T)])
+    group_T[steps.step_N] = group_N
+    positive_G, negative_G = (sums(group_T, each, size) for each in (steps.positive_T, steps.negative_T))
     before_G = negative_G.cumsum(0) - negative_G
-    beaten_T = negative_T.cumsum(0) - negative_T / 2 - before_G[group_T]
     pairs_G = positive_G * negative_G
-    value_G = sums(group_T, positive_T * beaten_T, size) / xp.where(pairs_G > 0, pairs_G, 1.0)
+    won_G = sums(group_T, steps.positive_T * (steps.beaten() - before_G[group_T]), size)
+    value_G = won_G / xp.where(pairs_G > 0, pairs_G, 1.0)
     weight_G = xp.where(pairs_G > 0, positive_G + negative_G, 0.0)
     return xp.stack([value_G * weight_G, weight_G], 1)
 

@@ -7,8 +7,8 @@ draws), so that differences of two models on the same users are paired."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -78,12 +78,9 @@ class Summed:
     def estimate(self, draws: Draws) -> Estimate:
         """The metric with its interval."""
         value = float(self.value(self.sums_UC.sum(0)))
-        if np.isnan(value):
-            return replace(UNDEFINED, n=self.n)
-        if draws.draws < 2 or np.count_nonzero(self.sums_UC.any(1)) < 2:
+        if np.isnan(value) or draws.draws < 2 or np.count_nonzero(self.sums_UC.any(1)) < 2:
             return Estimate(value, NAN, NAN, self.n)
-        low, high = quantiles(self.value(draws.totals(self.sums_UC)))
-        return Estimate(value, low, high, self.n)
+        return Estimate(value, *quantiles(self.value(draws.totals(self.sums_UC))), self.n)
 
     def minus(self, other: Summed) -> Summed:
         """The difference to another model on the same users."""
@@ -105,8 +102,7 @@ def quantiles(values_D: Floats) -> tuple[float, float]:
 @dataclass(frozen=True)
 class Linear:
     """A metric with what each user's positive and negative rows add to its error, to first order. ``holders`` are
-    the numbers of users with positives, with negatives, and of all. Its interval is normal, with the variance of
-    Obuchowski (1997, Biometrics 53:567); NaN with fewer than two holders of either class."""
+    the numbers of users with positives, with negatives, and of all."""
 
     value: float
     positive_U: Floats
@@ -116,15 +112,8 @@ class Linear:
 
     def estimate(self, draws: Draws | None = None) -> Estimate:
         """The metric with its interval, for which nothing is drawn."""
-        if np.isnan(self.value):
-            return replace(UNDEFINED, n=self.n)
-        half = Z95 * float(np.sqrt(self.variance()))
-        return Estimate(self.value, self.value - half, self.value + half, self.n)
-
-    def variance(self) -> float:
-        """h+/(h+ - 1) sum p^2 + h-/(h- - 1) sum q^2 + 2 h/(h - 1) sum p q, with p and q by user."""
         p, q = self.positive_U, self.negative_U
-        return obuchowski(float(p @ p), float(q @ q), float(p @ q), self.holders)
+        return normal_estimate(self.value, (float(p @ p), float(q @ q), float(p @ q)), self.holders, self.n)
 
     def minus(self, other: Linear) -> Linear:
         """The difference to another model on the same rows."""
@@ -135,12 +124,15 @@ class Linear:
 Observed = Summed | Linear
 
 
-def obuchowski(pp: float, qq: float, pq: float, holders: tuple[int, int, int]) -> float:
-    """The variance from the sums of squares and products; NaN with fewer than two users of either class."""
-    if min(holders) < 2:
-        return NAN
-    scale = [h / (h - 1) for h in holders]
-    return max(scale[0] * pp + scale[1] * qq + 2 * scale[2] * pq, 0.0)
+def normal_estimate(value: float, products: Sequence[float], holders: tuple[int, int, int], n: int) -> Estimate:
+    """A ``Linear`` metric with its normal interval, from ``products``: sum p^2, sum q^2 and sum p q over users, with p
+    and q their parts of positives and negatives. The variance is that of Obuchowski (1997, Biometrics 53:567): h+/(h+ -
+    1) sum p^2 + h-/(h- - 1) sum q^2 + 2 h/(h - 1) sum p q. No bounds with fewer than two holders of either class."""
+    if np.isnan(value) or min(holders) < 2:
+        return Estimate(value, NAN, NAN, n)
+    pp, qq, pq = (h / (h - 1) * product for h, product in zip(holders, products, strict=True))
+    half = Z95 * float(np.sqrt(max(pp + qq + 2 * pq, 0.0)))
+    return Estimate(value, value - half, value + half, n)
 
 
 def poisson_weights(clusters: NDArray[np.int64], draws: int, seed: int) -> Floats:

@@ -1,15 +1,18 @@
-"""Metrics of whole lists: what is shown, whether it is relevant or not.
+"""Metrics of whole lists: what is shown, whether it is relevant or not; and rows as ranked lists.
 
-Legend: R requests, K positions, I items of the catalogue, D dimension. ``top_RK`` holds the first items of each list,
-padded with -1 where fewer are shown; a list without an item has no value (NaN). Arrays or tensors.
+Legend: N rows, R requests, K positions, I items of the catalogue, D dimension. ``top_RK`` holds the first items of each
+list, padded with -1 where fewer are shown; a list without an item has no value (NaN). Arrays or tensors.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from roilake.metrics.arrays import Array, filled, floats, namespace
+from roilake.metrics.arrays import Array, counts, filled, floats, namespace, sums
+from roilake.metrics.ranking import Ranks
+from roilake.metrics.registry import Metric
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,41 @@ class Catalogue:
     count: int | None = None
 
 
-def top_lists(request_N: Array, rank_N: Array, item_N: Array, num_requests: int, k: int) -> Array:
-    """The first k items [R, K] of each request from (request, rank, item) rows in any order."""
-    shown = rank_N <= k
-    top_RK = filled((num_requests, k), -1, item_N)
-    top_RK[request_N[shown], rank_N[shown] - 1] = item_N[shown]
-    return top_RK
+@dataclass(frozen=True)
+class Lists:
+    """Rows in any order as the ranked lists of ``num`` requests: of each row [N] the request, its rank there, the item,
+    and whether that is relevant."""
+
+    request_N: Array
+    rank_N: Array
+    item_N: Array
+    relevant_N: Array
+    num: int
+
+    @cached_property
+    def ranks(self) -> Ranks:
+        """Those of the relevant items."""
+        return Ranks.of(self.rank_N[self.relevant_N], self.request_N[self.relevant_N], self.num)
+
+    def top(self, k: int) -> Array:
+        """The first k items of each request [R, K]."""
+        shown = self.rank_N <= k
+        top_RK = filled((self.num, k), -1, self.item_N)
+        top_RK[self.request_N[shown], self.rank_N[shown] - 1] = self.item_N[shown]
+        return top_RK
+
+    def values(self, metric: Metric, k: int | None, catalogue: Catalogue) -> tuple[Array, Array]:
+        """A metric of ranks or lists by request [R], and what the sum of that is divided by: 1 of each request, for
+        popularity bias the mean events of its relevant items (NaN without one)."""
+        if metric.inputs == "ranks":
+            values_R = metric.compute(self.ranks, k)
+        else:
+            values_R = metric.compute(self.top(k or 1), catalogue)
+        if metric.name != "popularity_bias":
+            return values_R, namespace(values_R).ones_like(values_R)
+        events_P = catalogue.events_I[self.item_N[self.relevant_N]]
+        total_R = sums(self.request_N[self.relevant_N], events_P, self.num)
+        return values_R, _over(total_R, counts(self.request_N[self.relevant_N], self.num))
 
 
 def novelty(top_RK: Array, catalogue: Catalogue) -> Array:

@@ -22,9 +22,8 @@ def observe_auc(data: Labelled, user_N: Any, users: int) -> Linear:
     positives that beat it (ties a half). A perfect AUC has variance 0 by this method."""
     steps = data.steps
     if not steps.defined:
-        return _undefined(data)
-    positive, negative = steps.total
-    value = float(steps.positive_T @ steps.beaten() / (positive * negative))
+        return _undefined(data.positives)
+    value, (positive, negative) = steps.area(), steps.total
     beaten_N, beating_N = (each[steps.step_N] for each in (steps.beaten(), steps.beating()))
     return linear(data, user_N, users, value, beaten_N / negative - value, beating_N / positive - value)
 
@@ -35,7 +34,7 @@ def observe_pr_auc(data: Labelled, user_N: Any, users: int) -> Linear:
     s_i <= s_j of w_i (y_j / N_i - H_i / N_i^2))."""
     steps = data.steps
     if not steps.total[0] > 0:
-        return _undefined(data)
+        return _undefined(data.positives)
     precision_T = steps.precision()
     value = float(steps.positive_T @ precision_T / steps.total[0])
     gain_T, loss_T = pr_slopes(steps)
@@ -54,34 +53,31 @@ def pr_slopes(steps: Steps) -> tuple[Any, Any]:
 
 def linear(data: Labelled, user_N: Any, users: int, value: float, positive_N: Any, negative_N: Any) -> Linear:
     """From each row's error, summed by user: those of positives over W+, those of negatives over W-."""
-    masses = data.weights * data.labels, data.weights * (1 - data.labels)
-    both = zip(masses, (positive_N, negative_N), strict=True)
+    both = zip(data.masses, (positive_N, negative_N), strict=True)
     parts = [mass * part / max(float(mass.sum()), 1e-300) for mass, part in both]
-    parts = list(by_user(parts, user_N, users).T)
-    held = [column > 0 for column in by_user(masses, user_N, users).T]
-    holders = int(held[0].sum()), int(held[1].sum()), int((held[0] | held[1]).sum())
-    return Linear(value, parts[0], parts[1], holders, int(data.labels.sum()))
+    positive_U, negative_U = by_user(parts, user_N, users).T
+    held_UC = by_user(data.masses, user_N, users) > 0
+    holders = int(held_UC[:, 0].sum()), int(held_UC[:, 1].sum()), int(held_UC.any(1).sum())
+    return Linear(value, positive_U, negative_U, holders, data.positives)
 
 
-def _undefined(data: Labelled) -> Linear:
-    return Linear(NAN, np.zeros(0), np.zeros(0), (0, 0, 0), int(data.labels.sum()))
+def _undefined(n: int) -> Linear:
+    return Linear(NAN, np.zeros(0), np.zeros(0), (0, 0, 0), n)
 
 
 def observe_ks(data: Labelled, user_N: Any, users: int) -> Summed:
     """KS, the largest |TPR - FPR|; its interval is that of the gap at the threshold where it is largest."""
     steps = data.steps
     if not steps.defined:
-        return undefined_sum(users, int(data.labels.sum()))
+        return Summed(np.zeros((users, 4)), gap, data.positives)
     upto_N = floats(steps.step_N <= int(abs(steps.gaps()).argmax()))
-    masses = data.weights * data.labels, data.weights * (1 - data.labels)
-    columns = [part for mass in masses for part in (mass * upto_N, mass)]
-    return Summed(by_user(columns, user_N, users), gap, int(data.labels.sum()))
+    columns = [part for mass in data.masses for part in (mass * upto_N, mass)]
+    return Summed(by_user(columns, user_N, users), gap, data.positives)
 
 
 def observe_gauc(data: Labelled, user_N: Any, users: int) -> Summed:
     """AUC within each user, weighted by the user's weight."""
-    sums_UC = host(area_by_group(data, user_N, users))
-    return Summed(sums_UC, ratio, int(data.labels.sum()))
+    return Summed(host(area_by_group(data, user_N, users)), ratio, data.positives)
 
 
 def observe_sums(metric: Sums, data: Labelled, user_N: Any, users: int) -> Summed:
@@ -91,23 +87,17 @@ def observe_sums(metric: Sums, data: Labelled, user_N: Any, users: int) -> Summe
 
 def observe_coverage(item_L: Any, user_L: Any, users: int, catalogue: int) -> Linear:
     """Share of the catalogue that is in any list, from the (user, item) pairs of all lists. Its interval is the
-    jackknife over users: without a user the items are gone that were in no other user's lists. n counts the users."""
+    jackknife over the n users with a list: without a user the items are gone that were in no other user's lists, and
+    the variance is (n - 1)/n sum (loss - mean loss)^2."""
     if not len(item_L) or not catalogue:
-        return Linear(NAN, np.zeros(0), np.zeros(0), (0, 0, 0), 0)
+        return _undefined(0)
     item_X, user_X = np.divmod(np.unique(host(item_L) * users + host(user_L)), users)
     _, first, holders = np.unique(item_X, return_index=True, return_counts=True)
     alone_U = np.bincount(user_X[first[holders == 1]], minlength=users) / catalogue
     shown_U = np.bincount(user_X, minlength=users) > 0
-    return jackknifed(len(first) / catalogue, alone_U, shown_U)
-
-
-def jackknifed(value: float, loss_U: Floats, present_U: NDArray[np.bool_]) -> Linear:
-    """From what the metric loses without each user: variance (n - 1)/n sum (loss - mean loss)^2 over the n users
-    that are present."""
-    n = int(present_U.sum())
-    mean = float(loss_U[present_U].mean()) if n else 0.0
-    parts_U = np.where(present_U, (loss_U - mean) * (n - 1) / max(n, 1), 0.0)
-    return Linear(value, parts_U, np.zeros(len(loss_U)), (n, n, n), n)
+    n = int(shown_U.sum())
+    parts_U = np.where(shown_U, (alone_U - float(alone_U[shown_U].mean())) * (n - 1) / n, 0.0)
+    return Linear(len(first) / catalogue, parts_U, np.zeros(users), (n, n, n), n)
 
 
 def observe_mean(values_N: Floats, user_N: NDArray, users: int, weights_N: Floats | None = None) -> Summed:
@@ -128,8 +118,3 @@ def observe_quotient(
 def by_user(columns: Sequence[Any], user_N: Any, users: int) -> Floats:
     """Sums [U, C] of columns [N] by user."""
     return np.stack([np.bincount(host(user_N), host(column), users) for column in columns], 1)
-
-
-def undefined_sum(users: int, n: int) -> Summed:
-    """A metric without a value."""
-    return Summed(np.zeros((users, 2)), ratio, n)

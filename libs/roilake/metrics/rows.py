@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from roilake.errors import MetricError
-from roilake.metrics.arrays import Array, counts, filled, floats, host, integers, namespace
+from roilake.metrics.arrays import Array, filled, floats, host, integers, namespace
 from roilake.metrics.classification import Floats, Labelled, checked, checked_probabilities
 from roilake.metrics.intervals import Draws, Estimate, Observed
-from roilake.metrics.lists import Catalogue, top_lists
-from roilake.metrics.observed import observe_coverage, observe_mean, observe_quotient, observe_sums
-from roilake.metrics.ranking import Ranks, ranks_by_score, refuse_duplicates
-from roilake.metrics.registry import Metric, parse
+from roilake.metrics.lists import Catalogue, Lists
+from roilake.metrics.observed import observe_coverage, observe_quotient, observe_sums
+from roilake.metrics.ranking import ranks_by_score, refuse_duplicates
+from roilake.metrics.registry import kind_of, parse
 
 
 def measure_arrays(
@@ -60,13 +61,14 @@ def measure_arrays(
 
 @dataclass(frozen=True)
 class _Rows:
-    """Checked rows: ``users`` are the distinct ones [U], ``user_N`` and ``request_N`` number them from 0."""
+    """Checked rows: ``users`` are the distinct ones [U], ``user_N`` and ``request_N`` number them from 0. Requests and
+    items are None where they are missing."""
 
     data: Labelled
     users: np.ndarray
     user_N: Array
-    request_N: Array | None
-    item_N: Array | None
+    request_N: Array
+    item_N: Array
 
     @classmethod
     def of(cls, labels: Any, scores: Any, weights: Any, users: Any, requests: Any, items: Any) -> _Rows:
@@ -85,25 +87,34 @@ class _Rows:
 
     def observe(self, name: str, events: Any, vectors: Any) -> Observed:
         """What the metric of this name is computed from. MetricError as in ``measure_arrays``."""
-        metric, k = parse(name)
+        (metric, k), users = parse(name), len(self.users)
         if metric.inputs == "scores":
-            return metric.compute(self.data, self.user_N, len(self.users))
+            return metric.compute(self.data, self.user_N, users)
         if metric.inputs == "probabilities":
             data = checked_probabilities(self.data.labels, self.data.scores, self.data.weights)
-            return observe_sums(metric.compute, data, self.user_N, len(self.users))
-        found = self._lists(name)
-        return found.ranked(metric, k) if metric.inputs == "ranks" else found.listed(metric, k or 1, events, vectors)
-
-    def _lists(self, name: str) -> _Lists:
-        """The rows as lists. MetricError without requests and items, which the metric ``name`` needs."""
+            return observe_sums(metric.compute, data, self.user_N, users)
         if self.request_N is None or self.item_N is None:
             raise MetricError(f"{name} needs requests and items")
+        lists, user_R, weight_R = self._lists
+        if metric.inputs == "lists":
+            self._check_catalogue(name, events, vectors)
+        if metric.name == "coverage":
+            top_RK = host(lists.top(k or 1))
+            row, position = np.nonzero((top_RK >= 0) & (weight_R > 0)[:, None])
+            return observe_coverage(top_RK[row, position], user_R[row], users, len(events))
+        catalogue = Catalogue(*(None if each is None else floats(each, self.item_N) for each in (events, vectors)))
+        values_R, bottoms_R = map(host, lists.values(metric, k, catalogue))
+        return observe_quotient(values_R, bottoms_R, user_R, users, weight_R)
+
+    @cached_property
+    def _lists(self) -> tuple[Lists, np.ndarray, Floats]:
+        """The rows as lists, and the user and the weight of each [R]."""
         refuse_duplicates(self.request_N, self.item_N)
         num = int(self.request_N.max()) + 1 if len(self.request_N) else 0
-        owner, weight = (self._one_each(self.user_N, num, "user"), self._one_each(self.data.weights, num, "weight"))
+        user_R, weight_R = self._one_each(self.user_N, num, "user"), self._one_each(self.data.weights, num, "weight")
         rank_N = ranks_by_score(self.request_N, self.data.scores, self.item_N)
-        positive_N, users = self.data.labels == 1, len(self.users)
-        return _Lists(self.request_N, self.item_N, rank_N, positive_N, host(owner), host(weight), users, num)
+        lists = Lists(self.request_N, rank_N, self.item_N, self.data.labels == 1, num)
+        return lists, host(user_R), host(weight_R)
 
     def _one_each(self, column_N: Array, num: int, what: str) -> Array:
         """The value of each request [R]. MetricError when its rows differ."""
@@ -113,46 +124,11 @@ class _Rows:
             raise MetricError(f"rows of a request differ in their {what}: a request has one")
         return value_R
 
-
-@dataclass(frozen=True)
-class _Lists:
-    """The rows as ranked lists of ``num`` requests, with each request's user and weight."""
-
-    request_N: Array
-    item_N: Array
-    rank_N: Array
-    positive_N: Array
-    user_R: np.ndarray
-    weight_R: np.ndarray
-    users: int
-    num: int
-
-    def ranked(self, metric: Metric, k: int | None) -> Observed:
-        """A metric of the ranks of the positives."""
-        ranks = Ranks.of(self.rank_N[self.positive_N], self.request_N[self.positive_N], self.num)
-        return observe_mean(host(metric.compute(ranks, k)), self.user_R, self.users, self.weight_R)
-
-    def listed(self, metric: Metric, k: int, events: Any, vectors: Any) -> Observed:
-        """A metric of what the lists show. MetricError without what it needs of the catalogue."""
-        item_N = self.item_N
-        needed, column = ("vectors", vectors) if metric.name == "diversity" else ("events", events)
+    def _check_catalogue(self, name: str, events: Any, vectors: Any) -> None:
+        """MetricError without what the metric of this name needs of the catalogue."""
+        needed, column = ("vectors", vectors) if kind_of(name) == "diversity" else ("events", events)
         if column is None:
-            raise MetricError(f"{metric.name}@{k} needs {needed} of the catalogue")
-        if len(item_N) and int(item_N.max()) >= len(column):
-            raise MetricError(f"item {int(item_N.max())} is not in the catalogue of {len(column)} items")
-        top_RK = top_lists(self.request_N, self.rank_N, item_N, self.num, k)
-        if metric.name == "coverage":
-            row, position = np.nonzero((host(top_RK) >= 0) & (self.weight_R > 0)[:, None])
-            return observe_coverage(host(top_RK)[row, position], self.user_R[row], self.users, len(events))
-        known = [None if each is None else floats(each, item_N) for each in (events, vectors)]
-        values_R = host(metric.compute(top_RK, Catalogue(*known)))
-        if metric.name == "popularity_bias":
-            return observe_quotient(values_R, self._chosen(known[0]), self.user_R, self.users, self.weight_R)
-        return observe_mean(values_R, self.user_R, self.users, self.weight_R)
-
-    def _chosen(self, events_I: Array) -> Floats:
-        """Mean events of the request's positives [R]; NaN without one."""
-        request, events_P = self.request_N[self.positive_N], events_I[self.item_N[self.positive_N]]
-        total_R = host(namespace(events_I).bincount(request, weights=events_P, minlength=self.num))
-        count_R = host(counts(request, self.num))
-        return np.where(count_R > 0, total_R / np.maximum(count_R, 1), np.nan)
+            raise MetricError(f"{name} needs {needed} of the catalogue")
+        largest = int(self.item_N.max()) if len(self.item_N) else -1
+        if largest >= len(column):
+            raise MetricError(f"item {largest} is not in the catalogue of {len(column)} items")

@@ -4,7 +4,7 @@ Definitions and intervals are those of ``measure_arrays``; the tests hold the tw
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import reduce
 
@@ -16,21 +16,12 @@ from pyspark.sql import functions as F
 from roilake.errors import MetricError
 from roilake.metrics.intervals import UNDEFINED, Estimate
 from roilake.metrics.registry import parse
-from roilake.metrics.table_lists import coverage_sums, list_sums, ranked
-from roilake.metrics.table_scores import GROUP, SCORES, group_sums, probability_sums, range_bounds, score_sums
+from roilake.metrics.table_lists import sums_of_lists
+from roilake.metrics.table_scores import KEYS, SCORES, sums_of_scores
 from roilake.metrics.table_totals import Totals
 
-RESULT = pa.schema(
-    [
-        ("model", pa.string()),
-        ("slice", pa.string()),
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-        ("low", pa.float64()),
-        ("high", pa.float64()),
-        ("n", pa.int64()),
-    ]
-)
+_TEXTS, _NUMBERS = ("model", "slice", "metric"), ("value", "low", "high")
+RESULT = pa.schema({**dict.fromkeys(_TEXTS, pa.string()), **dict.fromkeys(_NUMBERS, pa.float64()), "n": pa.int64()})
 
 
 @dataclass(frozen=True)
@@ -75,15 +66,16 @@ def measure_table(
     models = [columns.score, columns.other, f"{columns.score} minus {columns.other}"]
     if not count:
         return _result({(0, "all", metric): UNDEFINED for metric in metrics}, models)
-    long = _long(rows, columns, slices)
+    long = _long(rows, columns.other is not None)
     held: list[DataFrame] = []
-    parts = list(_sums(long, metrics, catalogue, count, held))
+    scores, lists = sums_of_scores(long, metrics, count, held), sums_of_lists(long, metrics, catalogue)
+    parts = [_rows_of_users(long), *scores, *lists]
     by_user = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), parts)
-    values = [name for name in by_user.columns if name not in (*GROUP, "user")]
+    values = [name for name in by_user.columns if name not in KEYS]
     sums = [F.sum(F.coalesce(F.col(f"`{name}`"), F.lit(0.0))).alias(name) for name in values]
-    by_user = by_user.groupBy(*GROUP, "user").agg(*sums).persist(StorageLevel.MEMORY_AND_DISK)
+    by_user = by_user.groupBy(*KEYS).agg(*sums).persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        found = Totals(by_user, tuple(values), draws, seed).estimates(metrics)
+        found = Totals(by_user, values, metrics, draws, seed).estimates()
     finally:
         for each in (by_user, *held):
             each.unpersist()
@@ -111,23 +103,25 @@ def _check_request(metrics: Sequence[str], columns: Columns, catalogue: DataFram
 
 
 def _named(rows: DataFrame, columns: Columns, slices: Sequence[str]) -> DataFrame:
-    """The columns under their own names; users as integers."""
+    """The columns under their own names, users as integers, and the ``slices`` that each row belongs to."""
     wanted = [name for name in vars(columns).values() if name] + list(slices)
     missing = sorted(set(wanted) - set(rows.columns))
     if missing:
         raise MetricError(f"the table has no column {', '.join(missing)}; it has {', '.join(rows.columns)}")
     user = F.col(columns.user)
     whole = dict(rows.dtypes)[columns.user] in ("int", "bigint", "smallint", "tinyint")
+    cuts = [F.concat(F.lit(f"{name}="), F.coalesce(F.col(name).cast("string"), F.lit("none"))) for name in slices]
     kept = [
         (user.cast("long") if whole else F.xxhash64(user)).alias("user"),
         F.col(columns.label).cast("double").alias("label"),
         F.col(columns.score).cast("double").alias("score"),
         F.col(columns.other or columns.score).cast("double").alias("other"),
         (F.col(columns.weight).cast("double") if columns.weight else F.lit(1.0)).alias("weight"),
+        F.array(F.lit("all"), *cuts).alias("slices"),
     ]
     if columns.request and columns.item:
         kept += [F.col(columns.request).alias("request"), F.col(columns.item).alias("item")]
-    return rows.select(*kept, *(F.col(name).alias(f"slice_{name}") for name in slices))
+    return rows.select(*kept)
 
 
 def _check(rows: DataFrame, inputs: Set[str]) -> int:
@@ -166,81 +160,22 @@ def _check_requests(rows: DataFrame) -> None:
             raise MetricError(f"rows of request {odd[0]['request']} differ in their {name}: a request has one")
 
 
-def _long(rows: DataFrame, columns: Columns, slices: Sequence[str]) -> DataFrame:
+def _long(rows: DataFrame, two_models: bool) -> DataFrame:
     """One row for each model and slice that a row belongs to."""
-    cuts = [
-        F.concat(F.lit(f"{name}="), F.coalesce(F.col(f"slice_{name}").cast("string"), F.lit("none"))) for name in slices
-    ]
-    sliced = rows.withColumn("slice", F.explode(F.array(F.lit("all"), *cuts))).drop(
-        *(f"slice_{name}" for name in slices)
-    )
+    sliced = rows.withColumn("slice", F.explode("slices")).drop("slices")
     first = sliced.drop("other").withColumn("model", F.lit(0))
-    if columns.other is None:
+    if not two_models:
         return first
     second = sliced.drop("score").withColumnRenamed("other", "score").withColumn("model", F.lit(1))
     return first.unionByName(second)
 
 
-def _sums(
-    long: DataFrame, metrics: Sequence[str], catalogue: DataFrame | None, count: int, held: list[DataFrame]
-) -> Iterator[DataFrame]:
-    """Tables by (model, slice, user). What is read twice is persisted and put in ``held``."""
-    parsed = {name: parse(name)[0] for name in metrics}
-    kinds = {metric.name for metric in parsed.values()}
-    yield long.groupBy(*GROUP, "user").agg(
+def _rows_of_users(long: DataFrame) -> DataFrame:
+    """By (model, slice, user): rows, positives, and whether positives or negatives have weight."""
+    positive, negative = F.col("label") * F.col("weight"), (1 - F.col("label")) * F.col("weight")
+    return long.groupBy(*KEYS).agg(
         F.count("*").cast("double").alias("rows"),
         F.sum("label").alias("positives"),
-        F.max((F.col("label") * F.col("weight") > 0).cast("double")).alias("holds_positive"),
-        F.max(((1 - F.col("label")) * F.col("weight") > 0).cast("double")).alias("holds_negative"),
-    )
-    if {"auc", "pr_auc", "ks"} & kinds:
-        bounds = range_bounds(long.where(F.col("slice") == "all").select("score"), count)
-        held.append(score_sums(long, bounds).persist(StorageLevel.MEMORY_AND_DISK))
-        yield _moved(held[-1])
-    if "gauc" in kinds:
-        yield group_sums(long)
-    probabilities = [metric for metric in parsed.values() if metric.inputs == "probabilities"]
-    if probabilities:
-        yield probability_sums(long, probabilities)
-    listed = [name for name, metric in parsed.items() if metric.inputs in ("ranks", "lists")]
-    if listed:
-        rows = ranked(long)
-        yield list_sums(rows, [name for name in listed if parsed[name].name != "coverage"], catalogue)
-        for name in listed:
-            if parsed[name].name == "coverage":
-                items = max(catalogue.count(), 1) if catalogue else 1
-                share = [F.col(f"`{name}_{part}`") / items for part in ("0", "1")]
-                yield coverage_sums(rows, name).select(
-                    *GROUP, "user", share[0].alias(f"{name}_0"), share[1].alias(f"{name}_1"), f"`{name}_n`"
-                )
-
-
-def _moved(ranges: DataFrame) -> DataFrame:
-    """Sums by (model, slice, user): each range's are moved by what lies below it, known when all are done."""
-    totals = ranges.where(F.col("user").isNull()).orderBy(*GROUP, "range").collect()
-    best: dict[tuple[int, str], tuple[float, int]] = {}
-    for row in totals:
-        group, found = (row["model"], row["slice"]), (row["gap"], row["range"])
-        best[group] = max(best.get(group, found), found)
-    below: dict[tuple[int, str], float] = {}
-    moves = []
-    for row in totals:
-        group = (row["model"], row["slice"])
-        widest = best[group][1]
-        slope, loss = below.get(group, 0.0), below.get((row["model"], row["slice"] + "/loss"), 0.0)
-        under, at = float(row["range"] < widest), float(row["range"] == widest)
-        moves.append((*group, row["range"], slope, loss, under, at))
-        below[group] = slope + row["gain_slope"] - row["loss_slope"]
-        below[row["model"], row["slice"] + "/loss"] = loss + row["loss_slope"]
-    schema = "model int, slice string, `range` int, slope double, below double, under double, at double"
-    table = F.broadcast(ranges.sparkSession.createDataFrame(moves, schema))
-    moved = ranges.where(F.col("user").isNotNull()).join(table, on=[*GROUP, "range"], how="inner")
-    positive, negative = F.col("positive"), F.col("negative")
-    whole = [F.sum(name).alias(name) for name in ("positive", "negative", "precise", "beaten", "beating")]
-    return moved.groupBy(*GROUP, "user").agg(
-        *whole,
-        F.sum(F.col("own") + F.col("slope") * positive).alias("own"),
-        F.sum(F.col("loss") + F.col("below") * negative).alias("loss"),
-        F.sum(F.col("under") * positive + F.col("at") * F.col("upto_positive")).alias("upto_positive"),
-        F.sum(F.col("under") * negative + F.col("at") * F.col("upto_negative")).alias("upto_negative"),
+        F.max((positive > 0).cast("double")).alias("holds_positive"),
+        F.max((negative > 0).cast("double")).alias("holds_negative"),
     )

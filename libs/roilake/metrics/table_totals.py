@@ -6,27 +6,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from itertools import product
+from functools import cached_property, reduce
+from operator import or_, sub
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from roilake.metrics.classification import Floats, gap, ratio
-from roilake.metrics.intervals import NAN, Z95, Estimate, obuchowski, poisson_weights, quantiles
+from roilake.metrics.intervals import NAN, Estimate, normal_estimate, poisson_weights, quantiles
 from roilake.metrics.registry import kind_of, parse
-from roilake.metrics.table_scores import GROUP, columns_of
+from roilake.metrics.table_scores import GROUP, KEYS, columns_of, model_and_slice, sums_of
 
 LINEAR = ("auc", "pr_auc", "coverage")
 """Metrics whose interval comes from each user's part of the error (``Linear``); the others are ``Summed``."""
-
-
-def is_linear(name: str) -> bool:
-    """Whether a metric is among LINEAR."""
-    return kind_of(name) in LINEAR
+Group = tuple[int, str]
+"""Model and slice; model 2 is the first minus the second."""
+Sums = dict[Group, dict[str, float]]
 
 
 def _summed(name: str) -> tuple[list[str], Callable[[Floats], Any]]:
@@ -41,132 +40,106 @@ def _summed(name: str) -> tuple[list[str], Callable[[Floats], Any]]:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums by (model, slice, user) and what they come to."""
+    """``columns`` of sums by (model, slice, user), and what the ``metrics`` come to."""
 
     by_user: DataFrame
-    columns: tuple[str, ...]
+    columns: Sequence[str]
+    metrics: Sequence[str]
     draws: int
     seed: int
 
-    def estimates(self, metrics: Sequence[str]) -> dict[tuple[int, str, str], Estimate]:
+    def estimates(self) -> dict[tuple[int, str, str], Estimate]:
         """By (model, slice, metric); model 2 is the first minus the second."""
-        totals = self._totals(metrics)
-        summed = [name for name in metrics if not is_linear(name)]
-        drawn = self._drawn(tuple(dict.fromkeys(column for name in summed for column in _summed(name)[0])))
-        squares = self._squares([name for name in metrics if name not in summed], totals)
         found = {}
-        for model, name in totals:
-            wanted = {model: [(model, name)]} | ({2: [(0, name), (1, name)]} if model == 1 else {})
-            for metric, (number, groups) in product(metrics, wanted.items()):
-                found[number, name, metric] = (
-                    self._linear(metric, groups, totals, squares)
-                    if is_linear(metric)
-                    else self._bootstrapped(metric, groups, totals, drawn)
-                )
+        for model, name in self._totals:
+            differences = {2: [(0, name), (1, name)]} if model == 1 else {}
+            for number, groups in {model: [(model, name)], **differences}.items():
+                for metric in self.metrics:
+                    estimate = self._bootstrapped if metric in self._bootstrap else self._linear
+                    found[number, name, metric] = estimate(metric, groups)
         return found
 
-    def _totals(self, metrics: Sequence[str]) -> dict[tuple[int, str], dict[str, float]]:
-        """Sums of all columns by (model, slice), and how many users each metric rests on."""
-        sums = [F.sum(f"`{name}`").alias(name) for name in self.columns]
-        held = [F.sum((F.col("holds_positive") + F.col("holds_negative") > 0).cast("double")).alias("holders")]
-        for metric in metrics:
-            if not is_linear(metric):
-                some = reduce(lambda a, b: a | b, (F.col(f"`{name}`") != 0 for name in _summed(metric)[0]))
-                held.append(F.sum(some.cast("double")).alias(f"users {metric}"))
-        rows = self.by_user.groupBy(*GROUP).agg(*sums, *held).collect()
-        return {(row["model"], row["slice"]): row.asDict() for row in rows}
+    @cached_property
+    def _bootstrap(self) -> list[str]:
+        """The metrics whose interval is drawn."""
+        return [name for name in self.metrics if kind_of(name) not in LINEAR]
 
-    def _drawn(self, columns: tuple[str, ...]) -> dict[tuple[int, str], dict[str, Floats]]:
+    @cached_property
+    def _totals(self) -> Sums:
+        """Sums of all columns by (model, slice), and how many users each metric rests on."""
+        held = [F.sum((F.col("holds_positive") + F.col("holds_negative") > 0).cast("double")).alias("holders")]
+        for metric in self._bootstrap:
+            some = reduce(or_, (F.col(f"`{name}`") != 0 for name in _summed(metric)[0]))
+            held.append(F.sum(some.cast("double")).alias(f"users {metric}"))
+        return _by_group(self.by_user.groupBy(*GROUP).agg(*sums_of(self.columns), *held))
+
+    @cached_property
+    def _drawn(self) -> dict[Group, pd.DataFrame]:
         """Sums of the columns in each bootstrap draw [D]: added up where the users are, then over the tasks."""
+        columns = list(dict.fromkeys(column for name in self._bootstrap for column in _summed(name)[0]))
         draws, seed = self.draws, self.seed
-        if not columns:
-            return {}
 
         def work(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-            sums: dict[tuple[int, str], Floats] = {}
+            sums: dict[Group, Floats] = {}
             for batch in batches:
-                _add_draws(sums, pa.Table.from_batches([batch]), columns, draws, seed)
+                _add_draws(sums, batch.to_pandas(), columns, draws, seed)
             for (model, name), sums_DC in sums.items():
-                keys = [pa.array([each] * draws) for each in (model, name)]
-                values = [pa.array(sums_DC[:, number]) for number in range(len(columns))]
-                parts = [keys[0].cast(pa.int32()), keys[1], pa.array(range(draws), pa.int32()), *values]
-                yield pa.RecordBatch.from_arrays(parts, names=["model", "slice", "draw", *columns])
+                keys = {"model": pa.array([model] * draws, pa.int32()), "slice": pa.array([name] * draws)}
+                numbers = pa.array(range(draws), pa.int32())
+                drawn = dict(zip(columns, sums_DC.T, strict=True))
+                yield from pa.table({**keys, "draw": numbers, **drawn}).to_batches()
 
         schema = "model int, slice string, draw int, " + ", ".join(f"`{name}` double" for name in columns)
-        added = self.by_user.mapInArrow(work, schema).groupBy(*GROUP, "draw")
-        table = added.agg(*(F.sum(f"`{name}`").alias(name) for name in columns)).toArrow().sort_by("draw")
-        found = {}
-        for model, name in {*zip(table["model"].to_pylist(), table["slice"].to_pylist(), strict=True)}:
-            mine = (table["model"].to_numpy() == model) & (table["slice"].to_numpy() == name)
-            found[model, name] = {each: table[each].to_numpy()[mine] for each in columns}
-        return found
+        added = self.by_user.mapInArrow(work, schema).groupBy(*GROUP, "draw").agg(*sums_of(columns))
+        return dict(list(added.toArrow().to_pandas().sort_values("draw").groupby(list(GROUP))))
 
-    def _bootstrapped(
-        self,
-        metric: str,
-        groups: Sequence[tuple[int, str]],
-        totals: dict[tuple[int, str], dict[str, float]],
-        drawn: dict[tuple[int, str], dict[str, Floats]],
-    ) -> Estimate:
-        """Of the first of ``groups``, or of it minus the second, by the quantiles of the draws [D]."""
-        columns, value = _summed(metric)
-        sign = (1.0, -1.0)
-        values = [float(value(np.array([totals[group][name] for name in columns]))) for group in groups]
-        number = float(sum(s * v for s, v in zip(sign, values, strict=False)))
-        count = int(min(totals[group][_count_of(metric)] for group in groups))
-        if np.isnan(number) or self.draws < 2 or totals[groups[0]][f"users {metric}"] < 2:
-            return Estimate(number, NAN, NAN, count)
-        parts = [
-            s * value(np.stack([drawn[group][name] for name in columns], 1))
-            for s, group in zip(sign, groups, strict=False)
+    def _bootstrapped(self, metric: str, groups: Sequence[Group]) -> Estimate:
+        """Of the first of ``groups``, or of it minus the second, by the quantiles of the draws."""
+        columns, function = _summed(metric)
+        totals = [self._totals[group] for group in groups]
+        value = float(reduce(sub, (function(np.array([total[name] for name in columns])) for total in totals)))
+        count = int(min(total[_count_of(metric)] for total in totals))
+        if np.isnan(value) or self.draws < 2 or totals[0][f"users {metric}"] < 2:
+            return Estimate(value, NAN, NAN, count)
+        sums_DC = (np.stack([self._drawn[group][name] for name in columns], 1) for group in groups)
+        return Estimate(value, *quantiles(reduce(sub, map(function, sums_DC))), count)
+
+    @cached_property
+    def _squares(self) -> Sums:
+        """Sums over users of p^2, q^2 and pq of each linear metric (see ``Linear``)."""
+        metrics = [name for name in self.metrics if name not in self._bootstrap]
+        constants = [
+            (*group, *(x for m in metrics for x in _constants(m, total))) for group, total in self._totals.items()
         ]
-        return Estimate(number, *quantiles(sum(parts[1:], parts[0])), count)
-
-    def _squares(
-        self, metrics: Sequence[str], totals: dict[tuple[int, str], dict[str, float]]
-    ) -> dict[tuple[int, str], dict[str, float]]:
-        """Sums over users of p^2, q^2 and pq of each metric (see ``Linear``), by model; 2 is the difference."""
-        if not metrics:
-            return {}
-        constants = [(*group, *(x for m in metrics for x in _constants(m, total))) for group, total in totals.items()]
         held = ", ".join(f"`{part} {m}` double" for m in metrics for part in ("value", "up", "down"))
         table = self.by_user.sparkSession.createDataFrame(constants, f"model int, slice string, {held}")
         joined = self.by_user.join(F.broadcast(table), on=list(GROUP), how="inner")
-        parts = [column for metric in metrics for column in _parts(metric)]
-        each = joined.select(*GROUP, "user", *parts)
-        names_of = [name for name in each.columns if name not in (*GROUP, "user")]
+        each = joined.select(*KEYS, *(column for metric in metrics for column in _parts(metric)))
         sign = F.when(F.col("model") == 0, 1.0).otherwise(-1.0)
-        paired = each.groupBy("slice", "user").agg(*(F.sum(sign * F.col(f"`{n}`")).alias(n) for n in names_of))
-        both = each.unionByName(paired.withColumn("model", F.lit(2)))
+        signed = [F.sum(sign * F.col(f"`{part} {m}`")).alias(f"{part} {m}") for m in metrics for part in "pq"]
+        both = each.unionByName(each.groupBy("slice", "user").agg(*signed).withColumn("model", F.lit(2)))
         products = [
             F.sum(F.col(f"`{a} {m}`") * F.col(f"`{b} {m}`")).alias(f"{a}{b} {m}")
             for m in metrics
             for a, b in ("pp", "qq", "pq")
         ]
-        rows = both.groupBy(*GROUP).agg(*products).collect()
-        return {(row["model"], row["slice"]): row.asDict() for row in rows}
+        return _by_group(both.groupBy(*GROUP).agg(*products))
 
-    def _linear(
-        self,
-        metric: str,
-        groups: Sequence[tuple[int, str]],
-        totals: dict[tuple[int, str], dict[str, float]],
-        squares: dict[tuple[int, str], dict[str, float]],
-    ) -> Estimate:
+    def _linear(self, metric: str, groups: Sequence[Group]) -> Estimate:
         """Of the first of ``groups``, or of it minus the second, by Obuchowski's variance."""
-        values = [_constants(metric, totals[group])[0] for group in groups]
-        value = values[0] - values[1] if len(values) > 1 else values[0]
-        total = totals[groups[0]]
+        value = reduce(sub, (_constants(metric, self._totals[group])[0] for group in groups))
+        total, slice_name = self._totals[groups[0]], groups[0][1]
         count = int(total[_count_of(metric)])
-        if np.isnan(value):
-            return Estimate(NAN, NAN, NAN, count)
         holders = int(total["holds_positive"]), int(total["holds_negative"]), int(total["holders"])
         if kind_of(metric) == "coverage":
             holders = (count, count, count)
-        found = squares[(2, groups[0][1]) if len(groups) > 1 else groups[0]]
-        variance = obuchowski(found[f"pp {metric}"], found[f"qq {metric}"], found[f"pq {metric}"], holders)
-        half = Z95 * float(np.sqrt(variance))
-        return Estimate(value, value - half, value + half, count)
+        squares = self._squares[groups[0] if len(groups) == 1 else (2, slice_name)]
+        return normal_estimate(value, [squares[f"{name} {metric}"] for name in ("pp", "qq", "pq")], holders, count)
+
+
+def _by_group(sums: DataFrame) -> Sums:
+    """The rows of a small table, by (model, slice)."""
+    return {model_and_slice(row): row.asDict() for row in sums.collect()}
 
 
 def _count_of(metric: str) -> str:
@@ -201,19 +174,10 @@ def _parts(metric: str) -> tuple[Column, Column]:
     return p.alias(f"p {metric}"), q.alias(f"q {metric}")
 
 
-def _add_draws(
-    sums: dict[tuple[int, str], Floats], table: pa.Table, columns: Sequence[str], draws: int, seed: int
-) -> None:
+def _add_draws(sums: dict[Group, Floats], rows: pd.DataFrame, columns: Sequence[str], draws: int, seed: int) -> None:
     """Add each group's columns in every draw [D, C] to ``sums``, over some users' rows."""
-    if not table.num_rows:
-        return
-    users, user_N = np.unique(table["user"].to_numpy(), return_inverse=True)
+    users, user_N = np.unique(rows["user"], return_inverse=True)
     weights_DU = poisson_weights(users, draws, seed)
-    values_NC = np.stack([table[name].to_numpy() for name in columns], 1)
-    model_N = table["model"].to_numpy()
-    slices, slice_N = np.unique(table["slice"].to_numpy(zero_copy_only=False), return_inverse=True)
-    for model, number in {*zip(model_N.tolist(), slice_N.tolist(), strict=True)}:
-        mine = (model_N == model) & (slice_N == number)
-        group = (model, str(slices[number]))
-        sums.setdefault(group, np.zeros((draws, len(columns))))
-        sums[group] += weights_DU[:, user_N[mine]] @ values_NC[mine]
+    values_NC = np.stack([rows[name] for name in columns], 1)
+    for group, mine in rows.groupby(list(GROUP)).indices.items():
+        sums[group] = sums.get(group, 0.0) + weights_DU[:, user_N[mine]] @ values_NC[mine]
