@@ -15,8 +15,7 @@ import yaml
 from roilake.errors import ConfigError
 from roilake.hashing import keyed_hash
 from roilake.metrics import auc
-from roilake.metrics.bounds import Measured, check_bounds
-from roilake.metrics.gate_result import GateResult
+from roilake.metrics.gates import GateResult, Measured, check_bounds
 from roilake.metrics.intervals import Z95
 from roilake.metrics.leakage import check_leak, check_shuffled, shuffled_auc
 from roilake.runtime.registry import load_config

@@ -15,7 +15,7 @@ from rich.console import Console
 from jobs.retrieval import evaluate_models, score_requests
 from roilake.errors import AuditError
 from roilake.lake import Lake, Publication, Run
-from roilake.metrics.bounds import Measured
+from roilake.metrics.gates import Measured
 from roilake.pipelines.retrieval import PIPELINE
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.report import night_summary, print_summary, report_path, to_json

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from roilake.lake import Lake
-from roilake.metrics.bounds import Measured
-from roilake.metrics.gate_result import GateResult
+from roilake.metrics.gates import GateResult, Measured
 from roilake.training import Artifacts, Context, Feed, OptimizerPlan, Schedule, Term
 
 

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from roilake.metrics.bounds import Measured, Row, half_width
 from roilake.metrics.classification import auc
-from roilake.metrics.gate_result import GateResult
+from roilake.metrics.gates import GateResult, Measured, Row, half_width
 from roilake.metrics.intervals import NAN, Z95, Estimate
 
 SHUFFLED = "auc_shuffled"

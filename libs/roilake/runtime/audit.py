@@ -9,8 +9,7 @@ from typing import Any
 
 from roilake.config import NightConfig
 from roilake.lake import Lake
-from roilake.metrics.bounds import Measured, check_bounds, explained
-from roilake.metrics.gate_result import GateResult, result_of
+from roilake.metrics.gates import GateResult, Measured, check_bounds, explained, result_of
 from roilake.runtime.pipeline import Pipeline, load
 from roilake.runtime.registry import find
 

@@ -10,7 +10,7 @@ from typing import Any
 from roilake.config import NightConfig
 from roilake.errors import AuditError
 from roilake.lake import Lake, Publication
-from roilake.metrics.gate_result import to_table
+from roilake.metrics.gates import to_table
 from roilake.report import gather, report_path, table_versions, write_page
 from roilake.runtime.audit import audit
 from roilake.runtime.pipeline import PUBLISH

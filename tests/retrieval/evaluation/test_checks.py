@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from roilake.lake import Lake, Run
-from roilake.metrics.bounds import Measured
-from roilake.metrics.gate_result import GateResult
+from roilake.metrics.gates import GateResult, Measured
 from roilake.metrics.leakage import check_shuffled
 from roilake.metrics.night_tables import NightTables
 from roilake.pipelines.retrieval.evaluation.checks import count_faults

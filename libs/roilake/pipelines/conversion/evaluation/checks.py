@@ -10,8 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from roilake.lake import Lake
-from roilake.metrics.bounds import Measured
-from roilake.metrics.gate_result import GateResult, result_of
+from roilake.metrics.gates import GateResult, Measured, result_of
 from roilake.metrics.leakage import check_leak, check_shuffled
 from roilake.metrics.night_tables import NightTables, counted_faults
 from roilake.metrics.slices import ALL

@@ -10,7 +10,7 @@ from datetime import datetime
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from roilake.metrics.gate_result import GateResult, result_of
+from roilake.metrics.gates import GateResult, result_of
 from roilake.metrics.night_tables import (
     NightTables,
     counted_faults,

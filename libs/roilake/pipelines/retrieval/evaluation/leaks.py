@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from roilake.metrics.gate_result import GateResult, result_of
+from roilake.metrics.gates import GateResult, result_of
 from roilake.metrics.night_tables import NightTables, late_models, late_rows, midnight, shared_rows
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.graph import Window, night_windows
