@@ -20,7 +20,7 @@ from roilake.feed import files_of
 from roilake.hashing import keyed_hash
 from roilake.lake import Lake
 from roilake.metrics.classification import auc
-from roilake.metrics.draws import draw_negatives
+from roilake.metrics.ranking import draw_negatives
 from roilake.pipelines.retrieval.config import GraphModelConfig, RetrievalConfig
 from roilake.pipelines.retrieval.feed.features import read_nodes
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from roilake.hashing import uniform
-from roilake.metrics.draws import draw_negatives
+from roilake.metrics.ranking import draw_negatives
 
 
 def test_negatives_follow_weights_and_avoid_positives() -> None:

@@ -1,4 +1,5 @@
-"""Ranking metrics from the ranks of the relevant items of each request; one value per request, float64 [R].
+"""Ranking metrics from the ranks of the relevant items of each request; one value per request, float64 [R]. And the
+negatives of a request, drawn by keyed hash.
 
 Input: ``ranks_P`` (1 = best; ``NEVER`` for an item that is never shown), ``request_P`` (index of the request
 of each relevant item, 0..R-1) and ``num_requests`` R; arrays or tensors. Relevance is binary. A request without
@@ -12,12 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from roilake.errors import MetricError
+from roilake.hashing import uniform
 from roilake.metrics.arrays import Array, counts, floats, integers, namespace, order, sums
 
 NEVER = int(np.iinfo(np.int64).max)
 """Rank of an item that is never shown (masked, or not a candidate)."""
+ATTEMPTS = 64
 
 
 @dataclass(frozen=True)
@@ -130,3 +134,24 @@ def ranks_among_negatives(ranks: Ranks) -> Array:
     ``ranks.rank_P``): with it, hit rate at k is a mean over relevant items, as in leave-one-out protocols."""
     shown = ranks.rank_P != NEVER
     return namespace(shown).where(shown, ranks.rank_P - (ranks.position_P - 1), NEVER)
+
+
+def draw_negatives(
+    seed: int, request_B: NDArray[np.int64], positives_BP: NDArray[np.int32], weight_I: NDArray[np.float64], count: int
+) -> NDArray[np.int64]:
+    """``count`` items for each of B requests [B, N], drawn with replacement with probability proportional to
+    ``weight_I``, the request's P positives (-1 padded) excluded by drawing again. A draw that hits a positive
+    in all of its 64 attempts stays -1: nothing (or next to nothing) but positives carries weight."""
+    bounds_I = np.cumsum(weight_I)
+    if not len(bounds_I) or bounds_I[-1] <= 0:
+        return np.full((len(request_B), count), -1, np.int64)
+    result_BN = np.full((len(request_B), count), -1, np.int64)
+    for attempt in range(ATTEMPTS):
+        row, index = np.nonzero(result_BN < 0)
+        if not len(row):
+            break
+        chance = uniform(seed, request_B[row], index, attempt) * bounds_I[-1]
+        item = np.minimum(np.searchsorted(bounds_I, chance, "right"), len(bounds_I) - 1)
+        fresh = (positives_BP[row] != item[:, None]).all(axis=1)
+        result_BN[row[fresh], index[fresh]] = item[fresh]
+    return result_BN

@@ -18,7 +18,7 @@ from jobs.retrieval import evaluate_models, score_requests
 from roilake.errors import LakeError
 from roilake.hashing import keyed_hash
 from roilake.lake import Lake, Publication, Run
-from roilake.metrics.draws import draw_negatives
+from roilake.metrics.ranking import draw_negatives
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.graph import last_model
 from roilake.pipelines.retrieval.models import is_matrix_kind

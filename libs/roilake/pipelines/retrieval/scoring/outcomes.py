@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from roilake.hashing import keyed_hash, uniform
-from roilake.metrics.draws import draw_negatives
+from roilake.metrics.ranking import draw_negatives
 from roilake.pipelines.retrieval.feed.rows import RequestRows
 from roilake.pipelines.retrieval.scoring.recommend import seen_items
 from roilake.pipelines.retrieval.scoring.topk import NOTHING, Scorer, Seen, ranks, top_k
