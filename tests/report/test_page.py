@@ -14,7 +14,7 @@ import pytest
 from roilake.metrics.registry import in_order, label
 from roilake.pipelines.retrieval.report import Graph
 from roilake.pipelines.retrieval.report.regions import amortisation
-from roilake.report import costs, counts, slices
+from roilake.report import figures, slices
 from roilake.report.changes import Change, changes, difference
 from roilake.report.data import ReportData
 from roilake.report.formatting import duration, number, signed, size
@@ -152,20 +152,20 @@ def test_regions_are_set_against_their_uses() -> None:
 
 
 def test_time_is_held_against_the_plan_or_the_night_before() -> None:
-    times = {time.run["step"]: time for time in costs.times(night(), last_night())}
+    times = {time.run["step"]: time for time in figures.times(night(), last_night())}
     assert (times["train_models"].meant, times["train_models"].planned) == (60.0, True)
     assert (times["build_rois"].meant, times["build_rois"].planned) == (pytest.approx(16.0), False)
     assert not times["train_models"].late
     assert times["build_rois"].late
-    assert not costs.times(replace(night(), runs=runs(0.5)), last_night())[1].late
-    assert costs.times(night(), None)[0].meant is None
+    assert not figures.times(replace(night(), runs=runs(0.5)), last_night())[1].late
+    assert figures.times(night(), None)[0].meant is None
 
 
 def test_counts_against_an_earlier_night() -> None:
-    found = {count.name: count for count in counts.table_counts(night(), last_night())}
+    found = {count.name: count for count in figures.table_counts(night(), last_night())}
     assert (found["events"].change, found["nodes"].change) == ("−19 %", "+0.2 %")
     assert (found["recommendations"].change, found["rois"].change) == ("same", "")
-    assert counts.Count("x", 900, 100).change == "× 9.0"
+    assert figures.Count("x", 900, 100).change == "× 9.0"
 
 
 def test_the_page_stands_alone_and_is_safe() -> None:

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from roilake.config import NightConfig
 from roilake.metrics.registry import label
-from roilake.report import ReportData, night_summary, print_summary, render
+from roilake.report import ReportData, night_summary, print_summary
 from roilake.report.headline import headline
 from roilake.report.leaderboard import rank
-from roilake.report.sections import tables
+from roilake.report.page import render, tables
 from roilake.report.summary import metrics_table, whole_text
 from tests.report.sample import MODELS, NAMES, last_night, measure, night, runs, sample
 from tests.report.small_lake import SECOND, a_run, metric, write, write_lake

@@ -2,15 +2,12 @@
 
 from roilake.report.compare import compare, print_comparison, to_object
 from roilake.report.data import ReportData, gather, published
-from roilake.report.night import NightData
 from roilake.report.nights import nights, nights_table, run_rows, steps, steps_table
-from roilake.report.page import render, write_page
-from roilake.report.section import Section, render_section
+from roilake.report.page import write_page
+from roilake.report.section import Section, Texts, render_section
 from roilake.report.summary import night_summary, print_summary, report_path, table_versions, to_json
-from roilake.report.texts import Texts
 
 __all__ = [
-    "NightData",
     "ReportData",
     "Section",
     "Texts",
@@ -22,7 +19,6 @@ __all__ = [
     "print_comparison",
     "print_summary",
     "published",
-    "render",
     "render_section",
     "report_path",
     "run_rows",

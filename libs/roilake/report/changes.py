@@ -67,18 +67,13 @@ def difference(before: Measure, after: Measure) -> tuple[float, float | None, fl
 
 def changes(before: Measures, after: Measures, name: str = "all") -> list[Change]:
     """Every metric of every model that both nights have a value of, by metric; ``name`` is the slice's."""
-    return [
-        Change(model, name, metric, before[model][metric], after[model][metric], *found)
-        for metric in in_order(metric for found in after.values() for metric in found)
-        for model in after
-        if (found := _known(before.get(model, {}).get(metric), after[model].get(metric))) is not None
-    ]
-
-
-def _known(before: Measure | None, after: Measure | None) -> tuple[float, float | None, float | None] | None:
-    if before is None or after is None or before["value"] is None or after["value"] is None:
-        return None
-    return difference(before, after)
+    found = []
+    for metric in in_order(metric for measures in after.values() for metric in measures):
+        for model in after:
+            was, now = before.get(model, {}).get(metric), after[model].get(metric)
+            if was and now and None not in (was["value"], now["value"]):
+                found.append(Change(model, name, metric, was, now, *difference(was, now)))
+    return found
 
 
 def slice_changes(
@@ -89,9 +84,3 @@ def slice_changes(
         if split == on.split and name not in on.slices and model in found:
             earlier = before.get((split, name), {})
             yield from changes(earlier, {model: found[model]}, name)
-
-
-def moved_with(found: list[Change], own: Change) -> list[str]:
-    """Other models that moved beyond their interval the same way as ``own`` in its metric."""
-    others = [change for change in found if change.metric == own.metric and change.model != own.model]
-    return [other.model for other in others if other.beyond and other.value * own.value > 0]

@@ -3,8 +3,10 @@ and time."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Any
 
 from rich.console import Console
@@ -14,8 +16,8 @@ from roilake.errors import LakeError
 from roilake.lake import Lake, Publication
 from roilake.metrics.registry import label
 from roilake.report.changes import Change, changes
-from roilake.report.counts import Count, table_counts
 from roilake.report.data import the_one
+from roilake.report.figures import Count, table_counts
 from roilake.report.formatting import duration, number, signed
 from roilake.report.night import NightData, read_night
 from roilake.report.nights import nearest, plain_table, publications
@@ -23,13 +25,28 @@ from roilake.report.nights import nearest, plain_table, publications
 
 @dataclass(frozen=True)
 class Comparison:
-    """``after`` against ``before``. ``config`` maps dotted keys to the two values (None: not there)."""
+    """``after`` against ``before``."""
 
     before: NightData
     after: NightData
-    changes: list[Change]
-    config: dict[str, tuple[Any, Any]]
-    rows: list[Count]
+
+    @cached_property
+    def changes(self) -> list[Change]:
+        """Of every metric on each evaluation set."""
+        pairs = [(self.before.at(on).measures, self.after.at(on).measures, on.name) for on in self.after.evaluated]
+        return [change for pair in pairs for change in changes(*pair)]
+
+    @cached_property
+    def config(self) -> dict[str, tuple[Any, Any]]:
+        """Dotted keys whose values differ, with the two values (None: not there)."""
+        first, second = _flat(self.before.config), _flat(self.after.config)
+        keys = sorted(first.keys() | second.keys())
+        return {key: (first.get(key), second.get(key)) for key in keys if first.get(key) != second.get(key)}
+
+    @cached_property
+    def rows(self) -> list[Count]:
+        """Of each table."""
+        return table_counts(self.after, self.before)
 
 
 def find_run(lake: Lake, name: str, pipeline: str | None = None) -> Publication:
@@ -60,28 +77,10 @@ def compare(lake: Lake, before: str, after: str, pipeline: str | None = None) ->
             f"{name!r} of {night.pipeline}" for name, night in zip((before, after), found, strict=True)
         )
         raise LakeError(f"{lake.path}: {owners}: only runs of one pipeline can be compared")
-    first, second = (read_night(lake, night) for night in found)
-    return Comparison(
-        before=first,
-        after=second,
-        changes=[
-            change
-            for on in second.evaluated
-            for change in changes(first.at(on).measures, second.at(on).measures, on.name)
-        ],
-        config=config_changes(dict(first.config), dict(second.config)),
-        rows=table_counts(second, first),
-    )
+    return Comparison(read_night(lake, found[0]), read_night(lake, found[1]))
 
 
-def config_changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ."""
-    first, second = _flat(before), _flat(after)
-    keys = sorted(first.keys() | second.keys())
-    return {key: (first.get(key), second.get(key)) for key in keys if first.get(key) != second.get(key)}
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
         leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

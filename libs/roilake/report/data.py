@@ -22,9 +22,9 @@ class ReportData:
     since: NightData | None = None
 
     @property
-    def others(self) -> tuple[NightData, ...]:
-        """The nights to compare with, the chosen one first."""
-        return tuple(night for night in (self.since, self.before) if night is not None)
+    def other(self) -> NightData | None:
+        """The night to compare with: the chosen one, or else the one before."""
+        return self.since or self.before
 
 
 def gather(lake: Lake, night: Publication, problems: tuple[str, ...] = (), *, since: date | None = None) -> ReportData:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from roilake.metrics.registry import direction, label
 from roilake.metrics.slices import is_group
-from roilake.report.changes import Change, changes, moved_with, slice_changes
-from roilake.report.costs import times, training_steps, waiting
-from roilake.report.counts import later, rejected
+from roilake.report.changes import Change, changes, slice_changes
 from roilake.report.data import ReportData
+from roilake.report.figures import rejected, times, training_steps, waiting
 from roilake.report.formatting import duration, listed, number, plural, signed
 from roilake.report.leaderboard import best_other, lead, main_metrics, metric_names, value
 from roilake.report.night import NightData
@@ -28,14 +28,7 @@ def headline(data: ReportData) -> list[str]:
     """Published or not and why; the default model among the models; what changed; how much came in; what
     needs a look."""
     night = data.night
-    compared = [change_sentence(night, other) for other in data.others]
-    return [
-        status(data),
-        comparison(night),
-        compared[0] if compared else "There is no earlier published night to compare with.",
-        volume(data),
-        attention(data),
-    ]
+    return [status(data), comparison(night), change_sentence(night, data.other), volume(data), attention(data)]
 
 
 def status(data: ReportData) -> str:
@@ -69,8 +62,10 @@ def comparison(night: NightData) -> str:
     return f"{shown} ({against}); against the best other model in each of {len(names)} metrics it is {listed(counts)}."
 
 
-def change_sentence(night: NightData, before: NightData) -> str:
+def change_sentence(night: NightData, before: NightData | None) -> str:
     """What of the default model changed beyond its interval, and whether all models moved alike."""
+    if before is None:
+        return "There is no earlier published night to compare with."
     found = changes(before.at(night.on).measures, night.measures)
     own = [change for change in found if change.model == night.default_model]
     since = f"Since {before.ds}"
@@ -97,7 +92,9 @@ def _moves(moved: list[Change]) -> str:
 
 def _alike(night: NightData, found: list[Change], moved: list[Change]) -> str:
     """Other models that moved beyond noise the same way in most of these metrics."""
-    counts = Counter(model for change in moved for model in moved_with(found, change))
+    beyond = [change for change in found if change.beyond and change.model != night.default_model]
+    pairs = [(own, other) for own in moved for other in beyond if other.metric == own.metric]
+    counts = Counter(other.model for own, other in pairs if other.value * own.value > 0)
     others = [model for model, count in counts.items() if 2 * count > len(moved)]
     if others and len(others) == len(night.measures) - 1:
         return "; so did every other model, which points at what was evaluated rather than at the model"
@@ -108,7 +105,8 @@ def volume(data: ReportData) -> str:
     """What came in, as the pipeline says it, rejected rows, and those that are later than the night."""
     night, pipeline = data.night, data.night.pipeline
     counts = load(pipeline.volume)(data) if pipeline.volume else _rows(data)
-    more = f", {number(later(night))} later than the night" if later(night) else ""
+    later = sum(run.get("rows_later", 0) for run in night.runs)  # no table has these rows yet
+    more = f", {number(later)} later than the night" if later else ""
     return f"{counts}; {plural(rejected(night), 'row')} rejected{more}."
 
 
@@ -131,29 +129,28 @@ def attention(data: ReportData) -> str:
     return f"To look at: {'; '.join(found[:3])}."
 
 
-def _failed(data: ReportData) -> list[str]:
+def _failed(data: ReportData) -> Iterator[str]:
     bad, more = rejected(data.night), len(data.problems) - 1
-    return [
-        *([f"{plural(more, 'more failed check')}, named below"] if more > 0 else []),
-        *([f"{plural(bad, 'rejected row')} ({data.night.quarantine[0]['reason']})"] if bad else []),
-    ]
+    if more > 0:
+        yield f"{plural(more, 'more failed check')}, named below"
+    if bad:
+        yield f"{plural(bad, 'rejected row')} ({data.night.quarantine[0]['reason']})"
 
 
-def _behind(night: NightData) -> list[str]:
+def _behind(night: NightData) -> Iterator[str]:
     """Another model is better beyond the paired interval in most of the main metrics."""
     names = main_metrics(night)
     behind = [name for name in names if lead(night, name) == "behind"]
-    if 2 * len(behind) <= len(names):
-        return []
-    rivals = list(dict.fromkeys(best_other(night, name) or "" for name in behind))
-    return [f"{night.default_model} is behind {listed(rivals)} in {listed([label(name) for name in behind])}"]
+    if 2 * len(behind) > len(names):
+        rivals = list(dict.fromkeys(best_other(night, name) or "" for name in behind))
+        yield f"{night.default_model} is behind {listed(rivals)} in {listed([label(name) for name in behind])}"
 
 
-def _worse_slices(data: ReportData) -> list[str]:
+def _worse_slices(data: ReportData) -> Iterator[str]:
     """The slice that fell most, if it fell by far more than its interval while the whole did not fall."""
-    other = data.since or data.before
+    other = data.other
     if other is None:
-        return []
+        return
     night, names = data.night, main_metrics(data.night)
     found = changes(other.at(night.on).measures, night.measures)
     whole = {change.metric: change for change in found if change.model == night.default_model}
@@ -164,21 +161,17 @@ def _worse_slices(data: ReportData) -> list[str]:
         if change.metric in names and is_group(change.slice)
         if change.metric not in whole or whole[change.metric].verdict != "worse"
     ]
-    if not worse:
-        return []
-    most = max(worse, key=lambda change: change.strength)
-    cut = " = ".join(group_and_value(most.slice, night.texts))
-    return [f"slice {cut} fell in {label(most.metric)} by {signed(most.value)}"]
+    if worse:
+        most = max(worse, key=lambda change: change.strength)
+        cut = " = ".join(group_and_value(most.slice, night.texts))
+        yield f"slice {cut} fell in {label(most.metric)} by {signed(most.value)}"
 
 
-def _slow(data: ReportData) -> list[str]:
-    late = [time for time in times(data.night, data.before) if time.late]
-    found = [
-        f"{time.run['step']} took {duration(time.seconds)} "
-        f"({'planned' if time.planned else 'last time'} {duration(time.meant or 0)})"
-        for time in late
-    ]
+def _slow(data: ReportData) -> Iterator[str]:
+    for time in times(data.night, data.before):
+        if time.late:
+            meant = f"{'planned' if time.planned else 'last time'} {duration(time.meant or 0)}"
+            yield f"{time.run['step']} took {duration(time.seconds)} ({meant})"
     waited = waiting(data.night) or 0.0
     if waited > WAITING and training_steps(data.night) > 100:
-        found.append(f"training waited for its input {100 * waited:.0f} % of the time")
-    return found
+        yield f"training waited for its input {100 * waited:.0f} % of the time"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from roilake.metrics.registry import direction, find, group_of, in_order, kind_of
+from roilake.metrics.registry import GROUPS, direction, find, group_of, in_order, kind_of
 from roilake.report.night import Measure, Measures, NightData
 
 TILES = 4
+COLUMNS = 7
+"""Metrics side by side in a table."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,24 @@ def model_order(measures: Measures, default_model: str) -> list[str]:
 def rank(measures: Measures, model: str, name: str) -> tuple[int, int] | None:
     """(rank, models): 1 for the best value of the metric, equal values share the better rank; None where the model has
     none, or the metric no better side."""
-    own = value(measures, model, name)
-    if own is None or not direction(name):
+    found, side = values(measures, name), direction(name)
+    if model not in found or not side:
         return None
-    found = [known for other in measures if (known := value(measures, other, name)) is not None]
-    return 1 + sum(direction(name) * known > direction(name) * own for known in found), len(found)
+    return 1 + sum(side * known > side * found[model] for known in found.values()), len(found)
+
+
+def metric_tables(names: list[str]) -> list[list[str]]:
+    """Metrics cut into tables that fit the page; a group is not parted unless it is too long itself."""
+    found: list[list[str]] = [[]]
+    for group in GROUPS:
+        fresh = [name for name in names if group_of(name) == group]
+        if len(found[-1]) + len(fresh) > COLUMNS:
+            found.append([])
+        for name in fresh:
+            if len(found[-1]) == COLUMNS:
+                found.append([])
+            found[-1].append(name)
+    return [table for table in found if table]
 
 
 def tiles(night: NightData) -> list[Tile]:
@@ -96,12 +111,9 @@ def tiles(night: NightData) -> list[Tile]:
 
 def best_other(night: NightData, name: str) -> str | None:
     """The model, the default one apart, with the best value; None where the metric has no better side."""
-    known = {
-        model: direction(name) * found
-        for model in night.measures
-        if model != night.default_model and (found := value(night.measures, model, name)) is not None
-    }
-    return max(known, key=lambda model: (known[model], model), default=None) if direction(name) else None
+    known, side = values(night.measures, name), direction(name)
+    others = [model for model in known if model != night.default_model]
+    return max(others, key=lambda model: (side * known[model], model), default=None) if side else None
 
 
 def lead(night: NightData, name: str) -> str:
@@ -117,12 +129,16 @@ def lead(night: NightData, name: str) -> str:
 
 def best_value(night: NightData, name: str) -> float | None:
     """The best value that any model reached; None where the metric has no better side."""
-    values = [found for model in night.measures if (found := value(night.measures, model, name)) is not None]
-    side = direction(name)
-    return side * max((side * found for found in values), default=0.0) if side and values else None
+    known, side = values(night.measures, name), direction(name)
+    return side * max(side * found for found in known.values()) if side and known else None
 
 
 def value(measures: Measures, model: str, name: str) -> float | None:
     """A model's value of a metric, None where there is none."""
-    found: float | None = measures.get(model, {}).get(name, {}).get("value")
-    return found
+    return values(measures, name).get(model)
+
+
+def values(measures: Measures, name: str) -> dict[str, float]:
+    """A metric of each model that has a value of it."""
+    found = {model: known[name]["value"] for model, known in measures.items() if name in known}
+    return {model: each for model, each in found.items() if each is not None}

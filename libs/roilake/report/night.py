@@ -6,13 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from itertools import groupby
 from typing import Any
 
 from roilake.lake import Lake, Publication
 from roilake.lake.lake import in_partitions
 from roilake.metrics.slices import delta_vs
-from roilake.report.texts import Texts
+from roilake.report.section import Texts
 from roilake.runtime.pipeline import PUBLISH, EvaluationSet, Pipeline, load
 from roilake.runtime.registry import find
 
@@ -113,11 +112,7 @@ def read_night(lake: Lake, night: Publication) -> NightData:
     """Read a night at its versions; it need not be published yet. The config is taken as it was written, so that a
     night of an older version of the code can be read too."""
     versions, pipeline = night.versions, find(night.pipeline)
-    rows = {
-        table: own_rows(lake, night, table)
-        for table in ("metrics", "models", "runs", "gates", "quarantine")
-        if table in versions
-    }
+    rows = {table: own_rows(lake, night, table) for table in ("metrics", "models", "runs", "gates", "quarantine")}
     return NightData(
         pipeline=pipeline,
         ds=night.ds,
@@ -125,11 +120,11 @@ def read_night(lake: Lake, night: Publication) -> NightData:
         code_revision=night.code_revision,
         config=json.loads(night.config),
         versions=versions,
-        metrics=by_slice(rows.get("metrics", [])),
-        curves=_curves(lake, rows.get("models", [])),
-        runs=tuple(_before_publishing(rows.get("runs", []))),
-        gates=tuple(rows.get("gates", [])),
-        quarantine=tuple(_by_reason(rows.get("quarantine", []))),
+        metrics=by_slice(rows["metrics"]),
+        curves=_curves(lake, rows["models"]),
+        runs=tuple(_before_publishing(rows["runs"])),
+        gates=tuple(rows["gates"]),
+        quarantine=tuple(_by_reason(rows["quarantine"])),
         rows={table: _count(lake, night, table) for table in sorted(versions)},
         upstreams=night.upstreams,
         own=load(pipeline.figures)(lake, night) if pipeline.figures else None,
@@ -168,12 +163,12 @@ def _before_publishing(runs: Sequence[Row]) -> list[Row]:
 
 def _by_reason(rejected: Sequence[Row]) -> list[Row]:
     """Rejected rows by step and reason, the most frequent first, with up to three examples."""
-    ordered = sorted(rejected, key=lambda row: (row["step"], row["reason"], row["row"]))
-    groups = [(key, list(g)) for key, g in groupby(ordered, key=lambda row: (row["step"], row["reason"]))]
-    groups.sort(key=lambda group: (-len(group[1]), group[0]))
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in sorted(rejected, key=lambda row: row["row"]):
+        found.setdefault((row["step"], row["reason"]), []).append(row["row"])
     return [
-        {"step": step, "reason": reason, "rows": len(g), "examples": [row["row"] for row in g[:EXAMPLES]]}
-        for (step, reason), g in groups
+        {"step": step, "reason": reason, "rows": len(rows), "examples": rows[:EXAMPLES]}
+        for (step, reason), rows in sorted(found.items(), key=lambda group: (-len(group[1]), group[0]))
     ]
 
 

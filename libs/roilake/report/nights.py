@@ -70,6 +70,7 @@ def nights(rows: Sequence[Row], published: Sequence[Publication]) -> list[dict[s
 
 
 def _summed(ds: date, pipeline: str, steps: list[Row], published: str | None) -> dict[str, Any]:
+    """The object of one night (see ``nights``); ``published`` is the run id that readers see."""
     failed = any(row["status"] != "succeeded" for row in steps)
     complete = any(row["step"] == PUBLISH for row in steps)
     return {

@@ -119,17 +119,15 @@ def _by_model(metrics: pd.DataFrame, ds: date) -> Measures:
 def calibration(metrics: pd.DataFrame, model: str) -> str:
     """Observed share against mean predicted probability, from the rows of slices ``calibration bin NN``; empty when
     there are none."""
-    bins = metrics[metrics["slice"].str.startswith(BINS) & (metrics["model"] == model)]
-    points = []
-    for _, rows in bins.groupby("slice"):
-        found = _measures(rows, by="metric")
-        if {"predicted", "observed"} <= found.keys() and found["observed"]["value"] is not None:
-            points.append((found["predicted"]["value"], found["observed"]))
+    bins = metrics[metrics["slice"].str.startswith(BINS) & (metrics["model"] == model)].sort_values("slice")
+    predicted, observed = (_measures(bins[bins["metric"] == name], by="slice") for name in ("predicted", "observed"))
+    known = [name for name in observed if name in predicted and observed[name]["value"] is not None]
+    points = [(predicted[name]["value"], observed[name]) for name in known]
     alt = f"{model}: observed share by predicted probability"
     return plots.calibration({model: points}, model, alt=alt) if points else ""
 
 
 def _measures(rows: pd.DataFrame, by: str = "model") -> dict[str, Measure]:
-    """value, low, high and n by model (or metric); None where undefined."""
+    """value, low, high and n by model (or metric, or slice); None where undefined."""
     known: dict[str, Any] = rows.set_index(by)[["value", "low", "high", "n"]].astype(object).to_dict("index")
     return {name: {k: None if pd.isna(v) else v for k, v in found.items()} for name, found in known.items()}

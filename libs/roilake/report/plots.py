@@ -107,6 +107,7 @@ def lines(
     names = sorted(series, key=lambda name: (name != highlight, name))
 
     def paint(axes: Axes) -> None:
+        """The lines, the axes and the legend."""
         for index, name in enumerate(names):
             colour = COLOURS[index % len(COLOURS)]
             xs, ys = series[name]
@@ -116,10 +117,7 @@ def lines(
         axes.set_ylabel(y)
         axes.grid(axis="y", color=FAINT, lw=0.7)
         if log_x:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_locator(NullLocator())
+            _set_log_x(axes)
         axes.locator_params(axis="y", nbins=5)
         if all(len(xs) == 1 for xs, _ in series.values()):
             axes.set_xticks(sorted({xs[0] for xs, _ in series.values()}))
@@ -130,10 +128,18 @@ def lines(
     return draw(paint, 2.4, alt=alt)
 
 
+def _set_log_x(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def calibration(curves: Mapping[str, Sequence[tuple[float, Any]]], highlight: str, *, alt: str) -> str:
     """Observed share against mean predicted probability of each bin, with its interval, beside the diagonal."""
 
     def paint(axes: Axes) -> None:
+        """The diagonal, each curve, and the intervals of the one that stands out."""
         ends = [x for points in curves.values() for p, m in points for x in (p, m["high"] or m["value"])]
         axes.plot([0, max(ends)], [0, max(ends)], color=MUTED, lw=1, ls=(0, (3, 3)), label="perfect")
         for name, points in curves.items():

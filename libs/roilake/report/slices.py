@@ -8,7 +8,7 @@ from roilake.metrics.slices import BINS, is_group
 from roilake.report import leaderboard
 from roilake.report.changes import Change, slice_changes
 from roilake.report.night import Measure, NightData
-from roilake.report.texts import Texts
+from roilake.report.section import Texts
 
 SHOWN = 20
 """Slices that are shown at once; the others unfold."""
@@ -55,6 +55,7 @@ def groups(night: NightData, before: NightData | None) -> list[Group]:
 
 
 def _slices(night: NightData, before: NightData | None) -> list[Slice]:
+    """The default model's slices on the set that is looked at, with their changes since ``before``."""
     names, model = leaderboard.slice_metrics(night), night.default_model
     moved: dict[str, dict[str, Change]] = {}
     for change in slice_changes(before.metrics, night.metrics, model, night.on) if before else ():

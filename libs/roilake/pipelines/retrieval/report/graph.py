@@ -9,7 +9,7 @@ from typing import Any
 
 from roilake.lake import TABLES, Lake, Publication, count_by, count_nulls
 from roilake.report import ReportData, Section, render_section
-from roilake.report.counts import Count, counts
+from roilake.report.figures import Count, counts
 from roilake.report.formatting import listed, number, percent, plural
 from roilake.report.headline import against
 from roilake.report.night import NightData
