@@ -39,7 +39,6 @@ class Estimate:
 
 
 NAN = float("nan")
-UNDEFINED = Estimate(NAN, NAN, NAN, 0)
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Linear:
     holders: tuple[int, int, int]
     n: int
 
-    def estimate(self, draws: Draws | None = None) -> Estimate:
+    def estimate(self, draws: Draws) -> Estimate:
         """The metric with its interval, for which nothing is drawn."""
         p, q = self.positive_U, self.negative_U
         return normal_estimate(self.value, (float(p @ p), float(q @ q), float(p @ q)), self.holders, self.n)

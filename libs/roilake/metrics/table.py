@@ -14,7 +14,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from roilake.errors import MetricError
-from roilake.metrics.intervals import UNDEFINED, Estimate
+from roilake.metrics.intervals import NAN, Estimate
 from roilake.metrics.registry import parse
 from roilake.metrics.table_lists import sums_of_lists
 from roilake.metrics.table_scores import KEYS, SCORES, sums_of_scores
@@ -65,7 +65,7 @@ def measure_table(
     count = _check(rows, {parse(name)[0].inputs for name in metrics})
     models = [columns.score, columns.other, f"{columns.score} minus {columns.other}"]
     if not count:
-        return _result({(0, "all", metric): UNDEFINED for metric in metrics}, models)
+        return _result({(0, "all", metric): Estimate(NAN, NAN, NAN, 0) for metric in metrics}, models)
     long = _long(rows, columns.other is not None)
     held: list[DataFrame] = []
     scores, lists = sums_of_scores(long, metrics, count, held), sums_of_lists(long, metrics, catalogue)

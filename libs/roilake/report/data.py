@@ -30,9 +30,8 @@ class ReportData:
 def gather(lake: Lake, night: Publication, problems: tuple[str, ...] = (), *, since: date | None = None) -> ReportData:
     """Read what the page needs. Raises LakeError when the pipeline's night ``since`` was not published."""
     last = lake.publication(night.pipeline, before=night.ds)
-    chosen = None
-    if since is not None and (last is None or since != last.ds):
-        chosen = published(lake, night.pipeline, since)
+    twice = last is not None and since == last.ds
+    chosen = published(lake, night.pipeline, since) if since is not None and not twice else None
     return ReportData(
         night=read_night(lake, night),
         problems=problems,

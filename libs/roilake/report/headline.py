@@ -104,15 +104,11 @@ def _alike(night: NightData, found: list[Change], moved: list[Change]) -> str:
 def volume(data: ReportData) -> str:
     """What came in, as the pipeline says it, rejected rows, and those that are later than the night."""
     night, pipeline = data.night, data.night.pipeline
-    counts = load(pipeline.volume)(data) if pipeline.volume else _rows(data)
+    came_in = f"{plural(night.rows.get(pipeline.source, 0), 'row')} of {pipeline.source} came in"
+    counts = load(pipeline.volume)(data) if pipeline.volume else f"{came_in}{against(data, pipeline.source)}"
     later = sum(run.get("rows_later", 0) for run in night.runs)  # no table has these rows yet
     more = f", {number(later)} later than the night" if later else ""
     return f"{counts}; {plural(rejected(night), 'row')} rejected{more}."
-
-
-def _rows(data: ReportData) -> str:
-    source = data.night.pipeline.source
-    return f"{plural(data.night.rows.get(source, 0), 'row')} of {source} came in{against(data, source)}"
 
 
 def against(data: ReportData, table: str) -> str:

@@ -46,7 +46,7 @@ def sections(data: ReportData) -> Iterator[Section]:
         tables(data),
         spent(data),
         upstreams(data.night),
-        versions(data.night),
+        render_section("Versions", "versions.html.j2", night=data.night),
     ]
     return (section for section in found if section is not None)
 
@@ -117,8 +117,7 @@ def by_slice(data: ReportData) -> Section | None:
     if not groups:
         return None
     names, (shown, folded) = leaderboard.slice_metrics(night), slices.unfolded(groups)
-    moves = [move for _, group in groups for one in group for move in one.changes.values()]
-    known = [move for move in moves if move.verdict != "unknown"]
+    moves = [move for _, group in groups for one in group for move in one.changes.values() if move.low is not None]
     first = [one for _, group in shown for one in group]
     return render_section(
         f"Where {night.default_model} does well, and where not",
@@ -128,7 +127,7 @@ def by_slice(data: ReportData) -> Section | None:
         names=names,
         shown=shown,
         folded=folded,
-        moves=(sum(move.beyond for move in known), len(known)),
+        moves=(sum(move.beyond for move in moves), len(moves)),
         scales={name: slices.scale(night, first, name) for name in names},
     )
 
@@ -177,8 +176,3 @@ def upstreams(night: NightData) -> Section | None:
     if not purposes:
         return None
     return render_section("Other pipelines", "upstreams.html.j2", read=night.upstreams, purposes=purposes)
-
-
-def versions(night: NightData) -> Section:
-    """Run, code, and the table versions that belong together."""
-    return render_section("Versions", "versions.html.j2", night=night)
