@@ -1,7 +1,7 @@
 """Models: no Spark and no I/O but their own arrays. One file per model, named as a config's ``kind``, of two families:
-twin towers (torch modules over ROIs) hold ``Options`` (validated) and ``Model(options, schema, request_layout,
-item_layout)``; baselines of the user-item matrix alone hold ``Options`` and ``Model(options)`` with ``fit``, see
-``matrix``. A new model costs one file and one config."""
+twin towers (torch modules over ROIs) hold ``Options`` (validated) and ``Model(options, schema, *layouts)``; baselines
+of the user-item matrix alone hold ``Options`` and ``Model(options)`` with ``fit``, see ``matrix``. A new model costs
+one file and one config."""
 
 from __future__ import annotations
 

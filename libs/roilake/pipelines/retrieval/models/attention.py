@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from roilake.pipelines.retrieval.models.tower import zeroed
 from roilake.pipelines.retrieval.models.tree import Children
 from roilake.pipelines.retrieval.roi.layout import Slot
 
@@ -44,15 +45,10 @@ class FeatureAttention(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.field, self.context = nn.Linear(dim, 1), nn.Linear(dim, 1, bias=False)
-        for linear in (self.field, self.context):
-            nn.init.zeros_(linear.weight)
-        nn.init.zeros_(self.field.bias)
+        self.field, self.context = zeroed(nn.Linear(dim, 1)), zeroed(nn.Linear(dim, 1, bias=False))
 
     def forward(self, fields_XKD: Tensor, context_XD: Tensor) -> Tensor:
-        logit_XK = F.elu(self.field(fields_XKD).squeeze(-1) + self.context(context_XD))
-        weight_XK = torch.softmax(F.leaky_relu(logit_XK), dim=-1) * fields_XKD.shape[-2]
-        return (weight_XK.unsqueeze(-1) * fields_XKD).sum(dim=-2)
+        return _reweighed(self.field, self.context, fields_XKD, context_XD)[0]
 
 
 class EdgeAttention(nn.Module):
@@ -92,13 +88,14 @@ class SemanticAttention(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.relation, self.context = nn.Linear(dim, 1), nn.Linear(dim, 1, bias=False)
-        for linear in (self.relation, self.context):
-            nn.init.zeros_(linear.weight)
-        nn.init.zeros_(self.relation.bias)
+        self.relation, self.context = zeroed(nn.Linear(dim, 1)), zeroed(nn.Linear(dim, 1, bias=False))
 
     def forward(self, context_BPD: Tensor, relations: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        stacked_BPRD = torch.stack(list(relations), dim=2)
-        logit_BPR = F.elu(self.relation(stacked_BPRD).squeeze(-1) + self.context(context_BPD))
-        weight_BPR = torch.softmax(F.leaky_relu(logit_BPR), dim=2)
-        return ((weight_BPR * len(relations)).unsqueeze(-1) * stacked_BPRD).sum(dim=2), weight_BPR
+        return _reweighed(self.relation, self.context, torch.stack(list(relations), dim=2), context_BPD)
+
+
+def _reweighed(own: nn.Linear, context: nn.Linear, parts_XKD: Tensor, context_XD: Tensor) -> tuple[Tensor, Tensor]:
+    """sum_k K a_k part_k [*, D] and a [*, K], with a = softmax_k(LeakyReLU(ELU(own(part_k) + context(c))))."""
+    logit_XK = F.elu(own(parts_XKD).squeeze(-1) + context(context_XD))
+    weight_XK = torch.softmax(F.leaky_relu(logit_XK), dim=-1)
+    return ((weight_XK * parts_XKD.shape[-2]).unsqueeze(-1) * parts_XKD).sum(dim=-2), weight_XK

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, NodeFeatures, TypeFeatures
+from roilake.pipelines.retrieval.models.tower import EncoderOptions, TwinTower
+from roilake.pipelines.retrieval.roi.layout import RoiLayout
 
 NODE_TYPES = ("user", "query", "item")
 DEGREE_BUCKETS = 40
@@ -32,6 +34,7 @@ class FieldEncoder(nn.Module):
     def __init__(
         self, schema: FeatureSchema, node_type: str, dim: int, id_buckets: int | None = None, *, spread: float = 0.02
     ) -> None:
+        """``spread`` is the standard deviation of the rows that are drawn."""
         super().__init__()
         self.interest = nn.Linear(schema.interest_dim, dim, bias=False)
         nn.init.eye_(self.interest.weight)
@@ -107,6 +110,14 @@ class Encoders(nn.ModuleDict):
     def __getitem__(self, key: str) -> FieldEncoder:
         return cast(FieldEncoder, super().__getitem__(key))
 
+
+class EncoderTower(TwinTower):
+    """A tower that embeds nodes by their fields, in ``encoders``."""
+
+    def __init__(self, options: EncoderOptions, schema: FeatureSchema, *layouts: RoiLayout) -> None:
+        super().__init__(options, schema, *layouts)
+        self.encoders = Encoders(schema, options.dim, options.id_buckets)
+
     def interest_vectors(self, features: NodeFeatures) -> dict[str, Tensor]:
         """What a trained model thinks of each node, in the space of the interest vectors it started from [N, V].
 
@@ -119,7 +130,7 @@ class Encoders(nn.ModuleDict):
         for name in NODE_TYPES:
             given = features[name]
             ids_N = torch.arange(len(given.degree_N), device=given.degree_N.device)
-            learned_NV = self[name].id(ids_N)[:, : given.interest_ND.shape[1]]
+            learned_NV = self.encoders[name].id(ids_N)[:, : given.interest_ND.shape[1]]
             known_N1 = (given.degree_N > 0).unsqueeze(1)
             vectors[name] = F.normalize(given.interest_ND + learned_NV, dim=1) * known_N1
         return vectors

@@ -35,13 +35,11 @@ class Model(GraphTower):
     Shapes: h [B, P, D], children [B, P, k, D], a [B, P, k, heads].
     """
 
-    def __init__(
-        self, options: Options, schema: FeatureSchema, request_layout: RoiLayout, item_layout: RoiLayout
-    ) -> None:
-        super().__init__(options, schema, request_layout, item_layout)
+    def __init__(self, options: Options, schema: FeatureSchema, *layouts: RoiLayout) -> None:
+        super().__init__(options, schema, *layouts)
         self.heads = options.heads
         self.maps = neighbour_maps(self)
-        slots = (*request_layout.slots, *item_layout.slots)
+        slots = (slot for layout in layouts for slot in layout.slots)
         shapes = {map_name(slot): (options.heads, self.width(slot.hop) // options.heads) for slot in slots}
         self.parent_score = nn.ParameterDict({name: torch.zeros(shape) for name, shape in shapes.items()})
         self.child_score = nn.ParameterDict({name: torch.zeros(shape) for name, shape in shapes.items()})

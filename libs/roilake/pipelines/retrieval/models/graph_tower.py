@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
-from roilake.pipelines.retrieval.models.encoder import NODE_TYPES, Encoders
-from roilake.pipelines.retrieval.models.tower import EncoderOptions, PaperTowers, ResidualTowers, TwinTower, known_query
+from roilake.pipelines.retrieval.models.encoder import NODE_TYPES, EncoderTower
+from roilake.pipelines.retrieval.models.tower import EncoderOptions, PaperTowers, ResidualTowers, known_query
 from roilake.pipelines.retrieval.models.tree import Children, Nodes, encode_touched, fold, touched
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
 
@@ -26,15 +26,11 @@ class GraphOptions(EncoderOptions):
     only where the nodes are roots, so no gradient is scattered into the tables. ``frozen``: interest vectors only."""
 
 
-class GraphTower(TwinTower):
+class GraphTower(EncoderTower):
     """Roots carry all their fields; neighbours as ``options.neighbours`` says. A model says how to ``combine``."""
 
-    def __init__(
-        self, options: GraphOptions, schema: FeatureSchema, request_layout: RoiLayout, item_layout: RoiLayout
-    ) -> None:
-        super().__init__(schema, request_layout, item_layout)
-        self.options = options
-        self.encoders = Encoders(schema, options.dim, options.id_buckets)
+    def __init__(self, options: GraphOptions, schema: FeatureSchema, *layouts: RoiLayout) -> None:
+        super().__init__(options, schema, *layouts)
         self.neighbour_dim = schema.interest_dim if options.neighbours == "frozen" else options.dim
         self.towers = ResidualTowers(options.dim) if options.towers == "residual" else PaperTowers(options.dim)
 
@@ -53,28 +49,25 @@ class GraphTower(TwinTower):
     def embed_requests(self, batch: RequestBatch, features: NodeFeatures) -> Tensor:
         query_B, known_B1 = known_query(batch)
         user_BD, query_BD = self.roots([batch.user_B, query_B], ("user", "query"), features)
-        trees = self._fold(self.request_layout, [user_BD, query_BD * known_B1], batch, features)
-        return self.towers.requests(trees[0], trees[1] * known_B1)
+        roots, regions = [user_BD, query_BD * known_B1], (batch.neighbours_BS, batch.relevance_BS)
+        user_BD, query_BD = self._fold(self.request_layout, roots, *regions, features)
+        return self.towers.requests(user_BD, query_BD * known_B1)
 
     def embed_items(self, batch: ItemBatch, features: NodeFeatures) -> Tensor:
-        roots = self.roots([batch.item_I], ("item",), features)
-        return self.towers.items(self._fold(self.item_layout, roots, batch, features)[0])
-
-    def interest_vectors(self, features: NodeFeatures) -> dict[str, Tensor]:
-        """See ``Encoders.interest_vectors``."""
-        return self.encoders.interest_vectors(features)
+        roots, regions = self.roots([batch.item_I], ("item",), features), (batch.neighbours_IS, batch.relevance_IS)
+        return self.towers.items(self._fold(self.item_layout, roots, *regions, features)[0])
 
     def _fold(
-        self, layout: RoiLayout, roots: Sequence[Tensor], batch: RequestBatch | ItemBatch, features: NodeFeatures
+        self,
+        layout: RoiLayout,
+        roots: Sequence[Tensor],
+        neighbours_BS: Tensor,
+        relevance_BS: Tensor,
+        features: NodeFeatures,
     ) -> list[Tensor]:
-        neighbours = batch.neighbours_BS if isinstance(batch, RequestBatch) else batch.neighbours_IS
-        relevance = batch.relevance_BS if isinstance(batch, RequestBatch) else batch.relevance_IS
-        focal_BD = sum(roots[1:], roots[0])
-        nodes = self.neighbour_nodes(layout, neighbours, features, roots[0])
-        return fold(
-            layout, roots, neighbours, relevance, nodes,
-            lambda parent, children, hop: self.combine(parent, children, hop, focal_BD),
-        )  # fmt: skip
+        nodes = self.neighbour_nodes(layout, neighbours_BS, features, roots[0])
+        combine = partial(self.combine, focal_BD=sum(roots[1:], roots[0]))
+        return fold(layout, roots, neighbours_BS, relevance_BS, nodes, combine)
 
     def neighbour_nodes(
         self, layout: RoiLayout, neighbours_BS: Tensor, features: NodeFeatures, context_BD: Tensor

@@ -28,10 +28,8 @@ class Model(GraphTower):
     Shapes: h [B, P, D], children [B, P, k, D].
     """
 
-    def __init__(
-        self, options: Options, schema: FeatureSchema, request_layout: RoiLayout, item_layout: RoiLayout
-    ) -> None:
-        super().__init__(options, schema, request_layout, item_layout)
+    def __init__(self, options: Options, schema: FeatureSchema, *layouts: RoiLayout) -> None:
+        super().__init__(options, schema, *layouts)
         self.maps = neighbour_maps(self)
 
     def combine(self, parent_BPD: Tensor, children: Sequence[Children], hop: int, focal_BD: Tensor) -> Tensor:

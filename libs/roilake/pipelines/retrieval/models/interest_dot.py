@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
+from roilake.pipelines.retrieval.models.batch import ItemBatch, NodeFeatures, RequestBatch
 from roilake.pipelines.retrieval.models.tower import Options as BaseOptions
 from roilake.pipelines.retrieval.models.tower import TwinTower, known_query
-from roilake.pipelines.retrieval.roi.layout import RoiLayout
 
 
 class Options(BaseOptions):
@@ -18,11 +17,6 @@ class Model(TwinTower):
     """score(r, i) = <v_user + v_query, v_item>. Shapes: [B, V], [I, V]."""
 
     trainable = False
-
-    def __init__(
-        self, options: Options, schema: FeatureSchema, request_layout: RoiLayout, item_layout: RoiLayout
-    ) -> None:
-        super().__init__(schema, request_layout, item_layout)
 
     def embed_requests(self, batch: RequestBatch, features: NodeFeatures) -> Tensor:
         query_B, known_B1 = known_query(batch)

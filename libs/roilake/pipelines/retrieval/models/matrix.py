@@ -41,11 +41,16 @@ class Fitted(ABC):
 
     @property
     @abstractmethod
-    def num_users(self) -> int: ...
+    def shape(self) -> tuple[int, int]:
+        """Number of users and of items."""
 
     @property
-    @abstractmethod
-    def num_items(self) -> int: ...
+    def num_users(self) -> int:
+        return self.shape[0]
+
+    @property
+    def num_items(self) -> int:
+        return self.shape[1]
 
     @abstractmethod
     def scores(self, user_B: NDArray[np.int64], start: int, stop: int) -> Tensor:
@@ -66,12 +71,8 @@ class Factors(Fitted):
     item_ID: Floats
 
     @property
-    def num_users(self) -> int:
-        return len(self.user_UD)
-
-    @property
-    def num_items(self) -> int:
-        return len(self.item_ID)
+    def shape(self) -> tuple[int, int]:
+        return len(self.user_UD), len(self.item_ID)
 
     def scores(self, user_B: NDArray[np.int64], start: int, stop: int) -> Tensor:
         return torch.from_numpy(self.user_UD[user_B]) @ torch.from_numpy(self.item_ID[start:stop]).T
@@ -85,12 +86,8 @@ class ItemMap(Fitted):
     map_II: sp.csr_matrix | Floats
 
     @property
-    def num_users(self) -> int:
-        return int(self.seen_UI.shape[0])
-
-    @property
-    def num_items(self) -> int:
-        return int(self.seen_UI.shape[1])
+    def shape(self) -> tuple[int, int]:
+        return self.seen_UI.shape
 
     def scores(self, user_B: NDArray[np.int64], start: int, stop: int) -> Tensor:
         return _dense(self.seen_UI[user_B] @ _columns(self.map_II, start, stop))
@@ -107,12 +104,8 @@ class Walk(Fitted):
     forth_IU: sp.csr_matrix
 
     @property
-    def num_users(self) -> int:
-        return int(self.seen_UI.shape[0])
-
-    @property
-    def num_items(self) -> int:
-        return int(self.seen_UI.shape[1])
+    def shape(self) -> tuple[int, int]:
+        return self.seen_UI.shape
 
     def scores(self, user_B: NDArray[np.int64], start: int, stop: int) -> Tensor:
         met_UB = _dense((self.seen_UI[user_B] @ self.back_IU).T)
@@ -126,12 +119,8 @@ class Sum(Fitted):
     parts: tuple[Fitted, ...]
 
     @property
-    def num_users(self) -> int:
-        return self.parts[0].num_users
-
-    @property
-    def num_items(self) -> int:
-        return self.parts[0].num_items
+    def shape(self) -> tuple[int, int]:
+        return self.parts[0].shape
 
     def scores(self, user_B: NDArray[np.int64], start: int, stop: int) -> Tensor:
         total_BJ = self.parts[0].scores(user_B, start, stop)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
-from roilake.pipelines.retrieval.models.encoder import Encoders
-from roilake.pipelines.retrieval.models.tower import EncoderOptions, ResidualTowers, TwinTower, known_query
+from roilake.pipelines.retrieval.models.encoder import EncoderTower
+from roilake.pipelines.retrieval.models.tower import EncoderOptions, ResidualTowers, known_query
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
 
 
@@ -14,14 +14,11 @@ class Options(EncoderOptions):
     """``no_graph`` has no options of its own."""
 
 
-class Model(TwinTower):
+class Model(EncoderTower):
     """The summed fields of user and query, and of the item, under residual towers. Shapes: see ``ResidualTowers``."""
 
-    def __init__(
-        self, options: Options, schema: FeatureSchema, request_layout: RoiLayout, item_layout: RoiLayout
-    ) -> None:
-        super().__init__(schema, request_layout, item_layout)
-        self.encoders = Encoders(schema, options.dim, options.id_buckets)
+    def __init__(self, options: Options, schema: FeatureSchema, *layouts: RoiLayout) -> None:
+        super().__init__(options, schema, *layouts)
         self.towers = ResidualTowers(options.dim)
 
     def embed_requests(self, batch: RequestBatch, features: NodeFeatures) -> Tensor:
@@ -32,7 +29,3 @@ class Model(TwinTower):
 
     def embed_items(self, batch: ItemBatch, features: NodeFeatures) -> Tensor:
         return self.towers.items(self.encoders["item"].sum(features["item"], batch.item_I))
-
-    def interest_vectors(self, features: NodeFeatures) -> dict[str, Tensor]:
-        """See ``Encoders.interest_vectors``."""
-        return self.encoders.interest_vectors(features)

@@ -15,9 +15,8 @@ BLOCK = 1024
 
 def degrees(seen_UI: sp.csr_matrix) -> tuple[Floats, Floats]:
     """Number of items of each user [U], number of users of each item [I]."""
-    return np.diff(seen_UI.indptr).astype(np.float32), np.bincount(seen_UI.indices, minlength=seen_UI.shape[1]).astype(
-        np.float32
-    )
+    users_I = np.bincount(seen_UI.indices, minlength=seen_UI.shape[1])
+    return np.diff(seen_UI.indptr).astype(np.float32), users_I.astype(np.float32)
 
 
 def power(degree_N: Floats, exponent: float) -> Floats:

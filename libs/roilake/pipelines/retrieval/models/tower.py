@@ -6,7 +6,7 @@ Legend: B requests, I items, D = ``dim``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -32,9 +32,11 @@ class TwinTower(nn.Module, ABC):
 
     trainable = True
 
-    def __init__(self, schema: FeatureSchema, request_layout: RoiLayout, item_layout: RoiLayout) -> None:
+    def __init__(self, options: Options, schema: FeatureSchema, *layouts: RoiLayout) -> None:
+        """``layouts`` are those of requests and of items."""
         super().__init__()
-        self.schema, self.request_layout, self.item_layout = schema, request_layout, item_layout
+        self.options: Any = options
+        self.request_layout, self.item_layout = layouts
 
     @abstractmethod
     def embed_requests(self, batch: RequestBatch, features: NodeFeatures) -> Tensor:
@@ -57,9 +59,7 @@ class ResidualTowers(nn.Module):
     def __init__(self, dim: int, scale: float = 10.0) -> None:
         super().__init__()
         self.request, self.item = _residual_mlp(2 * dim, dim), _residual_mlp(dim, dim)
-        self.bias = nn.Linear(dim, 1)
-        nn.init.zeros_(self.bias.weight)
-        nn.init.zeros_(self.bias.bias)
+        self.bias = zeroed(nn.Linear(dim, 1))
         self.log_scale = nn.Parameter(torch.tensor(scale).log())
 
     def requests(self, user_BD: Tensor, query_BD: Tensor) -> Tensor:
@@ -96,8 +96,13 @@ def known_query(batch: RequestBatch) -> tuple[Tensor, Tensor]:
     return batch.query_B.clamp(min=0), (batch.query_B >= 0).float().unsqueeze(1)
 
 
+def zeroed(linear: nn.Linear) -> nn.Linear:
+    """The layer, starting at 0."""
+    for parameter in linear.parameters():
+        nn.init.zeros_(parameter)
+    return linear
+
+
 def _residual_mlp(inputs: int, dim: int) -> nn.Sequential:
-    last = nn.Linear(2 * dim, dim)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    last = zeroed(nn.Linear(2 * dim, dim))
     return nn.Sequential(nn.Linear(inputs, 2 * dim), nn.ELU(), last)

@@ -59,19 +59,16 @@ class Model(GraphTower):
     Shapes: h [B, P, D], children [B, P, k, D or V].
     """
 
-    def __init__(
-        self, options: Options, schema: FeatureSchema, request_layout: RoiLayout, item_layout: RoiLayout
-    ) -> None:
-        super().__init__(options, schema, request_layout, item_layout)
+    def __init__(self, options: Options, schema: FeatureSchema, *layouts: RoiLayout) -> None:
+        super().__init__(options, schema, *layouts)
         self.maps = neighbour_maps(self)
         if options.feature_attention:
             self.feature = nn.ModuleDict({name: FeatureAttention(options.dim) for name in NODE_TYPES})
         if options.edge_attention:
             self.edge = nn.ModuleDict({name: EdgeAttention() for name in self.maps})
         if options.semantic_attention:
-            hops = {slot.hop for slot in (*request_layout.slots, *item_layout.slots)}
+            hops = {slot.hop for layout in layouts for slot in layout.slots}
             self.semantic = nn.ModuleDict({f"hop{hop}": SemanticAttention(self.width(hop)) for hop in hops})
-        self.zoomer_options = options
         self._attention: list[Attention] | None = None
 
     def attention(self, batch: RequestBatch, features: NodeFeatures) -> list[Attention]:
@@ -86,7 +83,7 @@ class Model(GraphTower):
         return kept
 
     def roots(self, ids: Sequence[Tensor], types: Sequence[str], features: NodeFeatures) -> list[Tensor]:
-        if not self.zoomer_options.feature_attention:
+        if not self.options.feature_attention:
             return super().roots(ids, types, features)
         fields = [self.encoders[kind](features[kind], ids_B) for kind, ids_B in zip(types, ids, strict=True)]
         context_BD = fields[0].sum(dim=1)
@@ -105,14 +102,14 @@ class Model(GraphTower):
 
     def _pool(self, context_BPD: Tensor, child: Children) -> tuple[Tensor, Tensor]:
         """The children's aggregate [B, P, D or V] and their weights [B, P, k]."""
-        if not self.zoomer_options.edge_attention:
+        if not self.options.edge_attention:
             return child.mean(), child.equal_weights()
         pooled: tuple[Tensor, Tensor] = self.edge[map_name(child.slot)](context_BPD[..., : self.neighbour_dim], child)
         return pooled
 
     def _relate(self, context_BPD: Tensor, relations: Sequence[Tensor], hop: int) -> tuple[Tensor, Tensor]:
         """The relations' sum [B, P, D] and their weights [B, P, R]."""
-        if not self.zoomer_options.semantic_attention:
+        if not self.options.semantic_attention:
             equal_BPR = context_BPD.new_full((*context_BPD.shape[:2], len(relations)), 1 / len(relations))
             return sum(relations[1:], relations[0]), equal_BPR
         related: tuple[Tensor, Tensor] = self.semantic[f"hop{hop}"](context_BPD, relations)
@@ -121,7 +118,7 @@ class Model(GraphTower):
     def neighbour_nodes(
         self, layout: RoiLayout, neighbours_BS: Tensor, features: NodeFeatures, context_BD: Tensor
     ) -> dict[str, Nodes]:
-        if not self.zoomer_options.feature_attention or self.options.neighbours != "learned":
+        if not self.options.feature_attention or self.options.neighbours != "learned":
             return super().neighbour_nodes(layout, neighbours_BS, features, context_BD)
         nodes: dict[str, Nodes] = {}
         for name, ids in touched(layout, neighbours_BS).items():
