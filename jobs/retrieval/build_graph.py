@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from roilake.errors import SourceError
 from roilake.ingest import give_ids
-from roilake.lake import DataFile, Lake, TaskFiles
+from roilake.lake import DataFile, Lake, TaskFiles, extremes
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.events import node_attributes
 from roilake.pipelines.retrieval.graph import (
@@ -25,7 +26,7 @@ from roilake.pipelines.retrieval.graph import (
 from roilake.pipelines.retrieval.graph.incremental import SEEN, IncrementalAggregates, StaleSumsError, check_parts
 from roilake.pipelines.retrieval.graph.nodes import describe_nodes
 from roilake.pipelines.retrieval.graph.plan import STREAMS, Plan
-from roilake.pipelines.retrieval.graph.scan import Slice, first_time
+from roilake.pipelines.retrieval.graph.scan import Slice
 from roilake.runtime.command import main
 from roilake.runtime.step import Recorder, StepResult, recorded
 
@@ -56,6 +57,8 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
 def _plan(record: Recorder, config: RetrievalConfig, scratch: Path, parts: int, files: list[DataFile]) -> Plan:
     """As far as it is known before ids are given."""
     instants = sorted({window.as_of for window in night_windows(record.lake, config, record.run.ds)})
+    nights = {file.partition["ds"] for file in files}
+    first, _ = extremes(record.lake, "events", record.pin("events"), "time", (), filters={"ds": nights})[()]
     return Plan(
         folder=scratch,
         ds=record.run.ds,
@@ -65,7 +68,7 @@ def _plan(record: Recorder, config: RetrievalConfig, scratch: Path, parts: int, 
         nodes={},
         parts=parts,
         timed=config.graph.edges,
-        first=first_time([file.path for file in files if file.rows]),
+        first=pa.scalar(first, pa.timestamp("us", "UTC")).value,
     )
 
 
@@ -84,7 +87,7 @@ def _night(
     seen = build.with_seen(new_seen, earlier.seen())
     with record.stage("ids"):
         ids = give_ids(record, seen, files=_FILES)
-        nodes = seen.join(ids, on=["node_type", "key"], how="inner").persist()
+        nodes = seen.join(ids, on=["node_type", "key"], how="inner")
     with record.stage("nodes"):
         _write_nodes(record, nodes, config, plan.ds)
     with record.stage("keys"):
@@ -96,7 +99,6 @@ def _night(
         with record.stage("keep"):
             (seen if plan.compacting else new_seen).write.parquet(str(plan.folder / SEEN))
             earlier.leave(plan, files if plan.compacting else new)
-    nodes.unpersist()
     new_seen.unpersist()
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -16,12 +14,13 @@ import pyarrow as pa
 from safetensors import safe_open
 
 from roilake.errors import LakeError
+from roilake.feed import files_of
 from roilake.lake import TABLES, Lake, Make
 from roilake.pipelines.retrieval.config import NODE_TYPES, RetrievalConfig
 from roilake.pipelines.retrieval.graph import LastModel, last_model, night_windows, plan_slices
 from roilake.pipelines.retrieval.graph.blocks import ROWS, Blocks, Run, lay_out
-from roilake.pipelines.retrieval.graph.build import write_keys
-from roilake.pipelines.retrieval.graph.interests import carry, fit, normalise, offsets, unit_rows
+from roilake.pipelines.retrieval.graph.build import scratch_folder, write_keys
+from roilake.pipelines.retrieval.graph.interests import carry, fit, normalise, unit_rows
 from roilake.pipelines.retrieval.graph.keys import KeyIndex
 from roilake.pipelines.retrieval.graph.nodes import node_masks
 from roilake.pipelines.retrieval.graph.plan import micros
@@ -29,7 +28,6 @@ from roilake.pipelines.retrieval.graph.scan import Slice, read_events
 from roilake.runtime.command import main
 from roilake.runtime.step import Recorder, StepResult, recorded
 
-STEP = "embed_interests"
 ONE_WAY = ("user_query", "user_item", "query_item")
 RESOLUTION = np.float32(2.0**-10)
 """Coordinates are kept in multiples of this: parquet then takes 11 bits for each instead of 32, and the dot product's
@@ -56,7 +54,7 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     after it, if any of its models makes vectors. Nodes without an event before a window's start have no row for it."""
     from roilake.pipelines.retrieval.models import makes_interests  # here, so that the tasks need not load torch
 
-    with recorded(lake, config, ds, STEP) as record, _folder(record) as folder:
+    with recorded(lake, config, ds, "embed_interests") as record, scratch_folder(lake.scratch("interests")) as folder:
         instants = tuple(sorted({window.as_of for window in night_windows(lake, config, ds)}))
         starts = tuple(_number_nodes(record, ds, folder))
         night = Night(ds, instants, starts, Blocks(folder, starts[-1]))
@@ -75,24 +73,12 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     return record.result
 
 
-@contextmanager
-def _folder(record: Recorder) -> Iterator[Path]:
-    """A folder for the tasks' files, empty at the start and removed at the end."""
-    folder = record.lake.scratch(f"{STEP}/{record.run.run_id}")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _number_nodes(record: Recorder, ds: date, folder: Path) -> list[int]:
     """Lay out the index of keys; number of the first node of each type, and of all."""
     # Ids of later nights and of other pipelines too: only all of them together are dense.
     write_keys(folder, record.lake.to_arrow("node_ids", record.pin("node_ids"), columns=["node_type", "key", "id"]))
     masks = node_masks(record.lake, record.pin("nodes"), ds)
-    return offsets([len(masks[kind]) for kind in NODE_TYPES])
+    return [0, *itertools.accumulate(len(masks[kind]) for kind in NODE_TYPES)]
 
 
 def _count_events(record: Recorder, night: Night) -> int:
@@ -161,9 +147,8 @@ def _carry(record: Recorder, last: LastModel, night: Night, run_blocks: Run) -> 
 
 
 def _adjacency(record: Recorder, night: Night, instant: date) -> list[str]:
-    files = record.lake.active_files("adjacency", record.pin("adjacency"))
-    wanted = (str(night.ds), str(instant))
-    return [file.path for file in files if (file.partition["ds"], file.partition["as_of"]) == wanted]
+    files = files_of(record.lake, "adjacency", record.pin("adjacency"), ds=night.ds, as_of=instant)
+    return [file.path for file in files]
 
 
 def _save_zeros(night: Night, name: str, dim: int, block: int) -> None:

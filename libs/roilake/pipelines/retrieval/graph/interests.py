@@ -19,7 +19,6 @@ Legend: N nodes, R rows of a block, K columns iterated on, D coordinates of a ve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,19 +52,17 @@ class Ritz:
 
 def normalise(blocks: Blocks, run: Run, exponent: float) -> None:
     """From the weights of ``blocks`` make the entries of S (file ``values``)."""
-    run(_degree, [(blocks, block) for block in blocks.numbers])
-    run(partial(_normalise, exponent), [(blocks, block) for block in blocks.numbers])
+    run(partial(_degree, blocks), blocks.numbers)
+    run(partial(_normalise, blocks, exponent), blocks.numbers)
 
 
-def _degree(where: tuple[Blocks, int]) -> None:
-    blocks, block = where
+def _degree(blocks: Blocks, block: int) -> None:
     weights, offsets = np.log1p(blocks.load("weights", block)), blocks.load("offsets", block)
     sums = np.add.reduceat(np.append(weights, np.float32(0)).astype(np.float64), offsets[:-1])
     blocks.save("degree", block, np.where(np.diff(offsets) > 0, sums, 0.0))
 
 
-def _normalise(exponent: float, where: tuple[Blocks, int]) -> None:
-    blocks, block = where
+def _normalise(blocks: Blocks, exponent: float, block: int) -> None:
     offsets, places = blocks.load("offsets", block), blocks.load("places", block)
     own = np.repeat(scale_of(blocks.load("degree", block), exponent), np.diff(offsets))
     others = scale_of(blocks.gather("degree", blocks.load("columns", block)), exponent)[places]
@@ -226,8 +223,3 @@ def unit_rows(vectors_ND: Array) -> tuple[NDArray[np.float32], NDArray[np.float3
     norms = np.linalg.norm(vectors_ND, axis=1)
     units = vectors_ND / np.where(norms > 0, norms, 1.0)[:, None]
     return units.astype(np.float32), norms.astype(np.float32)
-
-
-def offsets(counts: Sequence[int]) -> list[int]:
-    """Where each node type starts when all nodes are numbered through; the last entry is their number."""
-    return [0, *np.cumsum(counts).tolist()]

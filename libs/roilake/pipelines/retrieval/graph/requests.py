@@ -24,6 +24,14 @@ def indexed(events: DataFrame, nodes: DataFrame) -> DataFrame:
     return events.select("event_id", "time", user, query, item, "session")
 
 
+def keyed(rows: DataFrame, nodes: DataFrame, *node_types: str) -> DataFrame:
+    """Rows with keys in place of the ids in the columns ``node_types``; null for -1. ``nodes`` as above."""
+    for name in node_types:
+        keys = nodes.where(F.col("node_type") == name).select(F.col("id").alias(name), "key")
+        rows = rows.join(F.broadcast(keys), on=name, how="left").drop(name).withColumnRenamed("key", name)
+    return rows
+
+
 def request_id(seed: int) -> Column:
     """Keyed 63-bit hash of (user, query, as_of): the same request in one window has one id."""
     return F.xxhash64(F.lit("request"), F.lit(seed), "user", "query", "as_of").bitwiseAND(F.lit(2**63 - 1))
@@ -32,10 +40,14 @@ def request_id(seed: int) -> Column:
 def labelled_requests(events: DataFrame, windows: Sequence[Window], seed: int) -> DataFrame:
     """One row per event of a window (every event is a positive): (split, as_of, request_id, user, query,
     item, label, time, event_id). ``events`` is by id, as ``indexed`` gives it."""
+    time = F.col("time")
     spans = [
-        F.when(F.col("time").between(_midnight(w.as_of), _last_moment(w.end)), _struct(w))
-        for w in windows
-        if w.split != "serve"
+        F.when(
+            (time >= _midnight(window.as_of)) & (time < _midnight(window.end)),
+            F.struct(F.lit(window.split).alias("split"), F.lit(window.as_of).alias("as_of")),
+        )
+        for window in windows
+        if window.split != "serve"
     ]
     return (
         events.withColumn("window", F.coalesce(*spans))
@@ -63,13 +75,5 @@ def serve_requests(events: DataFrame, ds: date, lookback_days: int, seed: int) -
     )
 
 
-def _struct(window: Window) -> Column:
-    return F.struct(F.lit(window.split).alias("split"), F.lit(window.as_of).alias("as_of"))
-
-
 def _midnight(day: date) -> Column:
     return F.lit(str(day)).cast("timestamp")
-
-
-def _last_moment(end: date) -> Column:
-    return _midnight(end) - F.expr("INTERVAL 1 MICROSECOND")

@@ -68,21 +68,6 @@ def plan_slices(paths: Sequence[str], most: int) -> list[list[Slice]]:
     return [task for task in tasks if task]
 
 
-def first_time(paths: Sequence[str]) -> int:
-    """The earliest event of all files, in microseconds, by their footers."""
-    groups = (
-        metadata.row_group(g) for metadata in map(pq.read_metadata, paths) for g in range(metadata.num_row_groups)
-    )
-    times = (_earliest(group) for group in groups if group.num_rows)
-    return min(times)
-
-
-def _earliest(group: pq.RowGroupMetaData) -> int:
-    columns = (group.column(number) for number in range(group.num_columns))
-    earliest = next(column for column in columns if column.path_in_schema == "time").statistics.min
-    return int(pa.scalar(earliest, pa.timestamp("us", "UTC")).value)
-
-
 def read_events(part: Slice, keys: Sequence[str] = KEYS) -> Iterator[Events]:
     """The row groups of a slice, one by one. ``keys`` with ``session`` among them also tells who is ``joined``."""
     file = pq.ParquetFile(part.path, read_dictionary=list(keys))

@@ -1,13 +1,16 @@
-"""How a night cuts time into windows."""
+"""What a night starts from, and how it cuts time into windows."""
 
 from __future__ import annotations
 
 import calendar
+import json
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from roilake.pipelines.retrieval.config import WindowsConfig
+from roilake.lake import Lake, Publication
+from roilake.pipelines.retrieval.config import RetrievalConfig, WindowsConfig
 
 Split = Literal["train", "validation", "test", "serve"]
 
@@ -54,3 +57,49 @@ def _back(end: date, length: str, count: int) -> date:
     months = end.year * 12 + end.month - 1 - int(length[:-2]) * count
     year, month = divmod(months, 12)
     return date(year, month + 1, min(end.day, calendar.monthrange(year, month + 1)[1]))
+
+
+@dataclass(frozen=True)
+class LastModel:
+    """A model of the last published night: ``folder`` holds its files."""
+
+    name: str
+    night: Publication
+    folder: Path
+    train_end: date
+    config: dict[str, Any]
+
+
+def published_models(
+    lake: Lake, config: RetrievalConfig, ds: date
+) -> tuple[Publication | None, dict[str, dict[str, Any]]]:
+    """The last night published before ``ds`` that has models, if any, and its rows of ``models`` by name."""
+    night = lake.publication(config.pipeline, before=ds)
+    if night is None or "models" not in night.versions:
+        return None, {}
+    where = {"pipeline": config.pipeline, "ds": night.ds, "run_id": night.run_id}
+    rows = lake.to_arrow("models", night.versions["models"], filters=where).to_pylist()
+    return night, {row["name"]: row for row in rows}
+
+
+def last_model(lake: Lake, config: RetrievalConfig, ds: date) -> LastModel | None:
+    """The model of the last night published before ``ds`` that this one builds on: the default model, or, where that
+    makes no interest vectors, the first of the config's models that does, if any. None on a first night, or when the
+    default model is new."""
+    # Here, so that the graph's tasks need not load torch.
+    from roilake.pipelines.retrieval.models import makes_interests
+
+    night, rows = published_models(lake, config, ds)
+    if night is None or config.default_model not in rows:
+        return None
+    known = (name for name in (config.default_model, *config.models) if name in rows)
+    makers = (name for name in known if makes_interests(json.loads(rows[name]["config"])["kind"]))
+    row = rows[next(makers, config.default_model)]
+    folder = lake.files.local(row["path"])
+    return LastModel(row["name"], night, folder, row["train_end"], json.loads(row["config"]))
+
+
+def night_windows(lake: Lake, config: RetrievalConfig, ds: date) -> tuple[Window, ...]:
+    """``plan_windows`` of a night, from what the last published one leaves."""
+    last = last_model(lake, config, ds)
+    return plan_windows(config.windows, ds, last.train_end if last else None)
