@@ -1,15 +1,18 @@
-"""Source rows -> the events that a night adds, and the rows it rejects with a reason."""
+"""Raw files of any source -> the events that a night adds, the rows it rejects with a reason, and what sources tell of
+nodes: attributes (fields and terms), and the queries that items bring along."""
 
 from __future__ import annotations
 
 from datetime import date, timedelta
+from functools import reduce
 
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+from roilake.errors import SourceError
 from roilake.ingest import LATER, map_rows, read_source, take, with_reason
-from roilake.pipelines.retrieval.config import RetrievalConfig, SourceConfig
-from roilake.pipelines.retrieval.events.attributes import queries_of_items
+from roilake.ingest.sources import CORRUPT, mapped
+from roilake.pipelines.retrieval.config import AttributeSource, RetrievalConfig, SourceConfig
 
 KNOWN = "known from earlier nights"
 
@@ -76,4 +79,68 @@ def finished(spark: SparkSession, sound: DataFrame, config: RetrievalConfig) -> 
     events = with_sessions(events, config.source.session_gap_minutes)
     return events.withColumn("event_type", F.coalesce("event_type", F.lit("interaction"))).sortWithinPartitions(
         "user", "session", "time", "event_id"
+    )
+
+
+def words(text: F.Column) -> F.Column:
+    """Distinct lower-cased runs of letters and digits, in order of appearance."""
+    parts = F.split(F.lower(text), r"[^\p{L}\p{N}]+")
+    return F.array_distinct(F.filter(parts, lambda part: part != ""))
+
+
+def attributes(spark: SparkSession, source: AttributeSource, section: str) -> DataFrame:
+    """(key, fields, terms), one row per key: of several, the one whose values sort first. Lines that do not
+    parse or have no key describe nothing and are left out."""
+    rows = read_source(spark, source)
+    columns = mapped(rows, source, section, {"key": source.key, "terms": source.terms or "CAST(NULL AS STRING)"})
+    fields = mapped(rows, source, f"{section}.fields", source.fields)
+    names = F.array(*map(F.lit, fields)).cast("array<string>")
+    values = F.array(*(column.cast("string") for column in fields.values())).cast("array<string>")
+    return (
+        rows.where(F.col(CORRUPT).isNull())
+        .select(
+            columns["key"].cast("string").alias("key"),
+            columns["terms"].cast("string").alias("text"),
+            values.alias("values"),
+        )
+        .where(F.trim("key") != "")
+        .groupBy("key")
+        .agg(F.min(F.struct("text", "values")).alias("first"))
+        .select(
+            "key",
+            F.map_from_arrays(names, F.col("first.values")).alias("fields"),
+            F.coalesce(words(F.col("first.text")), F.array().cast("array<string>")).alias("terms"),
+        )
+    )
+
+
+def node_attributes(spark: SparkSession, source: SourceConfig) -> DataFrame:
+    """(node_type, key, fields, terms) of all nodes that some source describes."""
+    sources = {"user": source.users, "query": source.queries, "item": source.items}
+    tables = [
+        attributes(spark, of_type, f"source.{plural}").select(F.lit(node_type).alias("node_type"), "*")
+        for (node_type, of_type), plural in zip(sources.items(), ("users", "queries", "items"), strict=True)
+        if of_type
+    ]
+    if not tables:
+        schema = "node_type string, key string, fields map<string,string>, terms array<string>"
+        return spark.createDataFrame([], schema)
+    return reduce(DataFrame.unionByName, tables)
+
+
+def queries_of_items(spark: SparkSession, source: SourceConfig) -> DataFrame | None:
+    """(item, queries): the queries that an item may be asked by, sorted; None unless ``query_of_item`` is set."""
+    if source.query_of_item is None:
+        return None
+    if source.items is None:
+        raise SourceError("source.query_of_item: needs source.items, whose columns it is made of; add it")
+    rows = read_source(spark, source.items)
+    key = mapped(rows, source.items, "source.items", {"key": source.items.key})["key"]
+    asked = mapped(rows, source.items, "source", {"query_of_item": source.query_of_item})["query_of_item"]
+    queries = F.filter(asked.cast("array<string>"), lambda query: F.trim(query) != "")
+    return (
+        rows.where(F.col(CORRUPT).isNull())
+        .select(key.cast("string").alias("item"), F.explode(queries).alias("query"))
+        .groupBy("item")
+        .agg(F.array_sort(F.collect_set("query")).alias("queries"))
     )
