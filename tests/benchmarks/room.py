@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from roilake.errors import ConfigError
-from roilake.pipelines.retrieval.estimate.defaults import defaults
+from roilake.pipelines.retrieval.estimate.past import defaults
 
 EVENT_BYTES = 8.1  # of a row of expanded `events` at 1e9, compressed
 _ROOM = 0.9  # of what is free

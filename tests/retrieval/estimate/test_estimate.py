@@ -21,8 +21,7 @@ from roilake.estimate import Measured, PlannedStep
 from roilake.lake import TABLES, Lake, Run
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.estimate import plan_night
-from roilake.pipelines.retrieval.estimate.defaults import defaults
-from roilake.pipelines.retrieval.estimate.past import STEPS, Past
+from roilake.pipelines.retrieval.estimate.past import STEPS, Past, defaults
 from roilake.pipelines.retrieval.estimate.volumes import Events
 from roilake.runtime.step import recorded
 from tests.benchmarks.room import check_room

@@ -1,24 +1,57 @@
-"""What earlier nights of a lake have shown: rates of its steps, and shares that tell a night's work from its events."""
+"""What earlier nights of a lake have shown: rates of its steps, and shares that tell a night's work from its events.
+Where a lake has no runs of its own, ``rates.yaml``, which ships with the package, stands in."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from roilake.estimate.plan import earlier_runs
 from roilake.estimate.plan import measured as measured_by
 from roilake.estimate.rates import Measured, Rate
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.estimate.defaults import defaults
 from roilake.pipelines.retrieval.estimate.volumes import Events, History, events_in, graph_work, serve_events
 from roilake.pipelines.retrieval.graph import plan_windows
 
 LATER = {"build_graph": "extend_graph", "embed_interests": "carry_interests"}
 """Rates of steps that do other work on a night that builds on earlier ones: only new events are summed up, and interest
 vectors are carried over."""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Content of ``rates.yaml``: a rate per step, and shares where no night has shown them."""
+
+    steps: dict[str, Rate]
+    edges_bytes: float
+    similarity_seconds: float
+    requests: float
+    nodes: dict[str, float]
+    store_bytes: float
+
+
+@cache
+def defaults() -> Defaults:
+    """What ships with the package."""
+    tree = yaml.safe_load(Path(__file__).with_name("rates.yaml").read_text())
+    origin = tree.pop("origin")
+    steps = {job: _given_rate(given, origin) for job, given in tree.pop("steps").items()}
+    return Defaults(steps, **tree)
+
+
+def _given_rate(given: dict[str, Any], origin: str) -> Rate:
+    (fixed, each), (resident, more) = given["seconds"], given["memory"]
+    scratch, left = (given.get(name, 0.0) for name in ("scratch", "left"))
+    return Rate(fixed, each, given["bytes"], scratch, resident, more, origin, left)
+
+
 STEPS = tuple(name for name in defaults().steps if name not in LATER.values())
 
 
