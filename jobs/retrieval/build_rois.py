@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import date
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from roilake.lake import Lake
@@ -24,17 +23,12 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
         versions = {table: record.pin(table) for table in ("adjacency", "interest_vectors")}
         requests = record.read("requests").where(F.col("ds") == F.lit(ds))
         as_ofs = sorted(row["as_of"] for row in requests.select("as_of").distinct().collect())
-        events = _events(record, requests, as_ofs, config)
+        nodes = record.read("nodes").where(F.col("ds") == F.lit(ds))
+        events = request_events(requests, config.roi.shards).unionByName(item_events(nodes, as_ofs))
+        record.rows_in = events.count()
         with planned(lake, config, ds, events, as_ofs, record.rows_in, versions) as (plan, choice):
             _write(record, plan, choice)
     return record.result
-
-
-def _events(record: Recorder, requests: DataFrame, as_ofs: list[date], config: RetrievalConfig) -> DataFrame:
-    nodes = record.read("nodes").where(F.col("ds") == F.lit(record.run.ds))
-    events = request_events(requests, config.roi.shards).unionByName(item_events(nodes, as_ofs))
-    record.rows_in = events.count()
-    return events
 
 
 def _write(record: Recorder, plan: Plan, choice: Choice) -> None:

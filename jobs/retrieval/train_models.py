@@ -11,8 +11,8 @@ from roilake.feed import files_of
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.feed import Vocabulary, read_nodes
-from roilake.pipelines.retrieval.graph import Window, last_model, plan_windows
-from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
+from roilake.pipelines.retrieval.graph.windows import Window, last_model, plan_windows, published_models
+from roilake.pipelines.retrieval.roi.layout import Layouts
 from roilake.pipelines.retrieval.training import Inputs, RetrievalTask, TrainingData, artifacts
 from roilake.pipelines.retrieval.training.task import VOCABULARY
 from roilake.runtime.command import main
@@ -31,7 +31,7 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     weights of the same model in the last published night. When no train window lies between, a model is carried over.
     """
     with recorded(lake, config, ds, JOB) as record:
-        parents = published_models(lake, config, ds)
+        _, parents = published_models(lake, config, ds)
         last = last_model(lake, config, ds)
         windows = plan_windows(config.windows, ds, last.train_end if last else None)
         data = pin_data(record, config, windows, parents)
@@ -60,28 +60,17 @@ def pin_data(
         vectors=vectors,
         **starts,
         vocabulary=Vocabulary.build(read_nodes(nodes), _last_vocabulary(lake, parents)),
-        request_layout=RoiLayout.of(config.roi.request_hops, REQUEST_ROOTS),
-        item_layout=RoiLayout.of(config.roi.item_hops, ITEM_ROOTS),
+        layouts=Layouts.of(config.roi),
         shards=config.roi.shards,
         interest_dim=config.interest.dim,
         seed=config.seed,
     )
 
 
-def published_models(lake: Lake, config: RetrievalConfig, ds: date) -> dict[str, dict[str, Any]]:
-    """The rows of ``models`` of the last night published before ``ds``, by name."""
-    published = lake.publication(config.pipeline, before=ds)
-    if published is None or "models" not in published.versions:
-        return {}
-    where = {"pipeline": config.pipeline, "ds": published.ds, "run_id": published.run_id}
-    rows = lake.to_arrow("models", published.versions["models"], filters=where).to_pylist()
-    return {row["name"]: {"path": row["path"], "config": json.loads(row["config"])} for row in rows}
-
-
 def _entry(record: Recorder, config: RetrievalConfig, name: str, parent: dict[str, Any] | None) -> Entry[Inputs]:
     """A model whose config has changed since the last published night starts from initial weights."""
     model, training = config.models[name], config.training
-    warm = parent["path"] if parent and parent["config"] == model.model_dump(mode="json") else None
+    warm = parent["path"] if parent and json.loads(parent["config"]) == model.model_dump(mode="json") else None
     folder = str(record.lake.files.local(warm)) if warm else None
     epochs = training.warm_epochs if warm else training.epochs
     task = partial(RetrievalTask, name=name, config=model, epochs=epochs, parent=folder)

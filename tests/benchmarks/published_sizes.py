@@ -16,7 +16,7 @@ import yaml
 
 HOURS = 4  # that a night may take
 CORES, MEMORY = 16, 128e9  # of a machine
-STORE_SHARE = 0.5  # of a machine's memory: as ``retrieval.roi.planner``
+STORE_SHARE = 0.5  # of a machine's memory: as ``retrieval.roi.build``
 
 
 @dataclass(frozen=True)

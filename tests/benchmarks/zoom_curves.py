@@ -26,7 +26,7 @@ from roilake.pipelines.retrieval.feed.features import read_nodes
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.graph import plan_windows
 from roilake.pipelines.retrieval.models import RequestBatch, TwinTower, is_trainable
-from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
+from roilake.pipelines.retrieval.roi.layout import Layouts
 from roilake.pipelines.retrieval.training import Inputs, RetrievalTask, TrainingData
 from roilake.pipelines.retrieval.training.inputs import Step
 from roilake.pipelines.retrieval.training.validation import embed_all_items
@@ -75,8 +75,7 @@ def open_night(lake: Lake, config: RetrievalConfig, ds: date, versions: dict[str
         train=tuple(window.as_of for window in windows if window.split == "train"),
         validation=tuple(window.as_of for window in windows if window.split == "validation"),
         vocabulary=Vocabulary.build(read_nodes(nodes), None),
-        request_layout=RoiLayout.of(config.roi.request_hops, REQUEST_ROOTS),
-        item_layout=RoiLayout.of(config.roi.item_hops, ITEM_ROOTS),
+        layouts=Layouts.of(config.roi),
         shards=config.roi.shards,
         interest_dim=config.interest.dim,
         seed=config.seed,

@@ -34,12 +34,12 @@ ROW = {
 
 def test_each_neighbour_is_named_below_its_parent() -> None:
     table = kept_neighbours(LAYOUT, ROW, NAMES)
-    assert list(table["position"]) == [0, 1, 2, 4, 5] and list(table["above"]) == [-1, -1, 0, 1, 1]
+    assert list(table["entry"]) == [0, 1, 2, 4, 5] and list(table["above"]) == [-1, -1, 0, 1, 1]
     assert list(table["parent"]) == ["ann", "ann", "i1", "i0", "i0"]
     assert list(table["neighbour"]) == ["i1", "i0", "War", "Sci-Fi", "War"]
     assert list(table["label"]) == ["i1", "the thin red (i0)", "War", "Sci-Fi", "War"]
     assert list(table["path"]) == ["user/user_item"] * 2 + ["user/user_item/item_query"] * 3
-    assert list(table["place"]) == [0, 1, 0, 0, 1] and list(table["hop"]) == [1, 1, 2, 2, 2]
+    assert list(table["position"]) == [0, 1, 0, 0, 1] and list(table["hop"]) == [1, 1, 2, 2, 2]
     np.testing.assert_allclose(table["relevance"], np.array([127, 64, 32, 16, 8]) / 127)
 
 

@@ -118,7 +118,7 @@ def request_vector(
     """The request's vector, its ROI read as training and scoring read it."""
     files = files_of(nights.lake, "rois", nights.published[-1].versions["rois"], ds=SECOND, side="request")
     paths = [file.path for file in files if file.partition["as_of"] == str(found.as_of)]
-    rows = read_requests(paths, worker.night.request_layout.size, 1)
+    rows = read_requests(paths, worker.night.layouts.request.size, 1)
     pairs = pd.Series(list(zip(rows.user_R.tolist(), rows.query_R.tolist(), strict=True)))
     number = int(pairs[pairs == (ids["user"], ids["query"])].index[0])
     model = worker.open(tower)

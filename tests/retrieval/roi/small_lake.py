@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from roilake.lake import TABLES, Lake, Run
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.roi import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout, node_types
+from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout, node_types
 from tests.retrieval.roi import reference
 
 DS = date(2020, 1, 10)

@@ -112,7 +112,7 @@ def test_the_planner_takes_the_local_plan_only_where_the_stores_fit(
     config = night_config()
     roomy = build.choose_plan(lake.spark, config, *files)
     assert roomy.plan == "local" and roomy.store_bytes > 0 and "fit half of the free memory" in roomy.why
-    monkeypatch.setattr("roilake.pipelines.retrieval.roi.planner.free_memory", lambda spark, slots: roomy.store_bytes)
+    monkeypatch.setattr("roilake.pipelines.retrieval.roi.build.free_memory", lambda spark, slots: roomy.store_bytes)
     tight = build.choose_plan(lake.spark, config, *files)
     assert tight.plan == "shuffled" and "exceed half of the free memory" in tight.why
     assert build.choose_plan(lake.spark, night_config(plan="local"), *files).plan == "local"
@@ -156,3 +156,4 @@ def test_exploded_rois_name_the_parent_of_every_neighbour(lake: Lake, night: Sma
         for row in rows:
             assert row["neighbour"] in night.graphs[row["as_of"]][row["edge_type"]][row["parent"]]
         assert {row["hop"] for row in rows} == set(range(1, len(hops) + 1))
+        assert min(row["position"] for row in rows) == 0

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from roilake.lake import DataFile
-from roilake.pipelines.retrieval.scoring.pairs import by_expected_conversions, pair_probabilities
+from roilake.pipelines.retrieval.scoring.recommend import by_expected_conversions, pair_probabilities
 
 
 def write(path: Path, users: range) -> DataFile:

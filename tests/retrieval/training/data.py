@@ -13,7 +13,7 @@ from roilake.pipelines.retrieval.config import GraphModelConfig, TrainingConfig
 from roilake.pipelines.retrieval.feed.features import read_nodes
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
-from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
+from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, Layouts, RoiLayout
 from roilake.pipelines.retrieval.training import Inputs, RetrievalTask, TrainingData
 from roilake.training import Checkpoints, Context, Settings, train
 from tests.retrieval.feed.data import DIM, WINDOW, write_items, write_nodes, write_requests, write_vectors
@@ -67,8 +67,7 @@ def training_data(folder: Path, shards: int = 2) -> TrainingData:
         train=tuple(DAYS[:2]),
         validation=(DAYS[2],),
         vocabulary=Vocabulary.build(read_nodes([nodes])),
-        request_layout=REQUEST_LAYOUT,
-        item_layout=ITEM_LAYOUT,
+        layouts=Layouts(REQUEST_LAYOUT, ITEM_LAYOUT),
         shards=shards,
         interest_dim=DIM,
         seed=3,

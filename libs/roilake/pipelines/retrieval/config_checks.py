@@ -5,7 +5,7 @@ from __future__ import annotations
 from roilake.errors import ConfigError
 from roilake.pipelines.retrieval import models
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.roi import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
+from roilake.pipelines.retrieval.roi import Layouts
 
 
 def check(config: RetrievalConfig) -> None:
@@ -17,8 +17,7 @@ def check(config: RetrievalConfig) -> None:
         )
     for model in config.models.values():
         models.check(model.kind, dict(model.options))
-    RoiLayout.of(config.roi.request_hops, REQUEST_ROOTS)
-    RoiLayout.of(config.roi.item_hops, ITEM_ROOTS)
+    Layouts.of(config.roi)
     _check_edges(config)
     if config.scoring.index != "exact" and models.is_matrix_kind(config.models[config.default_model].kind):
         raise ConfigError(

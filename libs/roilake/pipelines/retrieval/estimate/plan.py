@@ -11,12 +11,11 @@ import psutil
 from roilake.estimate.plan import Estimate, free_disk, planned
 from roilake.lake import Lake, count_by
 from roilake.pipelines.retrieval.config import NODE_TYPES, RetrievalConfig
-from roilake.pipelines.retrieval.estimate.defaults import defaults
-from roilake.pipelines.retrieval.estimate.past import Past, passes, trained_models
+from roilake.pipelines.retrieval.estimate.past import Past, defaults, passes, trained_models
 from roilake.pipelines.retrieval.estimate.volumes import Events, History, events_in, graph_work, serve_events
 from roilake.pipelines.retrieval.graph import Window, last_model, plan_windows
 from roilake.pipelines.retrieval.graph.incremental import IncrementalAggregates
-from roilake.pipelines.retrieval.roi.planner import Choice, decide
+from roilake.pipelines.retrieval.roi.build import Choice, decide
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,6 @@ class RetrievalEstimate(Estimate):
         return events, f"Regions of interest: {self.roi.why}"
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Rows that the steps of a night read, and their work."""
-
-    rows: dict[str, float]
-    work: dict[str, float]
-
-
 def plan_night(lake: Lake, config: RetrievalConfig, ds: date) -> RetrievalEstimate:
     """From the lake's tables and runs of other nights, those before ``ds`` where there are any; no Spark."""
     last = last_model(lake, config, ds)
@@ -52,14 +43,14 @@ def plan_night(lake: Lake, config: RetrievalConfig, ds: date) -> RetrievalEstima
     events = Events(lake, config.source.events)
     history = events.until(ds, instants[0])
     past = Past.read(lake, events, config, ds, _later(lake, ds, carried=last is not None))
-    counts = _counts(lake, config, ds, windows, history, past, warm=last is not None)
+    rows, works = _counts(lake, config, ds, windows, history, past, warm=last is not None)
     stores, free = int(past.store_bytes_per_event * history.events), psutil.virtual_memory().available
     held = _held(config, stores, _nodes(lake, history, *NODE_TYPES))
     steps, disk = [], 0.0
     for step, rate in past.rates.items():
-        work, high = counts.work[step], disk + (rate.bytes + rate.scratch) * counts.work[step]
+        work, high = works[step], disk + (rate.bytes + rate.scratch) * works[step]
         disk += (rate.bytes + rate.left) * work
-        steps.append(planned(step, rate, counts.rows[step], work, disk=high, held=held.get(step, 0)))
+        steps.append(planned(step, rate, rows[step], work, disk=high, held=held.get(step, 0)))
     return RetrievalEstimate(
         pipeline=config.pipeline,
         ds=ds,
@@ -102,7 +93,7 @@ def _counts(
     past: Past,
     *,
     warm: bool,
-) -> Counts:
+) -> tuple[dict[str, float], dict[str, float]]:
     """Rows and work of each step of the night, from its windows and from what earlier nights have shown."""
     asked = events_in(history, windows, "train", "validation", "test")
     served = past.served * serve_events(history, config, ds)
@@ -121,7 +112,7 @@ def _counts(
     times = passes(config, trained_models(config), len(config.models), warm=warm)
     work = {step: count * times.get(step, 1) for step, count in rows.items()}
     graph = graph_work(history, sorted(instants))
-    return Counts(rows, work | {"build_graph": graph, "embed_interests": graph})
+    return rows, work | {"build_graph": graph, "embed_interests": graph}
 
 
 def _nodes(lake: Lake, history: History, *kinds: str) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from roilake.errors import LakeError
-from roilake.pipelines.retrieval.roi import RoiLayout, node_types, positions
+from roilake.pipelines.retrieval.roi.layout import RoiLayout, entries, node_types
 from roilake.reading import read
 
 WORDS = 3
@@ -42,44 +42,44 @@ class Names:
 
     def id_of(self, node_type: str, key: str) -> int:
         """Raises LakeError for a key that the night does not know."""
-        found = self.nodes[(self.nodes["node_type"] == node_type) & (self.nodes["key"] == key)]
-        if found.empty:
+        if (node_type, key) not in self._ids:
             raise LakeError(f"nodes: no {node_type} {key!r} is known on this night; see the keys in table nodes")
-        return int(found["id"].iloc[0])
+        return int(self._ids[node_type, key])
 
     def key_of(self, node_type: str, node: int) -> str | None:
         """None for -1."""
         return None if node < 0 else str(self._rows.at[(node_type, node), "key"])
 
-    def label_of(self, node_type: str, node: int) -> str:
-        """The first words of the node's text, and its key where they differ."""
-        key, words = (str(self.key_of(node_type, node)), " ".join(self._rows.at[(node_type, node), "terms"][:WORDS]))
+    def label_of(self, node_type: str, key: str) -> str:
+        """The first words of the node's text, and its key where they differ. Raises LakeError as ``id_of`` does."""
+        words = " ".join(self._rows.at[(node_type, self.id_of(node_type, key)), "terms"][:WORDS])
         return key if words in ("", " ".join(WORD.findall(key.lower()))) else f"{words} ({key})"
 
 
 def kept_neighbours(layout: RoiLayout, row: Mapping[str, Any], names: Names) -> pd.DataFrame:
-    """One row per neighbour that a row of ``rois`` keeps: position and above (indices in the row's arrays, -1 above hop
-    1), path (of edge types from the root), hop, edge_type, place (0 is best), parent_type, parent, node_type, neighbour
-    (keys), label, and relevance to the focal in [-1/3, 1]."""
+    """One row per neighbour that a row of ``rois`` keeps: entry and above (places in the row's arrays, -1 above hop
+    1), path (of edge types from the root), hop, edge_type, position (0 is best), parent_type, parent, node_type,
+    neighbour (keys), label, and relevance to the focal in [-1/3, 1]."""
     ids_S, relevance_S = np.asarray(row["neighbours"]), np.asarray(row["relevance"], np.float64) / 127
     roots = {"item": row["root"], "user": row["user"], "query": row["query"]}
     found = []
-    for index in positions(layout):
-        node = int(ids_S[index.position])
+    for entry in entries(layout):
+        node = int(ids_S[entry.entry])
         if node >= 0:
-            parent_type, node_type = node_types(index.edge_type)
-            above = int(ids_S[index.above]) if index.above >= 0 else int(roots[index.root_type])
+            parent_type, node_type = node_types(entry.edge_type)
+            above = int(ids_S[entry.above]) if entry.above >= 0 else int(roots[entry.root_type])
+            key = str(names.key_of(node_type, node))
             named = {
                 "parent_type": parent_type,
                 "parent": names.key_of(parent_type, above),
                 "node_type": node_type,
-                "neighbour": names.key_of(node_type, node),
-                "label": names.label_of(node_type, node),
-                "relevance": relevance_S[index.position],
+                "neighbour": key,
+                "label": names.label_of(node_type, key),
+                "relevance": relevance_S[entry.entry],
             }
-            found.append({**asdict(index), **named})
+            found.append({**asdict(entry), **named})
     columns = [
-        "position", "above", "slot", "hop", "edge_type", "place", "parent_type", "parent", "node_type", "neighbour",
+        "entry", "above", "slot", "hop", "edge_type", "position", "parent_type", "parent", "node_type", "neighbour",
         "label", "relevance",
     ]  # fmt: skip
     return pd.DataFrame(found, columns=columns).rename(columns={"slot": "path"})

@@ -21,7 +21,7 @@ Spot = tuple[float, float]
 
 @dataclass(frozen=True)
 class _Drawing:
-    """Where each node lies: neighbours by position in the ROI, roots by node type, items by rank."""
+    """Where each node lies: neighbours by entry of the ROI, roots by node type, items by rank."""
 
     neighbours: pd.DataFrame
     spots: Mapping[int, Spot]
@@ -55,13 +55,13 @@ def draw_request(explanation: Explanation, items: pd.DataFrame, shared: pd.DataF
 def _arrange(explanation: Explanation, items: pd.DataFrame) -> _Drawing:
     """Where each neighbour and item is drawn: a column a hop, the strongest of each hop, by path."""
     best = explanation.neighbours.sort_values("share", ascending=False).groupby("hop").head(PER_HOP)
-    kept = best.sort_values("position")
+    kept = best.sort_values("entry")
     spots: dict[int, Spot] = {}
     for hop, column in kept.groupby("hop"):
         y = 0.0
         for _, group in column.groupby("path", sort=False):
-            for position in group["position"]:
-                spots[position] = (hop * COLUMN - 0.9, y)
+            for entry in group["entry"]:
+                spots[entry] = (hop * COLUMN - 0.9, y)
                 y -= 1
             y -= GAP
     roots = {kind: (0.0, y) for kind, y in _root_heights(explanation, kept, spots)}
@@ -79,16 +79,17 @@ def _root_heights(
     below = min((y for _, y in spots.values()), default=0.0) - 2 * GAP
     for kind in ["user"] if explanation.query is None else ["user", "query"]:
         first = kept[(kept["hop"] == 1) & (kept["parent_type"] == kind)]
-        ys = [spots[position][1] for position in first["position"]] or [below]
+        ys = [spots[entry][1] for entry in first["entry"]] or [below]
         yield kind, (min(ys) + max(ys)) / 2
         below -= 2 * GAP if first.empty else 0
 
 
 def _paint_neighbours(axes: Axes, drawing: _Drawing) -> None:
+    """Each neighbour's dot and label, and the line from its parent."""
     most = drawing.neighbours["share"].groupby(drawing.neighbours["hop"]).transform("max")
     sizes = 8 + 150 * drawing.neighbours["share"] / most
     for row, size in zip(drawing.neighbours.itertuples(), sizes, strict=True):
-        x, y = drawing.spots[row.position]
+        x, y = drawing.spots[row.entry]
         colour = drawing.colours[row.edge_type]
         above = drawing.roots.get(row.parent_type) if row.above < 0 else drawing.spots.get(row.above)
         if above is not None:
@@ -103,7 +104,7 @@ def _paint_heads(axes: Axes, drawing: _Drawing, relations: pd.DataFrame) -> None
     weights = relations.set_index(["path", "relation"])["weight"]
     for path, group in drawing.neighbours.groupby("path", sort=False):
         parent, edge_type = str(path).rsplit("/", 1)
-        x, y = drawing.spots[group["position"].iloc[0]]
+        x, y = drawing.spots[group["entry"].iloc[0]]
         share = f"  {weights[parent, edge_type]:.0%}" if group["hop"].iloc[0] == 1 else ""
         name = edge_type.replace("_", " → ", 1).replace("_", " ")
         axes.text(
@@ -116,13 +117,14 @@ def _paint_roots(axes: Axes, drawing: _Drawing, explanation: Explanation) -> Non
     for kind, (x, y) in drawing.roots.items():
         axes.scatter([x], [y], s=190, color=INK, zorder=5, lw=0)
         key = str(explanation.user if kind == "user" else explanation.query)
-        name = explanation.names.label_of(kind, explanation.names.id_of(kind, key))
+        name = explanation.names.label_of(kind, key)
         box = {"facecolor": "white", "alpha": 0.7, "lw": 0, "pad": 1}
         axes.text(x - 0.12, y + 1.1, f"{kind} {_short(name)}", weight="bold", zorder=6, bbox=box)
         axes.text(x - 0.12, y - 1.7, f"own {weights[kind, 'own']:.0%}", color=MUTED, size=8, zorder=6)
 
 
 def _paint_items(axes: Axes, drawing: _Drawing, items: pd.DataFrame, shared: pd.DataFrame) -> None:
+    """The list of items, and the lines to them from neighbours that their own regions hold."""
     for row in items.itertuples():
         x, y = drawing.items[row.rank]
         axes.scatter([x], [y], s=26, color=INK, zorder=5, lw=0)
@@ -133,17 +135,17 @@ def _paint_items(axes: Axes, drawing: _Drawing, items: pd.DataFrame, shared: pd.
         x, y = drawing.items[min(drawing.items)]
         axes.text(x - 0.06, y + 0.95, "recommended", color=INK, weight="bold", size=8, va="center")
     for row in _links(drawing, shared).itertuples():
-        (x, y), colour, same = (drawing.spots[row.position], drawing.colours[row.edge_type], row.path_of_item == "item")
+        (x, y), colour, same = (drawing.spots[row.entry], drawing.colours[row.edge_type], row.path_of_item == "item")
         style = {"lw": 1.8, "alpha": 0.9} if same else {"lw": 0.8, "alpha": 0.35}
         axes.scatter([x + LABEL], [y], s=5, color=colour, lw=0)
         _curve(axes, (x + LABEL, y), drawing.items[row.rank], color=colour, zorder=3 if same else 1, **style)
 
 
 def _links(drawing: _Drawing, shared: pd.DataFrame) -> pd.DataFrame:
-    """Drawn neighbours that an item's region holds: position, edge_type, rank, path_of_item. A node at several
-    positions counts at its first."""
+    """Drawn neighbours that an item's region holds: entry, edge_type, rank, path_of_item. A node in several
+    entries counts at its first."""
     nodes = drawing.neighbours.rename(columns={"neighbour": "node"})
-    first = nodes.drop_duplicates(["node_type", "node"])[["node_type", "node", "position", "edge_type"]]
+    first = nodes.drop_duplicates(["node_type", "node"])[["node_type", "node", "entry", "edge_type"]]
     return shared.merge(first, on=["node_type", "node"])
 
 

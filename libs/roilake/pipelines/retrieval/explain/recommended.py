@@ -6,7 +6,7 @@ import pandas as pd
 
 from roilake.pipelines.retrieval.explain.neighbours import Names, kept_neighbours
 from roilake.pipelines.retrieval.explain.request import Explanation
-from roilake.pipelines.retrieval.roi import ITEM_ROOTS, RoiLayout
+from roilake.pipelines.retrieval.roi import Layouts
 from roilake.reading import read
 
 
@@ -17,8 +17,7 @@ def recommended(explanation: Explanation, top: int = 10) -> pd.DataFrame:
     rows = read("recommendations", lake=explanation.lake, ds=explanation.ds, where=where, columns=columns).sort_values(
         "rank", ignore_index=True
     )
-    names = explanation.names
-    rows.insert(2, "label", [names.label_of("item", names.id_of("item", key)) for key in rows["item"]])
+    rows.insert(2, "label", [explanation.names.label_of("item", key) for key in rows["item"]])
     return rows
 
 
@@ -26,7 +25,7 @@ def first_lists(recommendations: pd.DataFrame, names: Names, requests: int = 8) 
     """The lists of the first users' first queries: user, query, and a column of item labels for each rank."""
     firsts = recommendations.sort_values(["user", "query"])[["user", "query"]].drop_duplicates("user")
     chosen = recommendations.merge(firsts.head(requests), on=["user", "query"])
-    chosen["label"] = [names.label_of("item", names.id_of("item", key)) for key in chosen["item"]]
+    chosen["label"] = [names.label_of("item", key) for key in chosen["item"]]
     return chosen.pivot(index=["user", "query"], columns="rank", values="label").reset_index()
 
 
@@ -35,7 +34,7 @@ def shared_nodes(explanation: Explanation, items: pd.DataFrame) -> pd.DataFrame:
     path and path_of_item: where it lies in the request's and in the item's region (for a root, its type).
 
     ``items`` has the columns rank and item."""
-    own, item_layout = _held(explanation), RoiLayout.of(explanation.roi.item_hops, ITEM_ROOTS)
+    own, item_layout = _held(explanation), Layouts.of(explanation.roi).item
     names = explanation.names
     ranks = {names.id_of("item", key): rank for rank, key in zip(items["rank"], items["item"], strict=True)}
     where = {"side": "item", "as_of": explanation.as_of, "root": list(ranks)}
@@ -44,7 +43,7 @@ def shared_nodes(explanation: Explanation, items: pd.DataFrame) -> pd.DataFrame:
         key = names.key_of("item", row["root"])
         held = _nodes(kept_neighbours(item_layout, row, names), [("item", key, "item")])
         both = own.merge(held[["node_type", "node", "path"]], on=["node_type", "node"], suffixes=("", "_of_item"))
-        labels = [names.label_of(k, names.id_of(k, n)) for k, n in zip(both["node_type"], both["node"], strict=True)]
+        labels = [names.label_of(*node) for node in zip(both["node_type"], both["node"], strict=True)]
         parts.append(both.assign(rank=ranks[row["root"]], item=key, label=labels))
     columns = ["rank", "item", "node_type", "node", "label", "path", "path_of_item"]
     found = pd.concat(parts) if parts else pd.DataFrame(columns=columns)

@@ -20,7 +20,7 @@ from roilake.pipelines.retrieval.explain.neighbours import Names, kept_neighbour
 from roilake.pipelines.retrieval.models import RequestBatch
 from roilake.pipelines.retrieval.models.attention import Attention
 from roilake.pipelines.retrieval.models.zoomer import Model as Zoomer
-from roilake.pipelines.retrieval.roi import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
+from roilake.pipelines.retrieval.roi import Layouts, RoiLayout
 from roilake.pipelines.retrieval.scoring.towers import Night, Tower, Worker
 from roilake.reading import read
 
@@ -73,14 +73,14 @@ def explain_request(
     config = json.loads(night.config)
     roi, name = RoiConfig.model_validate(config["roi"]), model or config["default_model"]
     names = Names.read(opened.folder, night.ds)
-    layout = RoiLayout.of(roi.request_hops, REQUEST_ROOTS)
+    layout = Layouts.of(roi).request
     row = _request(opened.folder, night.ds, names, user, query)
     attention = _attention(_night(opened, night, roi, config), _tower(opened, night.ds, name), night.ds, row)
     neighbours = kept_neighbours(layout, row, names)
     weighed = _weighed(layout, attention)
     return Explanation(
         opened.folder, night.ds, name, user, query, roi, names,
-        neighbours.join(weighed, on="position"), _relations(layout, attention, neighbours, names, row),
+        neighbours.join(weighed, on="entry"), _relations(layout, attention, neighbours, names, row),
     )  # fmt: skip
 
 
@@ -118,12 +118,8 @@ def _night(lake: Lake, night: Publication, roi: RoiConfig, config: dict[str, Any
         shards=(),
         nodes=files_of(lake, "nodes", night.versions["nodes"], ds=night.ds),
         vectors=files_of(lake, "interest_vectors", night.versions["interest_vectors"], ds=night.ds),
-        items=(),
-        edges=(),
-        request_layout=RoiLayout.of(roi.request_hops, REQUEST_ROOTS),
-        item_layout=RoiLayout.of(roi.item_hops, ITEM_ROOTS),
+        layouts=Layouts.of(roi),
         interest_dim=config["interest"]["dim"],
-        index="",
     )
 
 
@@ -158,7 +154,7 @@ def _batch(row: dict[str, Any]) -> RequestBatch:
 
 
 def _weighed(layout: RoiLayout, attention: list[Attention]) -> pd.DataFrame:
-    """attention, relation and share of each position [S]."""
+    """attention, relation and share of each entry [S]."""
     attention_S, relation_S = np.zeros(layout.size), np.zeros(layout.size)
     for seen in attention:
         for relation, (slot, weight_BPk) in enumerate(zip(seen.slots, seen.edge, strict=True), start=1):
@@ -178,7 +174,7 @@ def _relations(
     layout: RoiLayout, attention: list[Attention], neighbours: pd.DataFrame, names: Names, row: dict[str, Any]
 ) -> pd.DataFrame:
     """``Explanation.relations``; parents that are only padding are left out."""
-    keys: dict[int, str] = dict(zip(neighbours["position"], neighbours["neighbour"], strict=True))
+    keys: dict[int, str] = dict(zip(neighbours["entry"], neighbours["neighbour"], strict=True))
     found = []
     for seen in attention:
         first = seen.slots[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,15 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from roilake.errors import LakeError
-from roilake.feed.files import files_of
 from roilake.lake import DataFile
 from roilake.pipelines.retrieval.config import NODE_TYPES
-from roilake.pipelines.retrieval.feed.files import matrix, read_by_type, read_nodes, scatter
+from roilake.pipelines.retrieval.feed.rows import matrix, read_by_type, read_nodes, scatter
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, NodeFeatures, TypeFeatures
-
-if TYPE_CHECKING:
-    from roilake.lake import Lake
 
 ROWS_HELD = 1_000_000
 
@@ -63,17 +58,6 @@ class FeatureStore:
         self._static = {node_type: self._static_features(node_type, table) for node_type, table in tables.items()}
         self._window = lru_cache(windows_held(sum(self._sizes.values())))(self._read_window)
 
-    @classmethod
-    def open(
-        cls, lake: Lake, versions: Mapping[str, int], ds: date, vocabulary: Vocabulary | None = None
-    ) -> FeatureStore:
-        """The store of night ``ds`` at these versions of ``nodes`` and ``interest_vectors``."""
-        return cls(
-            files_of(lake, "nodes", versions["nodes"], ds=ds),
-            files_of(lake, "interest_vectors", versions["interest_vectors"], ds=ds),
-            vocabulary,
-        )
-
     def features(self, as_of: date) -> NodeFeatures:
         """By node type; nodes that the window's graph does not hold have zero vectors and degree 0."""
         return self._window(as_of)[0]
@@ -102,6 +86,7 @@ class FeatureStore:
         return torch.from_numpy(terms_NT).to(self._device), torch.from_numpy(fields_NF).to(self._device)
 
     def _read_window(self, as_of: date) -> tuple[NodeFeatures, Mapping[str, NDArray[np.int64]]]:
+        """Features by node type as of a window, and the exact degrees."""
         files = [file for file in self._vectors if file.partition["as_of"] == as_of.isoformat()]
         if not files:
             raise LakeError(f"interest_vectors: nothing as of {as_of}: run embed_interests for this night first")

@@ -6,7 +6,8 @@ one type, D interest dimension, T terms, F categorical fields."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -30,6 +31,15 @@ class ItemBatch:
     item_I: Tensor
     neighbours_IS: Tensor
     relevance_IS: Tensor
+
+
+Batch = TypeVar("Batch", RequestBatch, ItemBatch)
+
+
+def split(batch: Batch, rows: int) -> list[Batch]:
+    """The batch in parts of ``rows`` rows, the last one of what is left."""
+    columns = (getattr(batch, field.name).split(rows) for field in fields(batch))
+    return [type(batch)(*part) for part in zip(*columns, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,8 @@ def _vector_writer(stores: list[StoreFiles], buckets: Buckets) -> Callable[[pa.T
 
 
 def _bucket_writer(buckets: Buckets) -> Callable[[pa.Table], None]:
+    """What writes the buckets whose lists a task holds."""
+
     def write(lists: pa.Table) -> None:
         for key in lists.group_by(list(KEYS)).aggregate([]).to_pylist():
             as_of, edge_type, number = (key[name] for name in KEYS)

@@ -1,28 +1,36 @@
-"""One logical operator, events -> rows with trees, with two physical plans that give the same rows."""
+"""One logical operator, events -> rows with trees, with two physical plans that give the same rows.
+
+Local where the windows' stores fit the machines' memory: every machine holds them, a task runs all hops of its rows, no
+hop shuffles. Shuffled where they do not."""
 
 from __future__ import annotations
 
-import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 
-from pyspark.sql import DataFrame
+import psutil
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from roilake.lake import Lake
+from roilake.feed import files_of
+from roilake.lake import DataFile, Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.graph.build import scratch_folder
 from roilake.pipelines.retrieval.roi.buckets import Buckets, write_buckets
-from roilake.pipelines.retrieval.roi.cache import remove_stores, store_files
-from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
-from roilake.pipelines.retrieval.roi.local import Sampling, plan_locally
-from roilake.pipelines.retrieval.roi.planner import Choice, choose_plan
-from roilake.pipelines.retrieval.roi.rows import Plan
+from roilake.pipelines.retrieval.roi.cache import StoreFiles, open_store, remove_stores, store_files
+from roilake.pipelines.retrieval.roi.layout import Layouts
+from roilake.pipelines.retrieval.roi.rows import Plan, by_window, in_ranges, roots, with_trees
+from roilake.pipelines.retrieval.roi.sampling import Sampling
 from roilake.pipelines.retrieval.roi.shuffled import plan_shuffled
+from roilake.pipelines.retrieval.roi.store import padded
 
 ROWS_A_TASK = 250_000
 BUCKET_BYTES = 256_000_000
+SHARE = 0.5  # of the memory that is free: the rest is for Spark and its Python workers
 
 
 @contextmanager
@@ -38,27 +46,22 @@ def planned(
     """The physical plan for the trees of ``events`` (``rows`` of them, see ``retrieval.roi.rows``) of the windows
     ``as_ofs``, cut from the pinned ``versions`` of adjacency and interest_vectors. What it laid out is removed
     at the end. Rows do not depend on the plan or on the number of partitions."""
-    files = {
-        name: [file for file in lake.active_files(name, versions[name]) if file.partition["ds"] == str(ds)]
-        for name in ("adjacency", "interest_vectors")
-    }
-    choice = choose_plan(lake.spark, config, *files.values())
-    stores = store_files(as_ofs, *files.values())
+    files = [files_of(lake, name, versions[name], ds=ds) for name in ("adjacency", "interest_vectors")]
+    choice = choose_plan(lake.spark, config, *files)
+    stores = store_files(as_ofs, *files)
     partitions = max(lake.spark.sparkContext.defaultParallelism, rows // ROWS_A_TASK)
-    trees = sampling(config)
+    trees = Sampling(Layouts.of(config.roi)._asdict(), config.roi.sampler, config.seed)
     if choice.plan == "local":
         try:
             yield plan_locally(events, trees, stores, partitions), choice
         finally:
             remove_stores(stores)
     else:
-        buckets = Buckets(lake.scratch(f"buckets/{uuid.uuid4().hex}"), _bucket_count(choice, partitions))
-        try:
+        with scratch_folder(lake.scratch(f"buckets/{uuid.uuid4().hex}")) as folder:
+            buckets = Buckets(folder, _bucket_count(choice, partitions))
             lists = lake.read("adjacency", version=versions["adjacency"])
             write_buckets(lake.spark, _wanted(lists, ds, as_ofs, trees), stores, buckets)
             yield plan_shuffled(events, trees, buckets, list(as_ofs), partitions), choice
-        finally:
-            shutil.rmtree(buckets.folder, ignore_errors=True)
 
 
 def _bucket_count(choice: Choice, partitions: int) -> int:
@@ -72,10 +75,63 @@ def _wanted(lists: DataFrame, ds: date, as_ofs: Sequence[date], trees: Sampling)
     return lists.where((F.col("ds") == F.lit(ds)) & in_windows)
 
 
-def sampling(config: RetrievalConfig) -> Sampling:
-    """What the config asks for. Raises ConfigError for hops that lead nowhere."""
-    layouts = {
-        "request": RoiLayout.of(config.roi.request_hops, REQUEST_ROOTS),
-        "item": RoiLayout.of(config.roi.item_hops, ITEM_ROOTS),
-    }
-    return Sampling(layouts, config.roi.sampler, config.seed)
+def plan_locally(events: DataFrame, sampling: Sampling, stores: Mapping[date, StoreFiles], partitions: int) -> Plan:
+    """Trees of the ``events`` (see ``retrieval.roi.rows``); rows do not depend on ``partitions``."""
+
+    def sample(events: pa.Table) -> Iterator[pa.Table]:
+        for side, as_of, rows in by_window(events):
+            layout, store = sampling.layouts[side], open_store(stores[as_of])
+            yield with_trees(rows, *store.sample(layout, roots(rows, side), sampling.sampler, sampling.seed))
+
+    return Plan(in_ranges(events, partitions), sample)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The plan, the estimate behind it in bytes, and why, in words."""
+
+    plan: str
+    store_bytes: int
+    memory_bytes: int
+    why: str
+
+
+def choose_plan(
+    spark: SparkSession, config: RetrievalConfig, adjacency: Sequence[DataFile], vectors: Sequence[DataFile]
+) -> Choice:
+    """The plan of ``roi.plan``, or for ``auto`` the local one if the stores that a machine has open at a time fit
+    half of the least memory that a machine has free."""
+    windows = {file.partition["as_of"] for file in (*adjacency, *vectors)}
+    largest = max((estimate(config, adjacency, vectors, as_of) for as_of in windows), default=0)
+    slots = spark.sparkContext.defaultParallelism
+    return decide(config, largest * min(len(windows), slots), free_memory(spark, slots))
+
+
+def decide(config: RetrievalConfig, needed: int, free: int) -> Choice:
+    """The plan for stores of ``needed`` bytes on machines that have at least ``free`` ones."""
+    configured = config.roi.plan
+    fits = needed <= SHARE * free
+    plan = configured if configured != "auto" else ("local" if fits else "shuffled")
+    why = "as configured" if configured != "auto" else f"stores {'fit' if fits else 'exceed'} half of the free memory"
+    return Choice(plan, needed, free, f"{plan} plan, {why}: {needed / 1e6:,.0f} MB of {free / 1e6:,.0f} MB")
+
+
+def estimate(config: RetrievalConfig, adjacency: Sequence[DataFile], vectors: Sequence[DataFile], as_of: str) -> int:
+    """Bytes of a window's store: 4 per edge and 8 per list, and the padded vectors. Edges are not counted but
+    bounded: by full lists, and by twice the size of the files (which hold ids and weights, compressed)."""
+    lists = [file for file in adjacency if file.partition["as_of"] == as_of]
+    full = sum(file.rows for file in lists) * config.graph.max_neighbours * 4
+    edges = min(full, 2 * sum(file.bytes for file in lists))
+    nodes = sum(file.rows for file in vectors if file.partition["as_of"] == as_of)
+    return edges + 8 * sum(file.rows for file in lists) + nodes * padded(config.interest.dim)
+
+
+def free_memory(spark: SparkSession, slots: int) -> int:
+    """Least free memory in bytes among the machines that run tasks."""
+
+    def ask(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        for _ in batches:
+            yield pa.RecordBatch.from_pydict({"free": [psutil.virtual_memory().available]})
+
+    rows = spark.range(0, slots, 1, slots).mapInArrow(ask, "free long").collect()
+    return min(row["free"] for row in rows)

@@ -1,12 +1,17 @@
-"""Where each neighbour of a region of interest (ROI) sits: a tree per root, flattened into fixed slots."""
+"""Where each neighbour of a region of interest (ROI) sits: a tree per root, flattened into fixed slots; and ROIs for
+people, one row per neighbour."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import NamedTuple
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from roilake.errors import ConfigError
-from roilake.pipelines.retrieval.config import Hops
+from roilake.pipelines.retrieval.config import Hops, RoiConfig
 
 REQUEST_ROOTS = ("user", "query")
 ITEM_ROOTS = ("item",)
@@ -59,6 +64,18 @@ class RoiLayout:
         return tuple(dict.fromkeys(slot.edge_type for slot in self.slots))
 
 
+class Layouts(NamedTuple):
+    """The trees of a request and of an item."""
+
+    request: RoiLayout
+    item: RoiLayout
+
+    @classmethod
+    def of(cls, roi: RoiConfig) -> Layouts:
+        """Raises ConfigError for hops that lead nowhere."""
+        return cls(RoiLayout.of(roi.request_hops, REQUEST_ROOTS), RoiLayout.of(roi.item_hops, ITEM_ROOTS))
+
+
 def node_types(edge_type: str) -> tuple[str, str]:
     """Source and destination type: ``item_item_similar`` goes from item to item."""
     source, destination, *_ = edge_type.split("_")
@@ -66,6 +83,7 @@ def node_types(edge_type: str) -> tuple[str, str]:
 
 
 def _hop(number: int, fanouts: dict[str, int], roots: tuple[str, ...], slots: list[Slot]) -> list[Slot]:
+    """The slots of hop ``number``, behind those of the hops before it."""
     added: list[Slot] = []
     start = sum(slot.size for slot in slots)
     for name, root, parent, node_type, size in _parents(number, roots, slots):
@@ -93,3 +111,57 @@ def _parents(number: int, roots: tuple[str, ...], slots: list[Slot]) -> Iterator
     for index, slot in enumerate(slots):
         if slot.hop == number - 1:
             yield slot.name, slot.root, index, slot.dst_type, slot.size
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one entry of a ROI's arrays means."""
+
+    entry: int
+    slot: str  # path of edge types from the root
+    hop: int
+    edge_type: str
+    root_type: str
+    position: int  # among the neighbours of its parent, 0 is the best
+    above: int  # entry of the parent, -1 for a root
+
+
+def entries(layout: RoiLayout) -> list[Entry]:
+    """All entries of the ROIs that ``layout`` describes, in their order."""
+    found = []
+    for slot in layout.slots:
+        start = None if slot.parent is None else layout.slots[slot.parent].start
+        for offset in range(slot.size):
+            above = -1 if start is None else start + offset // slot.fanout
+            root, position = layout.roots[slot.root], offset % slot.fanout
+            found.append(Entry(slot.start + offset, slot.name, slot.hop, slot.edge_type, root, position, above))
+    return found
+
+
+def explode_roi(rois: DataFrame, layout: RoiLayout) -> DataFrame:
+    """One row per kept neighbour of the ROIs that ``layout`` describes: as_of, root, slot (path of edge types),
+    hop, edge_type, parent (node id), position (0 is best), neighbour (node id), relevance (in [-1/3, 1])."""
+    schema = "entry int, slot string, hop int, edge_type string, root_type string, position int, above int"
+    described = rois.sparkSession.createDataFrame([astuple(entry) for entry in entries(layout)], schema)
+    side = "item" if layout.roots == ITEM_ROOTS else "request"
+    exploded = F.posexplode(F.arrays_zip("neighbours", "relevance")).alias("entry", "kept")
+    kept = rois.where(F.col("side") == side).select("as_of", "root", "user", "query", "neighbours", exploded)
+    root_ids = {"user": F.col("user"), "query": F.col("query"), "item": F.col("root").cast("int")}
+    parent = F.when(F.col("above") >= 0, F.get("neighbours", F.col("above")))
+    for node_type in layout.roots:
+        parent = parent.when(F.col("root_type") == node_type, root_ids[node_type])
+    return (
+        kept.join(F.broadcast(described), on="entry", how="inner")
+        .where(F.col("kept.neighbours") >= 0)
+        .select(
+            "as_of",
+            "root",
+            "slot",
+            "hop",
+            "edge_type",
+            parent.alias("parent"),
+            "position",
+            F.col("kept.neighbours").alias("neighbour"),
+            (F.col("kept.relevance") / 127).alias("relevance"),
+        )
+    )

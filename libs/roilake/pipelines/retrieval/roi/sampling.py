@@ -5,6 +5,8 @@ Legend of shape suffixes: B rows (requests or items), R roots, S slots, L lists 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +16,15 @@ from roilake.pipelines.retrieval.roi.kernel import Lists, Queries, expand
 from roilake.pipelines.retrieval.roi.layout import RoiLayout, Slot
 
 GOLDEN = 0x9E3779B97F4A7C15
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What to sample: the tree of each side ("request", "item"), the sampler, and the seed of ``uniform``."""
+
+    layouts: Mapping[str, RoiLayout]
+    sampler: str
+    seed: int
 
 
 class ListSource(Protocol):

@@ -21,9 +21,8 @@ from roilake.errors import RoilakeError
 from roilake.pipelines.retrieval.roi.buckets import Buckets
 from roilake.pipelines.retrieval.roi.kernel import Queries, expand
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
-from roilake.pipelines.retrieval.roi.local import Sampling
 from roilake.pipelines.retrieval.roi.rows import Plan, by_window, in_ranges, roots
-from roilake.pipelines.retrieval.roi.sampling import list_keys, mix, skipped
+from roilake.pipelines.retrieval.roi.sampling import Sampling, list_keys, mix, skipped
 from roilake.pipelines.retrieval.roi.shuffle_blocks import SPARK_SCHEMA, Blocks, assemble, blocks, opened, pack, unpack
 from roilake.pipelines.retrieval.roi.store import NODE_TYPES, focal
 

@@ -15,7 +15,7 @@ from roilake.errors import LakeError
 from roilake.feed import files_of
 from roilake.lake import DataFile
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
+from roilake.pipelines.retrieval.roi.layout import Layouts
 from roilake.pipelines.retrieval.scoring.towers import Night, Shard, Tower, Worker
 from roilake.runtime.step import Recorder
 
@@ -35,8 +35,7 @@ def open_night(
         vectors=files_of(lake, "interest_vectors", record.pin("interest_vectors"), ds=ds),
         items=tuple(file for file in rois if file.partition["side"] == "item"),
         edges=files_of(lake, "edges", record.pin("edges"), ds=ds) if config.graph.edges else (),
-        request_layout=RoiLayout.of(config.roi.request_hops, REQUEST_ROOTS),
-        item_layout=RoiLayout.of(config.roi.item_hops, ITEM_ROOTS),
+        layouts=Layouts.of(config.roi),
         interest_dim=config.interest.dim,
         index=str(lake.scratch(f"{record.run.step}/{ds}")),
         seed=config.seed,

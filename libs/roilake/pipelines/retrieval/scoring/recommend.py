@@ -1,4 +1,7 @@
-"""Top-K over all items for every request of the serve window."""
+"""Top-K over all items for every request of the serve window, and what another pipeline knows of these pairs.
+
+Legend: R requests, K shown items, P pairs of a user and an item, S rows of a table.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,21 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from roilake.lake import DataFile
-from roilake.pipelines.retrieval.config import ScoringConfig
+from roilake.pipelines.retrieval.config import NODE_TYPES, ScoringConfig
+from roilake.pipelines.retrieval.graph.requests import keyed
 from roilake.pipelines.retrieval.scoring.approximate import near_top_k
-from roilake.pipelines.retrieval.scoring.pairs import by_expected_conversions, pair_probabilities
 from roilake.pipelines.retrieval.scoring.topk import NOTHING, Seen, top_k
 from roilake.pipelines.retrieval.scoring.towers import Night, Shard, Worker, cells_path, user_items
 
+Doubles = NDArray[np.float64]
 SCHEMA = pa.schema(
     [
         ("user", pa.int32()),
@@ -39,6 +45,7 @@ def recommend(
     and item, if any, and come in the order of ``rank_by``."""
 
     def work(worker: Worker, shard: Shard) -> Iterator[pa.Table]:
+        """The rows of one shard."""
         (tower,) = worker.night.towers
         rows = worker.requests(shard, positives=False)
         users_R, queries_R = rows.user_R[: len(rows)], rows.query_R[: len(rows)]
@@ -69,6 +76,39 @@ def recommend(
     return work
 
 
+def pair_probabilities(
+    files: Sequence[DataFile], user_P: NDArray[np.int32], item_P: NDArray[np.int64]
+) -> tuple[Doubles, Doubles]:
+    """pCTR [P] and pCVR [P] of pairs of node ids, from files of table ``pair_scores``; NaN where there is none. Only
+    the row groups of these users are read."""
+    columns, wanted = ["user", "item", "pctr", "pcvr"], pc.field("user").isin(np.unique(user_P))
+    parts = [pq.read_table(file.path, columns=columns, filters=wanted, partitioning=None) for file in files]
+    rows = pa.concat_tables(parts) if parts else pa.table({name: pa.array([], pa.float32()) for name in columns})
+    key_S = _keys(rows["user"].to_numpy(), rows["item"].to_numpy())
+    order_S = np.argsort(key_S, kind="stable")
+    key_P = _keys(user_P, item_P)
+    index_P = np.searchsorted(key_S[order_S], key_P)
+    row_P = np.append(order_S, -1)[index_P]
+    found_P = (row_P >= 0) & (np.append(key_S, -1)[row_P] == key_P)
+    pctr_P, pcvr_P = (
+        np.where(found_P, np.append(rows[name].to_numpy().astype(np.float64), np.nan)[row_P], np.nan)
+        for name in ("pctr", "pcvr")
+    )
+    return pctr_P, pcvr_P
+
+
+def _keys(user: NDArray, item: NDArray) -> NDArray[np.int64]:
+    """One number for each pair of 31-bit ids."""
+    return user.astype(np.int64) << 32 | item.astype(np.int64)
+
+
+def by_expected_conversions(row_P: NDArray[np.int64], pctr_P: Doubles, pcvr_P: Doubles) -> NDArray[np.int64]:
+    """Order [P] of pairs that come by (row, rank): inside a row by pctr * pcvr descending, ties and pairs without a
+    probability by the rank that they had; these last."""
+    expected_P = pctr_P * pcvr_P
+    return np.lexsort((np.where(np.isnan(expected_P), np.inf, -expected_P), row_P))
+
+
 def seen_items(night: Night, as_of: date, user_R: NDArray[np.int32]) -> Seen:
     """Items that the user of each row had an event with before ``as_of``, with any query."""
     pairs = user_items(night, as_of, user_R)
@@ -88,7 +128,4 @@ def match_rows(user_R: NDArray, user_E: NDArray, item_E: NDArray) -> Seen:
 
 def with_keys(rows: DataFrame, nodes: DataFrame, model: str, ds: date) -> DataFrame:
     """Rows of ``recommendations``: ids of the night's ``nodes`` become keys (query -1 becomes null)."""
-    for name in ("user", "query", "item"):
-        keys = nodes.where(F.col("node_type") == name).select(F.col("id").alias(name), F.col("key").alias("key"))
-        rows = rows.join(F.broadcast(keys), on=name, how="left").drop(name).withColumnRenamed("key", name)
-    return rows.withColumns({"ds": F.lit(ds), "model": F.lit(f"{model}@{ds}")})
+    return keyed(rows, nodes, *NODE_TYPES).withColumns({"ds": F.lit(ds), "model": F.lit(f"{model}@{ds}")})

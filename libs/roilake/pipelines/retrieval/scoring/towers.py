@@ -7,7 +7,7 @@ models of the user-item matrix alone. Legend: R requests, I items, D dimension."
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
@@ -26,12 +26,11 @@ from torch import Tensor
 from roilake.errors import LakeError
 from roilake.lake import DataFile
 from roilake.pipelines.retrieval.feed.features import FeatureStore
-from roilake.pipelines.retrieval.feed.files import scatter
-from roilake.pipelines.retrieval.feed.rows import RequestRows, read_items, read_requests
+from roilake.pipelines.retrieval.feed.rows import RequestRows, read_items, read_requests, scatter
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.models import Fitted, TwinTower, build, fit, interactions, is_matrix_kind, load_fitted
-from roilake.pipelines.retrieval.models.batch import ItemBatch, RequestBatch
-from roilake.pipelines.retrieval.roi.layout import RoiLayout
+from roilake.pipelines.retrieval.models.batch import split
+from roilake.pipelines.retrieval.roi.layout import Layouts
 from roilake.pipelines.retrieval.scoring.topk import Product, Scorer, Users
 
 BATCH = 512
@@ -65,12 +64,11 @@ class Night:
     shards: tuple[Shard, ...]
     nodes: tuple[DataFile, ...]
     vectors: tuple[DataFile, ...]
-    items: tuple[DataFile, ...]
-    edges: tuple[DataFile, ...]
-    request_layout: RoiLayout
-    item_layout: RoiLayout
+    layouts: Layouts
     interest_dim: int
-    index: str
+    items: tuple[DataFile, ...] = ()
+    edges: tuple[DataFile, ...] = ()
+    index: str = ""
     seed: int = 0
 
 
@@ -93,7 +91,7 @@ class Worker:
     def open(self, tower: Tower) -> TwinTower:
         """The model with its weights, ready for inference."""
         schema = self.store(tower).schema(self.night.interest_dim)
-        model = build(tower.kind, dict(tower.options), schema, self.night.request_layout, self.night.item_layout)
+        model = build(tower.kind, dict(tower.options), schema, *self.night.layouts)
         weights = Path(tower.folder) / "weights.safetensors"
         if model.trainable and not weights.exists():
             raise LakeError(f"{weights}: missing; run train_models for this night again")
@@ -104,7 +102,7 @@ class Worker:
     def requests(self, shard: Shard, *, positives: bool) -> RequestRows:
         """The shard's rows, by request id; with all their positives, or with the first only."""
         width = max(map(_longest, shard.paths), default=0) if positives else 1
-        return read_requests(shard.paths, self.night.request_layout.size, width)
+        return read_requests(shard.paths, self.night.layouts.request.size, width)
 
     def scorer(self, tower: Tower, as_of: date, rows: RequestRows) -> Scorer:
         """Scores of all items for these requests, from the index that ``write_index`` left."""
@@ -134,26 +132,23 @@ class Worker:
     def embed(self, tower: Tower, as_of: date, rows: RequestRows) -> Tensor:
         """Request vectors [R, D]."""
         model, features = self.open(tower), self.store(tower).features(as_of)
-        return torch.cat([model.embed_requests(batch, features) for batch in _batches(rows)])
+        parts = np.array_split(np.arange(len(rows)), range(BATCH, len(rows), BATCH))
+        return torch.cat([model.embed_requests(rows.batch(part), features) for part in parts])
 
     @torch.inference_mode()
     def embed_items(self, tower: Tower, as_of: date) -> Tensor:
         """Item vectors [I, D], row i for item i, zeros where there is none. LakeError when an item has no row in
         ``rois``."""
         paths = [file.path for file in self.night.items if file.partition["as_of"] == as_of.isoformat()]
-        batch = read_items(paths, self.night.item_layout.size)
+        batch = read_items(paths, self.night.layouts.item.size)
         known = self.store(tower).known("item")
         if not np.array_equal(batch.item_I.numpy(), np.flatnonzero(known)):
             raise LakeError(
                 f"rois: {len(batch.item_I)} item rows as of {as_of}, {known.sum()} items: run build_rois again"
             )
         model, features = self.open(tower), self.store(tower).features(as_of)
-        vectors_ID = torch.cat([model.embed_items(part, features) for part in _item_batches(batch)])
-        return (
-            vectors_ID
-            if known.all()
-            else torch.from_numpy(scatter(batch.item_I.numpy(), vectors_ID.numpy(), len(known)))
-        )
+        vectors_ID = torch.cat([model.embed_items(part, features) for part in split(batch, BATCH)])
+        return torch.from_numpy(scatter(batch.item_I.numpy(), vectors_ID.numpy(), len(known)))
 
 
 def write_index(night: Night, progress: Callable[[str], None]) -> None:
@@ -211,16 +206,6 @@ def select(rows: RequestRows, chosen_B: NDArray[np.int64]) -> RequestRows:
     """These rows only, the padding row kept behind them."""
     places = np.append(chosen_B, len(rows))
     return RequestRows(**{column.name: getattr(rows, column.name)[places] for column in fields(rows)})
-
-
-def _batches(rows: RequestRows) -> Sequence[RequestBatch]:
-    starts = range(0, len(rows), BATCH)
-    return [rows.batch(np.arange(start, min(start + BATCH, len(rows)))) for start in starts]
-
-
-def _item_batches(batch: ItemBatch) -> Sequence[ItemBatch]:
-    parts = (torch.split(column, BATCH) for column in (batch.item_I, batch.neighbours_IS, batch.relevance_IS))
-    return [ItemBatch(*columns) for columns in zip(*parts, strict=True)]
 
 
 def _longest(path: str) -> int:

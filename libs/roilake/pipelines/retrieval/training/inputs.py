@@ -20,7 +20,7 @@ from roilake.pipelines.retrieval.feed.requests import RequestFeed
 from roilake.pipelines.retrieval.feed.rows import read_items
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
-from roilake.pipelines.retrieval.roi.layout import RoiLayout
+from roilake.pipelines.retrieval.roi.layout import Layouts
 from roilake.pipelines.retrieval.training.candidates import CandidateSampler
 from roilake.training.context import Context, to_device
 
@@ -36,8 +36,7 @@ class TrainingData:
     train: tuple[date, ...]  # as_of of the windows
     validation: tuple[date, ...]
     vocabulary: Vocabulary
-    request_layout: RoiLayout
-    item_layout: RoiLayout
+    layouts: Layouts
     shards: int
     interest_dim: int
     seed: int
@@ -62,8 +61,8 @@ class Inputs:
     def __init__(self, data: TrainingData, training: TrainingConfig, context: Context) -> None:
         self.data, self.training, self.context = data, training, context
         self.store = FeatureStore(data.nodes, data.vectors, data.vocabulary, context.device)
-        self.train = self._feed(data.train, training.positives)
-        self.validation = self._feed(data.validation, training.positives)
+        self.train = self._feed(data.train)
+        self.validation = self._feed(data.validation)
         held = windows_held(self.schema.num_nodes["item"])
         self.items, self._sampler = lru_cache(held)(self._read_items), lru_cache(held)(self._make_sampler)
 
@@ -74,7 +73,7 @@ class Inputs:
     def _read_items(self, as_of: date) -> ItemBatch:
         """All items of a window, ids ascending, on the CPU."""
         paths = [file.path for file in self.data.items if file.partition["as_of"] == as_of.isoformat()]
-        return read_items(paths, self.data.item_layout.size)
+        return read_items(paths, self.data.layouts.item.size)
 
     def steps(self, epochs: int, done: int = 0) -> Iterator[Step]:
         """The steps of all epochs, without the first ``done``. Candidates are the same on every rank."""
@@ -89,14 +88,15 @@ class Inputs:
         known = self.items(as_of).item_I.numpy()
         return torch.from_numpy(_find(known, positive_BP.numpy(), as_of))
 
-    def _feed(self, windows: tuple[date, ...], positives: int) -> RequestFeed:
+    def _feed(self, windows: tuple[date, ...]) -> RequestFeed:
+        """This rank's batches of the requests of these windows."""
         days = {as_of.isoformat() for as_of in windows}
         return RequestFeed(
             [file for file in self.data.requests if file.partition["as_of"] in days],
-            slots=self.data.request_layout.size,
+            slots=self.data.layouts.request.size,
             shards=self.data.shards,
             batch_size=self.training.batch_size,
-            positives=positives,
+            positives=self.training.positives,
             rank=self.context.rank,
             workers=self.context.workers,
             seed=self.data.seed,
@@ -107,6 +107,7 @@ class Inputs:
         return CandidateSampler.of(events_N, self.training.candidates, known_N)
 
     def _step(self, as_of: date, requests: RequestBatch, epoch: int, number: int) -> Step:
+        """Join a batch with its candidates and positives, features and item ROIs."""
         sampler = self._sampler(as_of)
         drawn = sampler.draw(self.data.seed, epoch, number)
         positive_BP = requests.positives_BP.numpy()

@@ -46,12 +46,13 @@ class RetrievalTask:
         return Feed(partial(self.inputs.steps, epochs), epochs * train.steps, steps, train.rows / steps)
 
     def model(self) -> nn.Module:
+        """From the weights of ``parent`` where they fit, else from initial ones; empty for a model of the user-item
+        matrix alone."""
         kind, data = self.config.kind, self.inputs.data
         if is_matrix_kind(kind):
             return nn.Module()
         torch.manual_seed(data.seed)
-        layouts = data.request_layout, data.item_layout
-        model = build(kind, dict(self.config.options), self.inputs.schema, *layouts)
+        model = build(kind, dict(self.config.options), self.inputs.schema, *data.layouts)
         if self.parent and model.trainable:
             try:
                 warm_start(model, Path(self.parent))
@@ -88,7 +89,7 @@ def artifacts(inputs: Inputs, task: RetrievalTask, model: Any, folder: str) -> A
         "training": inputs.training.model_dump(mode="json"),
         "epochs": task.epochs,
         "schema": asdict(inputs.schema),
-        "layouts": {"request": asdict(data.request_layout), "item": asdict(data.item_layout)},
+        "layouts": {side: asdict(layout) for side, layout in data.layouts._asdict().items()},
         "train": [str(as_of) for as_of in data.train],
         "validation": [str(as_of) for as_of in data.validation],
         "parent": os.path.relpath(task.parent, folder) if task.parent else None,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from roilake.pipelines.retrieval.models import TwinTower
-from roilake.pipelines.retrieval.models.batch import ItemBatch, RequestBatch
+from roilake.pipelines.retrieval.models.batch import RequestBatch, split
 from roilake.pipelines.retrieval.training.inputs import Inputs
 from roilake.training.context import to_device
 
@@ -29,7 +29,8 @@ def validate(model: TwinTower, inputs: Inputs) -> dict[str, float]:
     for as_of, batch in inputs.validation.batches(0):
         if as_of not in vectors:
             vectors = {as_of: embed_all_items(model, inputs, as_of)}
-        for part in _parts(batch, len(vectors[as_of])):
+        rows = max(1, SCORE_CELLS // max(len(vectors[as_of]), 1))  # a part's scores fit in a few MB
+        for part in split(batch, rows):
             sums += _ranking(model, inputs, as_of, part, vectors[as_of])
     inputs.context.allreduce(sums)
     model.train()
@@ -40,19 +41,8 @@ def validate(model: TwinTower, inputs: Inputs) -> dict[str, float]:
 @torch.no_grad()
 def embed_all_items(model: TwinTower, inputs: Inputs, as_of: date) -> Tensor:
     """[I, d] vectors of all items as of a window, in the order of ``inputs.items``."""
-    items, features = inputs.items(as_of), inputs.store.features(as_of)
-    chunks = zip(*(x.split(ITEM_CHUNK) for x in (items.item_I, items.neighbours_IS, items.relevance_IS)), strict=True)
-    return torch.cat(
-        [model.embed_items(to_device(ItemBatch(*chunk), inputs.context.device), features) for chunk in chunks]
-    )
-
-
-def _parts(batch: RequestBatch, items: int) -> list[RequestBatch]:
-    """The batch cut so that a part's scores fit in a few MB."""
-    rows = max(1, SCORE_CELLS // max(items, 1))
-    columns = {name: getattr(batch, name).split(rows) for name in RequestBatch.__dataclass_fields__}
-    count = len(columns["weight_B"])
-    return [RequestBatch(**{name: column[part] for name, column in columns.items()}) for part in range(count)]
+    chunks, features = split(inputs.items(as_of), ITEM_CHUNK), inputs.store.features(as_of)
+    return torch.cat([model.embed_items(to_device(chunk, inputs.context.device), features) for chunk in chunks])
 
 
 def _ranking(model: TwinTower, inputs: Inputs, as_of: date, batch: RequestBatch, items_ID: Tensor) -> Tensor:
