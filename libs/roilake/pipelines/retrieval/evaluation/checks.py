@@ -16,6 +16,7 @@ from roilake.metrics.night_tables import NightTables
 from roilake.metrics.slices import ALL
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.evaluation.leaks import check_leaks
+from roilake.pipelines.retrieval.graph.requests import keyed
 from roilake.pipelines.retrieval.metrics import POPULARITY_NEGATIVES
 
 AUCS = dict.fromkeys(("auc", POPULARITY_NEGATIVES, "gauc"), ALL)
@@ -46,19 +47,11 @@ def check_recommendations(night: NightTables, config: RetrievalConfig) -> Iterat
     items = nodes.where(F.col("node_type") == "item").count()
     most = min(config.scoring.top_k, items)
     least = 0 if config.scoring.drop_seen else most
-    counts = count_faults(requested_keys(requests, nodes), night.read("recommendations"), least, most)
+    requested = keyed(requests.select("user", "query").distinct(), nodes, "user", "query")
+    counts = count_faults(requested, night.read("recommendations"), least, most)
     for fault, count in counts.items():
         if count:
             yield f"recommendations: {count} {fault}, must be 0"
-
-
-def requested_keys(requests: DataFrame, nodes: DataFrame) -> DataFrame:
-    """Distinct (user, query) keys of requests; query null for -1."""
-    pairs = requests.select("user", "query").distinct()
-    for name in ("user", "query"):
-        keys = nodes.where(F.col("node_type") == name).select(F.col("id").alias(name), "key")
-        pairs = pairs.join(F.broadcast(keys), on=name, how="left").drop(name).withColumnRenamed("key", name)
-    return pairs.select("user", "query")
 
 
 def count_faults(requested: DataFrame, rows: DataFrame, least: int, most: int) -> dict[str, int]:

@@ -45,7 +45,7 @@ class Outcomes:
 
     @classmethod
     def of(cls, rows: pa.Table, catalogues: Mapping[date, Catalogue]) -> Outcomes:
-        """From one model's rows of one split, as ``retrieval.scoring.judge`` yields them."""
+        """From one model's rows of one split, as ``retrieval.scoring.evaluate`` yields them."""
         score_P, request_P = _flat(rows["positives"])
         users, user_R = np.unique(rows["user"].to_numpy().astype(np.int64), return_inverse=True)
         negatives = {kind: _flat(rows[kind]) for kind in ("uniform", "popular")}

@@ -48,7 +48,7 @@ class Positives:
 
     @classmethod
     def of(cls, rows: pa.Table) -> Positives:
-        """From one model's rows of one split, as ``retrieval.scoring.judge`` gives them."""
+        """From one model's rows of one split, as ``retrieval.scoring.evaluate`` gives them."""
         row_P = np.repeat(np.arange(rows.num_rows), pc.list_value_length(rows["items"]).to_numpy())
         flat = {name: pc.list_flatten(rows[name]).to_numpy() for name in ("items", "days", "head")}
         spread = {name: rows[name].to_numpy()[row_P] for name in ("as_of", "request", "user", "query", "cold")}
