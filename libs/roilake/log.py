@@ -11,14 +11,22 @@ from typing import Literal
 Form = Literal["auto", "json"]
 ROOT = "roilake"
 _STARTED = time.monotonic()
+_form: Form = "auto"
 
 
 def configure(form: Form = "auto") -> None:
     """Send what ``roilake`` loggers say to stderr. A second call changes the form."""
+    global _form
+    _form = form
     root = logging.getLogger(ROOT)
     root.handlers = [_handler(form)]
     root.setLevel(logging.INFO)
     root.propagate = False
+
+
+def form() -> Form:
+    """The form that was configured last."""
+    return _form
 
 
 def _handler(form: Form) -> logging.Handler:

@@ -59,10 +59,11 @@ def read_arrow(
         return _up_to(opened, definition, found, filters, columns)
     if "ds" in filters:
         raise LakeError(f"{table}: name nights by ds=, not in where=")
-    return pa.concat_tables(
-        opened.to_arrow(table, version, filters={**_own(definition, night), **filters}, columns=columns)
-        for night, version in found
-    )
+    parts = []
+    for night, version in found:
+        own = definition.own(night.pipeline, night.ds)
+        parts.append(opened.to_arrow(table, version, filters={**own, **filters}, columns=columns))
+    return pa.concat_tables(parts)
 
 
 def read(
@@ -95,11 +96,6 @@ def _with_table(lake: Lake, table: str, nights: Sequence[Publication]) -> list[t
     if table == "publications":  # names the versions of all tables but its own
         return [(night, lake.version(table)) for night in nights]
     return [(night, night.versions[table]) for night in nights if table in night.versions]
-
-
-def _own(table: Table, night: Publication) -> dict[str, object]:
-    """What the night's own rows have."""
-    return {"ds": night.ds, **({"pipeline": night.pipeline} if table.shared else {})}
 
 
 def _up_to(

@@ -34,7 +34,7 @@ from scipy.stats import t as student
 from roilake.config import read_mapping
 from roilake.pipelines.conversion.feed.rows import ImpressionRows
 from roilake.pipelines.conversion.models import ConversionModel
-from roilake.pipelines.conversion.models.ensemble import voice, weights
+from roilake.pipelines.conversion.models.ensemble import weighted_prediction, weights
 from tests.benchmarks.cvr_data import REGIMES, Dataset, calibration, expected_auc, load
 from tests.benchmarks.cvr_fit import trained
 from tests.benchmarks.cvr_flips import flipped
@@ -117,7 +117,7 @@ def ensemble(data: Dataset, said: Mapping[str, Said]) -> Said:
     conversions = int(data.validation.conversion_R[clicked].sum())
     weight_M = weights(np.array([m.auc for m in members]), conversions, int(clicked.sum()) - conversions)
     train_R, judged_N = (
-        voice(np.stack([getattr(m, n) for m in members]), weight_M)[0] for n in ("train_R", "judged_N")
+        weighted_prediction(np.stack([getattr(m, n) for m in members]), weight_M)[0] for n in ("train_R", "judged_N")
     )
     return Said(float("nan"), train_R, judged_N)
 

@@ -90,7 +90,7 @@ def test_a_student_whose_teacher_has_not_spoken_is_told_which_job_to_run(lake: L
         ({"models": {"ukd": {"kind": "ukd"}}}, "models.ukd: kind 'ukd' learns from pseudo-labels; name its teacher"),
         (
             {"models": {"ukd": {"kind": "base", "teacher": "teacher"}}},
-            "models.ukd: kind 'base' listens to no teacher; remove teacher: teacher",
+            "models.ukd: kind 'base' takes no teacher; remove teacher: teacher",
         ),
         (
             {"teachers": {"teacher": {"kind": "ukd", "teacher": "teacher"}}},

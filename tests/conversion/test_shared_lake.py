@@ -1,4 +1,4 @@
-"""Two pipelines in one lake, in either order and again: one table of ids; conversions reach recommendations."""
+"""Two pipelines in one lake: one table of ids; conversions reach recommendations."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.runtime.night import run_night
 from tests.conversion.conftest import Night
 from tests.conversion.small import DS, night_of, table
+from tests.ingest.test_ids import ids
 
 NEXT = DS + timedelta(days=1)
 RETRIEVAL = ("nodes", "edges", "adjacency")
@@ -61,14 +62,6 @@ def build(lake: Lake, config: RetrievalConfig, *nights: Any) -> None:
             step.run(lake, config, ds)
 
 
-def ids(lake: Lake) -> dict[tuple[str, str], int]:
-    found = {(row["node_type"], row["key"]): row["id"] for row in table(lake, "node_ids").to_pylist()}
-    for kind in KINDS:
-        own = sorted(number for (of, _), number in found.items() if of == kind)
-        assert own == list(range(len(own))), kind
-    return found
-
-
 def by_key(lake: Lake, name: str, **where: object) -> list[tuple[Any, ...]]:
     """Rows of a table of the graph with keys in place of ids."""
     keys = {(kind, number): key for (kind, key), number in ids(lake).items()}
@@ -86,70 +79,36 @@ def by_key(lake: Lake, name: str, **where: object) -> list[tuple[Any, ...]]:
     return sorted((named(row) for row in table(lake, name, **where).to_pylist()), key=repr)
 
 
-def test_retrieval_first(lake: Lake, make_night: Make, tmp_path: Path) -> None:
-    graph, log = make_night(events(), **GRAPH), night_of(tmp_path, shown())
-    build(lake, graph)
-    alone = {name: table(lake, name) for name in RETRIEVAL}
-    before = ids(lake)
-    build_impressions.run(lake, log, DS)
-    given = ids(lake)
-    assert before.items() < given.items() and {*given} - {*before} == {("user", "800"), ("item", "1000")}
-    owners = {row["key"]: row["pipeline"] for row in table(lake, "node_ids").to_pylist()}
-    assert owners["800"] == "conversion" and owners["1"] == "retrieval"
-    impressions = table(lake, "impressions")
-    for row in impressions.to_pylist():
-        assert row["categories"] == [given["user", row["user"]], given["item", row["item"]]]
-    # Both again: nothing changes, whoever comes first.
-    build(lake, graph)
-    assert {name: table(lake, name) for name in RETRIEVAL} == alone and ids(lake) == given
-    build_impressions.run(lake, log, DS)
-    assert table(lake, "impressions").equals(impressions) and ids(lake) == given
-    # The next night finds a user and an item that the other pipeline has named.
-    build(lake, graph, NEXT)
-    assert ids(lake) == given
-    nodes = {(row["node_type"], row["key"]): row["id"] for row in table(lake, "nodes", ds=NEXT).to_pylist()}
-    assert nodes == given
-    # A log with other users: ids that were given stay.
-    more = shown().append_column("more", pa.array([""] * 12)).set_column(2, "user", pa.array(["7", "x"] * 6))
-    build_impressions.run(lake, night_of(tmp_path, more), DS)
-    assert ids(lake) == given | {("user", "x"): max(n for (kind, _), n in given.items() if kind == "user") + 1}
-
-
 def test_a_graph_is_the_same_among_ids_of_another_pipeline(
     lake: Lake, spark: SparkSession, make_night: Make, tmp_path: Path
 ) -> None:
-    """Conversion nights come first, an earlier and a later one."""
+    """A conversion night comes first, and names users and items that the graph does not know yet."""
     graph, log = make_night(events(), **GRAPH), night_of(tmp_path, shown())
     alone = Lake.open(spark, tmp_path / "alone", create=True)
     build(alone, graph)
-    build_impressions.run(lake, log, DS - timedelta(days=1))
-    users = pa.array(["7", "someone"] * 6)
-    (tmp_path / "later").mkdir()
-    build_impressions.run(lake, night_of(tmp_path / "later", shown().set_column(2, "user", users)), NEXT)
+    before = DS - timedelta(days=1)
+    build_impressions.run(lake, log, before)
     first = ids(lake)
     build(lake, graph)
     for each in (lake, alone):
         build_requests.run(each, graph, DS)
-    assert first.items() < ids(lake).items()
+    given = ids(lake)
+    assert first.items() < given.items() and ("user", "800") in first
     for name in ("nodes", "edges", "requests"):
         assert by_key(lake, name, ds=DS) == by_key(alone, name, ds=DS), name
-    given, rows = ids(lake), table(lake, "edges")
-    build_impressions.run(lake, log, DS - timedelta(days=1))
+    impressions = table(lake, "impressions")
+    for row in impressions.to_pylist():
+        assert row["categories"] == [given["user", row["user"]], given["item", row["item"]]]
+    # Both again: nothing changes.
+    tables = {name: table(lake, name) for name in RETRIEVAL}
+    build_impressions.run(lake, log, before)
     build(lake, graph)
-    assert ids(lake) == given and table(lake, "edges").equals(rows)
-
-
-def test_ids_that_nobody_built_on_are_given_anew_with_a_corrected_source(
-    lake: Lake, make_night: Make, tmp_path: Path
-) -> None:
-    build(lake, make_night(events().replace("zoe", "wrong"), **GRAPH))
-    build(lake, make_night(events(), **GRAPH))
-    assert ("user", "wrong") not in ids(lake)
-    build_impressions.run(lake, night_of(tmp_path, shown()), DS)
-    before = ids(lake)
-    build(lake, make_night(events().replace("zoe", "late"), **GRAPH))
-    assert before.items() < ids(lake).items()
-    assert ("user", "zoe") not in {(row["node_type"], row["key"]) for row in table(lake, "nodes").to_pylist()}
+    assert ids(lake) == given and table(lake, "impressions").equals(impressions)
+    assert {name: table(lake, name) for name in RETRIEVAL} == tables
+    # The next night finds a user and an item that the other pipeline has named.
+    build(lake, graph, NEXT)
+    nodes = {(row["node_type"], row["key"]): row["id"] for row in table(lake, "nodes", ds=NEXT).to_pylist()}
+    assert nodes == ids(lake) == given
 
 
 @pytest.fixture

@@ -34,13 +34,14 @@ def give_ids(record: Recorder, seen: DataFrame, *, files: int = 1) -> DataFrame:
     A rerun gives its night's ids anew (so that a corrected source gives the ids of a first run) only where nobody can
     have built on them, else it adds to them."""
     lake, run = record.lake, record.run
-    own = (F.col("ds") == F.lit(run.ds)) & (F.col("pipeline") == F.lit(run.pipeline))
-    if lake.exists("node_ids"):
-        known = record.read("node_ids").where(~own if _gave_last(record) else F.lit(True))
-    else:
-        known = lake.spark.createDataFrame([], TABLES["node_ids"].spark_schema)
     names = ("node_type", "key", "id")
-    night = assign_ids(seen, known).unionByName(known.where(own).select(*names))
+    if lake.exists("node_ids"):
+        own = (F.col("ds") == F.lit(run.ds)) & (F.col("pipeline") == F.lit(run.pipeline))
+        again = _gave_last(record)
+        known = record.read("node_ids").where(~own if again else F.lit(True))
+        night = assign_ids(seen, known).unionByName(known.where(own & F.lit(not again)).select(*names))
+    else:
+        night = assign_ids(seen, lake.spark.createDataFrame([], TABLES["node_ids"].spark_schema))
     version = record.write("node_ids", night.withColumn("ds", F.lit(run.ds)).coalesce(files))
     return lake.read("node_ids", version=version).select(*names)
 

@@ -6,6 +6,7 @@ comment in the Delta schema. Light to import: no pyspark."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -89,6 +90,10 @@ class Table:
     def shared(self) -> bool:
         """Whether several pipelines write it."""
         return "pipeline" in self.names
+
+    def own(self, pipeline: str, ds: date) -> dict[str, object]:
+        """Columns and values of the rows of a pipeline's night."""
+        return {"ds": ds, **({"pipeline": pipeline} if self.shared else {})}
 
     @property
     def spark_schema(self) -> T.StructType:

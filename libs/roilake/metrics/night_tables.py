@@ -32,8 +32,7 @@ class NightTables:
 
     def where(self, table: str) -> dict[str, object]:
         """Columns and values of the night's own rows."""
-        own = {"pipeline": self.pipeline} if TABLES[table].shared else {}
-        return {**own, "ds": self.ds}
+        return TABLES[table].own(self.pipeline, self.ds)
 
     def read(self, table: str) -> DataFrame:
         """The night's own rows."""

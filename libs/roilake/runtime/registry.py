@@ -87,11 +87,5 @@ def writers(table: str) -> list[str]:
 
 def readers(table: str) -> list[str]:
     """Steps that read a table, as ``pipeline.step``, those of other pipelines among them."""
-    own = [f"{p.name}.{s.name}" for p in pipelines().values() for s in p.steps if table in s.reads]
-    upstream = [
-        f"{p.name}.{s.name}"
-        for p in pipelines().values()
-        for s in p.steps
-        if any(u.table == table and f"{u.pipeline}.{table}" in s.reads for u in p.upstreams)
-    ]
-    return [*own, *upstream]
+    steps = [(p.name, step) for p in pipelines().values() for step in p.steps]
+    return [f"{name}.{step.name}" for name, step in steps if table in {read.split(".")[-1] for read in step.reads}]

@@ -81,8 +81,7 @@ class Recorder:
 
     def rows(self, table: str, *, columns: Collection[str] | None = None, **where: object) -> pa.Table:
         """This night's own rows on this machine; ``where`` narrows them."""
-        own = {"pipeline": self.run.pipeline} if TABLES[table].shared else {}
-        filters = {**own, "ds": self.run.ds, **where}
+        filters = {**TABLES[table].own(self.run.pipeline, self.run.ds), **where}
         return self.lake.to_arrow(table, self.pin(table), filters=filters, columns=columns)
 
     def upstream(self, pipeline: str, table: str) -> Publication | None:

@@ -53,7 +53,7 @@ def _launch_horovod(train: Callable[[Context], T], workers: int) -> T:
 
     try:
         # Output is not captured: Horovod would hold it back until the end.
-        outcomes = horovod.spark.run(_rank_main, args=(train,), num_proc=workers, use_gloo=True, verbose=0)
+        outcomes = horovod.spark.run(_rank_main, args=(train, log.form()), num_proc=workers, use_gloo=True, verbose=0)
     except RuntimeError as error:
         raise TrainingError(
             f"one of {workers} ranks was ended from outside (killed, out of memory?): {error}"
@@ -76,14 +76,14 @@ class _Failure:
     is_echo: bool
 
 
-def _rank_main(train: Callable[[Context], T]) -> T | _Failure | None:
+def _rank_main(train: Callable[[Context], T], form: log.Form) -> T | _Failure | None:
     """Runs in each Horovod process; only rank 0's result travels back. A rank that fails shuts Horovod down, which
     makes the others' next collective fail, so that every rank ends and the error of the first reaches the driver."""
     import horovod.torch as hvd
     from horovod.common.exceptions import HorovodInternalError
 
     hvd.init()
-    log.configure()
+    log.configure(form)
     rank = hvd.rank()
     try:
         result = _run(train, HorovodContext())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from roilake.pipelines.conversion.models.ensemble import SHARPNESS, voice, weights
+from roilake.pipelines.conversion.models.ensemble import SHARPNESS, weighted_prediction, weights
 
 
 def test_a_member_one_standard_error_behind_has_its_share() -> None:
@@ -31,9 +31,9 @@ def test_who_cannot_be_judged_is_not_heard_unless_nobody_can() -> None:
 
 def test_it_speaks_by_mean_logits_and_tells_how_far_it_is_apart() -> None:
     probability_MR, weight_M = np.array([[0.1, 0.3], [0.5, 0.3]]), np.array([0.25, 0.75])
-    spoken_R, apart_R = voice(probability_MR, weight_M)
-    assert spoken_R[0] == pytest.approx(expit(0.25 * logit(0.1) + 0.75 * logit(0.5)))
-    own = [p * np.log(p / spoken_R[0]) + (1 - p) * np.log((1 - p) / (1 - spoken_R[0])) for p in (0.1, 0.5)]
+    mean_R, apart_R = weighted_prediction(probability_MR, weight_M)
+    assert mean_R[0] == pytest.approx(expit(0.25 * logit(0.1) + 0.75 * logit(0.5)))
+    own = [p * np.log(p / mean_R[0]) + (1 - p) * np.log((1 - p) / (1 - mean_R[0])) for p in (0.1, 0.5)]
     assert apart_R[0] == pytest.approx(0.25 * own[0] + 0.75 * own[1])
-    assert spoken_R[1] == pytest.approx(0.3) and apart_R[1] == pytest.approx(0.0, abs=1e-12)
-    assert np.isfinite(np.concatenate(voice(np.array([[0.0, 1.0], [1.0, 1.0]]), weight_M))).all()
+    assert mean_R[1] == pytest.approx(0.3) and apart_R[1] == pytest.approx(0.0, abs=1e-12)
+    assert np.isfinite(np.concatenate(weighted_prediction(np.array([[0.0, 1.0], [1.0, 1.0]]), weight_M))).all()

@@ -188,7 +188,7 @@ class ConversionConfig(NightConfig):
     impressions: ImpressionsConfig
     teachers: dict[Name, ConversionModelConfig] = {}
     ensembles: dict[Name, Annotated[tuple[Name, ...], Field(min_length=2)]] = {}
-    """Teachers that speak as one; see ``conversion.models.ensemble``."""
+    """Teachers that predict as one; see ``conversion.models.ensemble``."""
     models: dict[Name, ConversionModelConfig]
     training: ConversionTrainingConfig = ConversionTrainingConfig()
     scoring: ConversionScoringConfig = ConversionScoringConfig()
@@ -253,7 +253,7 @@ class ConversionConfig(NightConfig):
 
     @property
     def labelling_teachers(self) -> tuple[str, ...]:
-        """Teachers and ensembles that a model listens to."""
+        """Teachers and ensembles that a model learns from."""
         return tuple(sorted({model.teacher for model in self.models.values() if model.teacher}))
 
     def measured(self) -> dict[str, Mapping[str, Collection[str]]]:

@@ -23,6 +23,4 @@ def check(config: ConversionConfig) -> None:
                 f"({teachers})"
             )
         if model.teacher and not models.needs_teacher(model.kind, {}):
-            raise ConfigError(
-                f"models.{name}: kind {model.kind!r} listens to no teacher; remove teacher: {model.teacher}"
-            )
+            raise ConfigError(f"models.{name}: kind {model.kind!r} takes no teacher; remove teacher: {model.teacher}")

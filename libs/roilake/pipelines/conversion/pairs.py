@@ -1,8 +1,8 @@
 """Probabilities of every pair of a user and an item of a night's log: what other pipelines rank by, without this one.
 
 A model of towers over concatenated embeddings does not factorise, so no vectors of users and items would do. All pairs
-are scored where they are few; what the log says of a user or an item beside its id is as of its last impression, and
-what it says of a context is missing. Legend: U users, I items, F categorical fields, R pairs of a batch."""
+are scored where they are few; attributes of a user or an item beside its id is as of its last impression, and
+context fields are missing. Legend: U users, I items, F categorical fields, R pairs of a batch."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from roilake.lake import DataFile, Make
 from roilake.pipelines.conversion.feed.categories import CategoryIndex
 from roilake.pipelines.conversion.feed.rows import ImpressionRows
 from roilake.pipelines.conversion.models import ConversionModel
-from roilake.pipelines.conversion.models.ensemble import voice
+from roilake.pipelines.conversion.models.ensemble import weighted_prediction
 from roilake.pipelines.conversion.training.task import load_model
 from roilake.runtime.step import Recorder
 
@@ -194,7 +194,7 @@ def _labels(rows: pa.Table, teacher: Teacher, found: Mapping[str, Predictions], 
     own = [found[member.name] for member in teacher.members]
     probability_R, apart_R = own[0].pcvr_R, own[0].uncertainty_R
     if len(own) > 1:
-        probability_R, apart_R = voice(np.stack([each.pcvr_R for each in own]), np.array(teacher.weights))
+        probability_R, apart_R = weighted_prediction(np.stack([each.pcvr_R for each in own]), np.array(teacher.weights))
     apart_R = np.zeros(len(rows)) if apart_R is None else apart_R
     numbers = {"probability": probability_R, "disagreement": apart_R}
     return _with(rows, numbers, {"ds": ds, "teacher": teacher.name, "shard": part.shard, "version": teacher.version})

@@ -38,7 +38,7 @@ CONVERSION_TRUTH = table(
 
 PSEUDO_LABELS = table(
     "pseudo_labels",
-    "What a teacher says of unclicked impressions, with all that a student learns from.",
+    "Predictions of a teacher for unclicked impressions, with all that a student learns from.",
     key="ds teacher impression_id",
     partitions="ds teacher shard",
     columns=f"""{DS}

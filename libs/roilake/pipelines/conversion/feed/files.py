@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from roilake.feed.ahead import read_ahead
 from roilake.feed.columns import read_columns
 from roilake.hashing import keyed_hash
 from roilake.lake import DataFile
@@ -68,19 +68,9 @@ class FileBlocks:
         return int(self._sizes.sum())
 
     def blocks(self, pass_: int, skip: int) -> Iterator[tuple[ImpressionRows, int]]:
-        plan = []
-        for block in self._plan(pass_):
-            size = int(self._sizes[block].sum())
-            if skip < size:
-                plan.append((block, skip))
-            skip = max(0, skip - size)
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            coming: Future[ImpressionRows] | None = None
-            for number, (block, skipped) in enumerate(plan):
-                rows = (coming or pool.submit(self._load, block)).result()
-                following = number + 1 < len(plan)
-                coming = pool.submit(self._load, plan[number + 1][0]) if following else None
-                yield rows, skipped
+        parts = ((block, int(self._sizes[block].sum())) for block in self._plan(pass_))
+        for _, rows, skipped in read_ahead(parts, self._load, skip):
+            yield rows, skipped
 
     def _plan(self, pass_: int) -> list[NDArray[np.int64]]:
         order = np.argsort(keyed_hash(self._seed, pass_, np.arange(len(self._sizes))), kind="stable")

@@ -1,4 +1,4 @@
-"""What a conversion model sees and says.
+"""What a conversion model takes in and predicts.
 
 Legend of shape suffixes: B impressions, F categorical fields, R rows of a field's table, V coordinates of a graph
 vector."""

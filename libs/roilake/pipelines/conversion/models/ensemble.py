@@ -1,4 +1,4 @@
-"""An ensemble of models that speaks as one teacher, whoever suits the log having the most say.
+"""An ensemble of models as one teacher; the model that suits the log weighs most.
 
 Which method is right depends on how clicks and conversions hang together, and nobody knows that of his own log: methods
 that take unclicked for not converted win where both have one cause, and lose badly where clicks are bait. The clicks
@@ -25,8 +25,8 @@ def weights(auc_M: Floats, conversions: int, others: int) -> Floats:
     """w_m = exp(SHARPNESS (A_m - A) / s) / sum, with A the best AUC on the validation clicks and s its standard error.
 
     s^2 = [A (1 - A) + (n - 1) (A / (2 - A) - A^2) + (k - 1) (2 A^2 / (1 + A) - A^2)] / (n k) of n conversions and k
-    other clicks (Hanley and McNeil 1982). A member whose AUC is not defined (NaN) has no say; equal weights where no
-    member's is."""
+    other clicks (Hanley and McNeil 1982). A member whose AUC is not defined (NaN) weighs nothing; all weigh the same
+    where no AUC is defined."""
     known_M = ~np.isnan(auc_M)
     if not known_M.any() or not conversions or not others:
         return np.full(len(auc_M), 1 / len(auc_M))
@@ -39,10 +39,10 @@ def weights(auc_M: Floats, conversions: int, others: int) -> Floats:
     return weight_M / weight_M.sum()
 
 
-def voice(probability_MR: Floats, weight_M: Floats) -> tuple[Floats, Floats]:
+def weighted_prediction(probability_MR: Floats, weight_M: Floats) -> tuple[Floats, Floats]:
     """The probability whose logit is the weighted mean of the members' logits [R], and how far they are from it
     [R]: sum_m w_m KL(p_m || p), in nats."""
     sure_MR = np.clip(probability_MR, _EDGE, 1 - _EDGE)
-    spoken_R: Floats = expit(weight_M @ logit(sure_MR))
-    apart_MR = sure_MR * np.log(sure_MR / spoken_R) + (1 - sure_MR) * np.log((1 - sure_MR) / (1 - spoken_R))
-    return spoken_R, weight_M @ apart_MR
+    mean_R: Floats = expit(weight_M @ logit(sure_MR))
+    apart_MR = sure_MR * np.log(sure_MR / mean_R) + (1 - sure_MR) * np.log((1 - sure_MR) / (1 - mean_R))
+    return mean_R, weight_M @ apart_MR

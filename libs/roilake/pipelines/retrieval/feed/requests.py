@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
 
 import numpy as np
 import torch
 
 from roilake.errors import ConfigError
+from roilake.feed.ahead import read_ahead
 from roilake.hashing import keyed_hash
 from roilake.lake import DataFile
 from roilake.pipelines.retrieval.feed.rows import RequestRows, read_requests
@@ -82,21 +82,10 @@ class RequestFeed:
 
     def batches(self, epoch: int, start_step: int = 0) -> Iterator[tuple[date, RequestBatch]]:
         """(window, this rank's batch) of each step of ``epoch`` from ``start_step`` on."""
-        plan: list[tuple[date, int]] = []  # windows that are not skipped whole, and their first step
-        skip = start_step
-        for as_of in self.windows:
-            steps = self.steps_of(as_of)
-            if skip < steps:
-                plan.append((as_of, skip))
-            skip = max(0, skip - steps)
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            coming: Future[Shards] | None = None
-            for position, (as_of, first) in enumerate(plan):
-                shards = (coming or pool.submit(self._load, as_of)).result()
-                following = plan[position + 1][0] if position + 1 < len(plan) else None
-                coming = pool.submit(self._load, following) if following else None
-                for batch in self._window_batches(shards, epoch, first, self.steps_of(as_of)):
-                    yield as_of, batch
+        windows = ((as_of, self.steps_of(as_of)) for as_of in self.windows)
+        for as_of, shards, first in read_ahead(windows, self._load, start_step):
+            for batch in self._window_batches(shards, epoch, first, self.steps_of(as_of)):
+                yield as_of, batch
 
     def _load(self, as_of: date) -> Shards:
         if as_of in self._cache:
