@@ -20,6 +20,7 @@ class PeakMemory:
         self._thread.start()
 
     def stop(self) -> int:
+        """End the watch; the most bytes that were seen. A second call gives the same number or a larger one."""
         self._done.set()
         self._thread.join()
         return self._most

@@ -52,10 +52,12 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
+        """Of all steps together."""
         return sum(step.seconds for step in self.steps)
 
     @property
     def notes(self) -> tuple[str, ...]:
+        """None, unless a pipeline's own estimate has some."""
         return ()
 
     def to_object(self) -> dict[str, Any]:

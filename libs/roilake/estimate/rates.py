@@ -35,9 +35,11 @@ class Rate:
     left: float = 0.0
 
     def seconds(self, work: float) -> float:
+        """How long so much work takes."""
         return self.fixed + self.each * work
 
     def memory(self, work: float) -> float:
+        """Bytes that all processes together hold at so much work."""
         return self.memory_fixed + self.memory_each * work
 
     def fitted(self, runs: Sequence[Measured]) -> Rate:

@@ -102,6 +102,7 @@ class Lake:
 
     @property
     def spark(self) -> SparkSession:
+        """The session. Raises LakeError if the lake was opened without one."""
         if self._spark is None:
             raise LakeError(f"{self.path}: opened without Spark; open it with a session to do this")
         return self._spark
@@ -118,6 +119,7 @@ class Lake:
         return str(self.folder)
 
     def table_path(self, table: str) -> str:
+        """The folder of a table, there or not yet. Raises LakeError for a name that nobody has defined."""
         return str(self.folder / definition_of(table).name)
 
     def scratch(self, name: str) -> Path:
@@ -139,6 +141,7 @@ class Lake:
     # Reading
 
     def exists(self, table: str) -> bool:
+        """Whether the table has been written to at all."""
         return DeltaTable.is_deltatable(self.table_path(table))
 
     def version(self, table: str) -> int:

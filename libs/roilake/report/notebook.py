@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from roilake.metrics.registry import label
+from roilake.metrics.registry import direction, label
 from roilake.metrics.slices import BINS
 from roilake.report import plots
 from roilake.report.changes import changes
@@ -50,10 +50,11 @@ def table(rows: pd.DataFrame, **formats: str) -> Styler:
     return rows.style.hide(axis="index").set_table_styles(_PLAIN).format(chosen, na_rep="–")
 
 
-def intervals(metrics: pd.DataFrame, metric: str, highlight: str, part: str = "all") -> str:
-    """A metric of each model with its 95 % interval, over the requests of slice ``part``."""
-    rows = metrics[(metrics["metric"] == metric) & (metrics["slice"] == part)]
-    return plots.intervals(_measures(rows), highlight, alt=f"{label(metric)} by model")
+def intervals(metrics: pd.DataFrame, metric: str, highlight: str) -> str:
+    """A metric of each model on slice ``all`` with its 95 % interval, the best model on top."""
+    rows = metrics[(metrics["metric"] == metric) & (metrics["slice"] == "all")]
+    less = direction(metric) < 0
+    return plots.intervals(_measures(rows), highlight, alt=f"{label(metric)} by model", less_is_better=less)
 
 
 def differences(metrics: pd.DataFrame, metric: str, default: str) -> str:

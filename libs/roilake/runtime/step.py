@@ -48,6 +48,7 @@ class StepResult:
     details: dict[str, Any]
 
     def to_json(self) -> str:
+        """One line, keys sorted: what a step prints on stdout."""
         return json.dumps({**asdict(self), "ds": str(self.ds)}, sort_keys=True)
 
 
@@ -147,6 +148,7 @@ class Recorder:
 
     @property
     def result(self) -> StepResult:
+        """What the step did. Raises RuntimeError inside of the ``with`` block, where it is not known yet."""
         if self._result is None:
             raise RuntimeError("the step has not ended yet")
         return self._result

@@ -42,6 +42,7 @@ class SyncBatchNorm(_BatchNorm):
         self._context = context
 
     def forward(self, input: Tensor) -> Tensor:
+        """By the moments of all ranks' batches in training, which move the running ones; else by those."""
         mean, variance, shape = self.running_mean, self.running_var, [1, -1, *[1] * (input.ndim - 2)]
         if not self.training and mean is not None:
             return F.batch_norm(input, mean, variance, self.weight, self.bias, eps=self.eps)

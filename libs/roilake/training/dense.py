@@ -50,6 +50,7 @@ class DenseParameters:
         return {"average": self._average, **self._adam.state[self._vector]}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Put ``state`` back."""
         self._average.copy_(state["average"])
         device = self.data.device
         self._adam.state[self._vector] = {k: v.to(device) for k, v in state.items() if k != "average"}

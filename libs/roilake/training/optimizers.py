@@ -73,6 +73,7 @@ class Optimizers:
         return {f"{n}.{key}": value for n, state in enumerate(states) for key, value in state.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Put ``state`` back."""
         for number, (_, group) in enumerate(self._groups):
             group.restore(part(state, f"{number}."))
 

@@ -86,6 +86,7 @@ class State:
             tensor.copy_(saved[key])
 
     def save(self, checkpoints: Checkpoints) -> None:
+        """Write a checkpoint of this step."""
         parts = {"now": self.weights(), "best": self.best, "state": self.optimizers.state()}
         tensors = {f"{name}.{key}": t for name, each in parts.items() for key, t in each.items()}
         checkpoints.save(self.progress.steps, tensors, vars(self.progress))

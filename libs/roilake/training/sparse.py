@@ -77,6 +77,7 @@ class RowTables:
         self.ids, self.gradient = self._averaged[:0], self.data[:0]
 
     def zero_grad(self) -> None:
+        """Forget the gradients; the next step's are sparse tensors of other rows."""
         for parameter in self._parameters:
             parameter.grad = None
 
@@ -134,5 +135,6 @@ class RowTables:
         }  # fmt: skip
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Put ``state`` back."""
         for name, tensor in self.state().items():
             tensor.copy_(state[name])

@@ -49,6 +49,7 @@ class Schedule:
     decay: Literal["constant", "linear", "cosine"] = "constant"
 
     def factor(self, step: int, steps: int) -> float:
+        """At step ``step`` of ``steps``."""
         warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
         part = max(0, step - self.warmup_steps) / max(1, steps - self.warmup_steps)
         if self.decay == "linear":
@@ -107,12 +108,17 @@ class Task(Protocol[BatchT]):
 
     select: str
 
-    def feed(self, context: Context) -> Feed[BatchT]: ...
+    def feed(self, context: Context) -> Feed[BatchT]:
+        """This rank's batches."""
 
-    def model(self) -> nn.Module: ...
+    def model(self) -> nn.Module:
+        """The model before its first step, with the same weights on every rank."""
 
-    def losses(self, model: nn.Module, batch: BatchT) -> Mapping[str, Term]: ...
+    def losses(self, model: nn.Module, batch: BatchT) -> Mapping[str, Term]:
+        """The terms of a batch's loss, always the same names in the same order."""
 
-    def optimizers(self, model: nn.Module) -> Sequence[OptimizerPlan]: ...
+    def optimizers(self, model: nn.Module) -> Sequence[OptimizerPlan]:
+        """What learns which parameters, and how fast."""
 
-    def validate(self, model: nn.Module, context: Context) -> dict[str, float]: ...
+    def validate(self, model: nn.Module, context: Context) -> dict[str, float]:
+        """Metrics by name."""

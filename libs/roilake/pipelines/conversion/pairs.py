@@ -64,6 +64,7 @@ def scoring_pairs(model: SavedModel, pairs: Pairs, ds: date) -> Make:
     buckets, item_IF = pairs.buckets, pairs.item_IF
 
     def make(numbers: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+        """The rows of each bucket, some users at a time: each of them with all items."""
         (opened,) = open_models((model,))
         users = max(1, BATCH // len(item_IF))  # of a batch
         for bucket in numbers["id"].to_pylist():

@@ -56,11 +56,14 @@ class SavedModel:
     auc: float | None
 
     def open(self) -> OpenModel:
+        """Read its folder. Raises LakeError if that holds no model."""
         return OpenModel(self, *load_model(Path(self.folder)))
 
 
 @dataclass(frozen=True)
 class OpenModel:
+    """A trained model in memory, with what makes its rows of categories."""
+
     saved: SavedModel
     model: ConversionModel
     index: CategoryIndex
@@ -89,6 +92,7 @@ class Teacher:
 
     @classmethod
     def alone(cls, model: SavedModel) -> Teacher:
+        """A teacher that is one model."""
         return cls(model.name, (model,), (1.0,), model.version)
 
 

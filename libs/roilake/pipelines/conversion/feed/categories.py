@@ -76,6 +76,7 @@ class CategoryIndex:
 
     @classmethod
     def load(cls, path: Path) -> CategoryIndex:
+        """What ``save`` has written."""
         with safe_open(path, "numpy") as file:
             described = json.loads(file.metadata()["index"])
             held = set(file.keys())
@@ -109,4 +110,5 @@ class VocabularyStatistics:
         self.known[position] = found if len(found) <= self._limit else None
 
     def index(self, names: Sequence[str], sides: Sequence[Side]) -> CategoryIndex:
+        """The index of what has been taken in, for fields of these names and sides."""
         return CategoryIndex(tuple(names), tuple(sides), tuple(self.known), self._limit)

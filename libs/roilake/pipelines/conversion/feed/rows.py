@@ -69,6 +69,7 @@ class ImpressionRows:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of all columns."""
         return sum(getattr(self, field.name).nbytes for field in fields(self))
 
     def at(self, rows: Any) -> ImpressionRows:

@@ -37,6 +37,7 @@ class Model(ConversionModel):
         self.options = options
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
+        """The terms of L in the order of the class's docstring, and the share of propensities that were clipped."""
         shared = self.embeddings(batch.row_BF)
         ctr_B, cvr_B = self.towers["ctr"](shared), self.towers["cvr"](shared)
         other_B = self.towers["counterfactual"](shared)

@@ -31,6 +31,7 @@ class Model(ConversionModel):
         self.options = options
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
+        """The terms of L; the soft label is made without gradient from the conversion-propensity net."""
         shared = self.embeddings(batch.row_BF)
         ctr_B, cvr_B = self.towers["ctr"](shared), self.towers["cvr"](shared)
         soft_B = self.towers["conversion_propensity"](shared)

@@ -35,6 +35,7 @@ class Model(ConversionModel):
         self.options = options
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
+        """The terms of L: R_DR is ``imputed`` and ``cvr`` together, R_imp is ``imputation``."""
         shared = self.embeddings(batch.row_BF)
         ctr_B, cvr_B = self.towers["ctr"](shared), self.towers["cvr"](shared)
         imputed_B = F.softplus(self.towers["imputation"](shared))

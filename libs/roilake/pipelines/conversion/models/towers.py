@@ -84,6 +84,7 @@ class Embeddings(nn.Module):
         self._dim = dim
 
     def forward(self, row_BF: Tensor) -> Shared:
+        """Rows of each field's table [B, F], -1 missing, as what the towers take in."""
         ordered_BF = row_BF.index_select(1, self._order)
         place_BF = torch.where(ordered_BF < 0, self._zero, ordered_BF + self._starts)
         fields = self.table(place_BF).split(self._counts, dim=1)
@@ -172,6 +173,7 @@ class ConversionModel(nn.Module, ABC):
         """The parts of the loss, always the same names in the same order; those with coefficient 0 are figures."""
 
     def predict(self, batch: ImpressionBatch) -> Prediction:
+        """Probabilities of click, where the model has a tower for it, and conversion."""
         shared = self.embeddings(batch.row_BF)
         ctr_B = torch.sigmoid(self.towers["ctr"](shared)) if "ctr" in self.towers else None
         return Prediction(cvr_B=torch.sigmoid(self.towers["cvr"](shared)), ctr_B=ctr_B)

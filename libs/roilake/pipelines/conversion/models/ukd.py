@@ -30,6 +30,7 @@ class Options(ConversionOptions):
 
     @property
     def needs_teacher(self) -> bool:
+        """Whether pseudo-labels are learnt from at all."""
         return self.alpha > 0
 
 
@@ -51,6 +52,7 @@ class Model(ConversionModel):
         self.options, self.head_dropout = options, Dropout(options.head_dropout)
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
+        """The terms of L that the options leave in, and ESMM's with ``ctcvr``."""
         options = self.options
         shared = self.embeddings(batch.row_BF)
         ctr_B = self.towers["ctr"](shared)

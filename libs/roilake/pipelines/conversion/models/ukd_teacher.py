@@ -47,6 +47,7 @@ class Model(ConversionModel):
         self.register_buffer("step", torch.zeros(()))
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
+        """The terms of L; in training, each call is a step t of the ramp."""
         mu = self.options.mu * min(1.0, float(self.step) / self.options.ramp)
         if self.training:
             self.step += 1

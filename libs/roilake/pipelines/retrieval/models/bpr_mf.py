@@ -36,6 +36,7 @@ class Model(MatrixModel):
     On one thread: with more, `implicit`'s updates race and no two runs are equal."""
 
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
+        """``implicit``'s factors, and the users' counts put back into the items' biases."""
         model = BayesianPersonalizedRanking(
             factors=self.options.dim,
             learning_rate=self.options.learning_rate,

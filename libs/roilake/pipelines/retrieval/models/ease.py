@@ -28,6 +28,7 @@ class Model(MatrixModel):
     """
 
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
+        """The item map B, solved in its own memory."""
         items = seen_UI.shape[1]
         progress(f"ease: a dense map of {items:,} items, {4 * items**2 / 1e9:.1f} GB")
         map_II = np.empty((items, items), np.float32, order="F")

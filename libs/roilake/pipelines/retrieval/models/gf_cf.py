@@ -29,6 +29,7 @@ class Model(MatrixModel):
     the low-pass one is a product of two factors. With dim above min(U, I) - 1, all but the last vector pass."""
 
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
+        """The two-step walk, and with ``alpha`` the low-pass filter on top of it."""
         user_U, item_I = degrees(seen_UI)
         normed_UI = normalised(seen_UI)
         normed_IU = normed_UI.T.tocsr()
