@@ -41,12 +41,9 @@ class Column:
 
     @property
     def spark_type(self) -> T.DataType:
-        from pyspark.sql import types as T
+        from pyspark.sql.pandas.types import from_arrow_type
 
-        if self.type.endswith("[]"):
-            return T.ArrayType(_spark(self.type[:-2]))
-        key, _, value = self.type.partition("->")
-        return T.MapType(_spark(key), _spark(value)) if value else _spark(self.type)
+        return from_arrow_type(self.arrow_type)
 
     @property
     def arrow_type(self) -> pa.DataType:
@@ -54,13 +51,6 @@ class Column:
             return pa.list_(_ARROW[self.type[:-2]])
         key, _, value = self.type.partition("->")
         return pa.map_(_ARROW[key], _ARROW[value]) if value else _ARROW[self.type]
-
-
-def _spark(name: str) -> T.DataType:
-    from pyspark.sql import types as T
-
-    made: T.DataType = getattr(T, f"{'integer' if name == 'int' else name}Type".capitalize().replace("type", "Type"))()
-    return made
 
 
 @dataclass(frozen=True)
@@ -97,9 +87,9 @@ class Table:
 
     @property
     def spark_schema(self) -> T.StructType:
-        from pyspark.sql import types as T
+        from pyspark.sql.pandas.types import from_arrow_schema
 
-        return T.StructType([T.StructField(c.name, c.spark_type) for c in self.columns])
+        return from_arrow_schema(self.arrow_schema)
 
     @property
     def arrow_schema(self) -> pa.Schema:
