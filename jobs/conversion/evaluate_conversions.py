@@ -29,7 +29,8 @@ def run(lake: Lake, config: ConversionConfig, ds: date) -> StepResult:
         predictions: dict[str, dict[str, Predictions]] = {}
         shares: dict[str, float] = {}
         for split in SPLITS:
-            count = _count(record, split)
+            files = lake.active_files("impressions", record.pin("impressions"), ds=ds, split=split)
+            count = sum(file.rows for file in files)
             if not count:
                 continue
             shares[split] = min(1.0, (config.evaluation.max_impressions or count) / count)
@@ -55,12 +56,6 @@ def _impressions(record: Recorder, config: ConversionConfig, split: str, share: 
     truth = _read(record, "conversion_truth", names, share)
     evaluated = truth.filter(pc.is_in(truth["impression_id"], impressions["impression_id"]))
     return EvaluatedImpressions.of(impressions, evaluated)
-
-
-def _count(record: Recorder, split: str) -> int:
-    files = record.lake.active_files("impressions", record.pin("impressions"))
-    wanted = {"ds": str(record.run.ds), "split": split}
-    return sum(file.rows for file in files if wanted.items() <= file.partition.items())
 
 
 def _read(record: Recorder, table: str, columns: tuple[str, ...], share: float, **where: str) -> pa.Table:

@@ -111,7 +111,7 @@ def earlier_runs(lake: Lake, pipeline: str, ds: date) -> dict[date, dict[str, Ru
     if not lake.exists("runs"):
         return {}
     version = lake.version("runs")
-    files = [file for file in lake.active_files("runs", version) if file.partition["pipeline"] == pipeline]
+    files = lake.active_files("runs", version, pipeline=pipeline)
     nights = sorted({date.fromisoformat(file.partition["ds"]) for file in files if file.rows})
     before = [night for night in nights if night < ds][-NIGHTS:]
     chosen = before or [night for night in nights if night == ds]

@@ -1,4 +1,4 @@
-"""Columns of parquet files by petastorm: the one place that knows it."""
+"""The files of a table version, and their columns by petastorm: the one place that knows it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from roilake.lake import DataFile, Lake
+
 Columns = dict[str, NDArray[Any]]
 Edit = tuple[str, type, int, Callable[[pd.Series], NDArray[Any]]]
 """A column of lists to make equally long: its name, its type, the length, and how."""
+
+
+def files_of(lake: Lake, table: str, version: int, **partition: object) -> tuple[DataFile, ...]:
+    """The active files of ``table`` at ``version`` in the partitions named, to be taken along to tasks and ranks."""
+    return tuple(lake.active_files(table, version, **partition))
 
 
 def read_columns(

@@ -1,12 +1,43 @@
-"""Files that last beside the tables, by name relative to the lake. Every one is written aside and renamed: nobody
-ever sees half a file."""
+"""The folder of a lake, and files that last beside its tables, by name relative to it. Every one is written aside and
+renamed: nobody ever sees half a file."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from roilake.errors import LakeError
+
+LAYOUT = 2
+MARKER = "_roilake.json"
+
+
+def check_folder(path: str | Path, *, create: bool) -> Path:
+    """Check that ``path`` is a lake of this layout, or may become one; touches nothing. Raises LakeError."""
+    folder = Path(path).absolute()
+    marker = folder / MARKER
+    if marker.exists():
+        return _check_layout(marker)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise LakeError(f"{folder}: is no lake (no {MARKER} in it); name an empty or a new folder")
+    if not create:
+        raise LakeError(f"{folder}: no lake here; run `roilake night` first, or correct --lake")
+    return folder
+
+
+def _check_layout(marker: Path) -> Path:
+    try:
+        layout = json.loads(marker.read_text())["layout"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LakeError(f"{marker}: is damaged; restore it as {{'layout': {LAYOUT}}} or use a new lake") from error
+    if layout != LAYOUT:
+        raise LakeError(
+            f"{marker}: layout {layout}, but this version reads {LAYOUT}; name a new lake and run its nights again"
+        )
+    return marker.parent
 
 
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -12,20 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Field, Schema, write_deltalake
 from deltalake.transaction import AddAction
 
 from roilake.errors import LakeError
-from roilake.lake.files import Files
+from roilake.lake.data_files import DataFile, read_file
+from roilake.lake.files import LAYOUT, MARKER, Files, check_folder
 from roilake.lake.tables import TABLES, Table
 from roilake.lake.tasks import Make, TaskFiles, run_tasks, write_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-LAYOUT = 2
-MARKER = "_roilake.json"
 
 
 @dataclass(frozen=True)
@@ -42,16 +39,6 @@ class Run:
 
 
 @dataclass(frozen=True)
-class DataFile:
-    """One active parquet file of a table version. ``partition`` values are strings, as Delta keeps them."""
-
-    path: str
-    partition: dict[str, str]
-    rows: int
-    bytes: int
-
-
-@dataclass(frozen=True)
 class Publication:
     """A published night of a pipeline: the versions of all tables that belong together. ``upstreams`` maps the
     pipelines that it read to ``{"ds": ..., "run_id": ..., "tables": {name: version}}``; ``config`` is JSON."""
@@ -63,31 +50,6 @@ class Publication:
     config: str
     code_revision: str
     upstreams: dict[str, Any] = field(default_factory=dict)
-
-
-def check_folder(path: str | Path, *, create: bool) -> Path:
-    """Check that ``path`` is a lake of this layout, or may become one; touches nothing. Raises LakeError."""
-    folder = Path(path).absolute()
-    marker = folder / MARKER
-    if marker.exists():
-        return _check_layout(marker)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise LakeError(f"{folder}: is no lake (no {MARKER} in it); name an empty or a new folder")
-    if not create:
-        raise LakeError(f"{folder}: no lake here; run `roilake night` first, or correct --lake")
-    return folder
-
-
-def _check_layout(marker: Path) -> Path:
-    try:
-        layout = json.loads(marker.read_text())["layout"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise LakeError(f"{marker}: is damaged; restore it as {{'layout': {LAYOUT}}} or use a new lake") from error
-    if layout != LAYOUT:
-        raise LakeError(
-            f"{marker}: layout {layout}, but this version reads {LAYOUT}; name a new lake and run its nights again"
-        )
-    return marker.parent
 
 
 class Lake:
@@ -161,23 +123,22 @@ class Lake:
         reader = self.spark.read.schema(definition.spark_schema).option("basePath", self.table_path(table))
         return reader.parquet(*paths).select(*definition.names)
 
-    def active_files(self, table: str, version: int | None = None) -> list[DataFile]:
-        """The parquet files that make up a version, sorted by path. Asks the log only, no JVM."""
-        delta = self._delta(table, version)
-        adds = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
-        keys = definition_of(table).partitions
-        return sorted(
-            (
-                DataFile(
-                    path=f"{self.table_path(table)}/{add['path']}",
-                    partition={key: str(add[f"partition.{key}"]) for key in keys},
-                    rows=add["num_records"],
-                    bytes=add["size_bytes"],
-                )
-                for add in adds
-            ),
-            key=lambda file: file.path,
+    def active_files(self, table: str, version: int | None = None, **partition: object) -> list[DataFile]:
+        """The parquet files that make up a version, sorted by path; those of some partitions, each a value or several,
+        e.g. ``ds=ds, side="request"``. Asks the log only, no JVM."""
+        keys, adds = definition_of(table).partitions, self._delta(table, version).get_add_actions(flatten=True)
+        wanted = {name: {str(each) for each in _values(value)} for name, value in partition.items()}
+        files = (
+            DataFile(
+                path=f"{self.table_path(table)}/{add['path']}",
+                partition={key: str(add[f"partition.{key}"]) for key in keys},
+                rows=add["num_records"],
+                bytes=add["size_bytes"],
+            )
+            for add in pa.table(adds).to_pylist()
         )
+        kept = [file for file in files if all(file.partition[name] in some for name, some in wanted.items())]
+        return sorted(kept, key=lambda file: file.path)
 
     def to_arrow(
         self,
@@ -189,15 +150,16 @@ class Lake:
     ) -> pa.Table:
         """Rows of a version on this machine, without a Spark job: for what fits in memory. ``filters`` maps
         columns to a value or to several. Row order is that of the files: sort where it matters."""
-        definition = definition_of(table)
+        definition, filters = definition_of(table), filters or {}
         wanted = list(columns or definition.names)
-        needed = list(dict.fromkeys([*wanted, *(filters or {})]))
-        files = [f for f in self.active_files(table, version) if in_partitions(f, filters or {})]
-        parts = [read_file(file, definition, needed) for file in files]
+        needed = list(dict.fromkeys([*wanted, *filters]))
+        partition = {name: value for name, value in filters.items() if name in definition.partitions}
+        parts = [read_file(file, definition, needed) for file in self.active_files(table, version, **partition)]
         empty = definition.arrow_schema.empty_table().select(needed)
         rows = pa.concat_tables([empty, *parts])
-        for name, value in (filters or {}).items():
-            rows = rows.filter(_matches(rows[name], definition.column(name).arrow_type, value))
+        for name, value in filters.items():
+            values = pa.array(_values(value), definition.column(name).arrow_type)
+            rows = rows.filter(pc.is_in(rows[name], value_set=values))
         return rows.select(wanted)
 
     # Writing
@@ -400,31 +362,6 @@ def _literal(value: object) -> str:
 
 def _values(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-
-
-def in_partitions(file: DataFile, filters: Mapping[str, object]) -> bool:
-    """Whether a file may hold rows that ``filters`` let through, as far as its partition values tell."""
-    known = {name: value for name, value in filters.items() if name in file.partition}
-    return all(file.partition[name] in {str(v) for v in _values(value)} for name, value in known.items())
-
-
-def read_file(file: DataFile, table: Table, columns: Iterable[str]) -> pa.Table:
-    """Columns of one file, partition columns among them, in the types of the definition."""
-    stored = [name for name in columns if name not in file.partition]
-    rows = pq.read_table(file.path, columns=stored, partitioning=None)
-    arrays = {name: rows[name] for name in stored}
-    for name in columns:
-        if name in file.partition:
-            arrays[name] = (
-                pa.array([file.partition[name]])
-                .cast(table.column(name).arrow_type)
-                .take(pa.array([0] * file.rows, pa.int32()))
-            )
-    return pa.table({name: arrays[name].cast(table.column(name).arrow_type) for name in columns})
-
-
-def _matches(column: pa.ChunkedArray, kind: pa.DataType, value: object) -> pa.ChunkedArray:
-    return pc.is_in(column, value_set=pa.array(_values(value), kind))
 
 
 def _all_equal(column: pa.ChunkedArray, value: object) -> bool:

@@ -49,10 +49,9 @@ class NightTables:
     def count(self, table: str, *keys: str) -> dict[tuple[str, ...], int]:
         """The night's rows by partition values."""
         found: dict[tuple[str, ...], int] = {}
-        for file in self.lake.active_files(table, self.versions[table]):
-            if all(file.partition[name] == str(value) for name, value in self.where(table).items()):
-                values = tuple(file.partition[key] for key in keys)
-                found[values] = found.get(values, 0) + file.rows
+        for file in self.lake.active_files(table, self.versions[table], **self.where(table)):
+            values = tuple(file.partition[key] for key in keys)
+            found[values] = found.get(values, 0) + file.rows
         return found
 
     def spans(self, table: str, column: str, key: str, *, all_nights: bool = False) -> dict[str, Span]:

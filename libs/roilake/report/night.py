@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
-from roilake.lake import Lake, Publication
-from roilake.lake.lake import in_partitions
+from roilake.lake import TABLES, Lake, Publication
 from roilake.metrics.slices import delta_vs
 from roilake.report.section import Texts
 from roilake.runtime.pipeline import PUBLISH, EvaluationSet, Pipeline, load
@@ -173,6 +172,5 @@ def _by_reason(rejected: Sequence[Row]) -> list[Row]:
 
 
 def _count(lake: Lake, night: Publication, table: str) -> int:
-    where = {"pipeline": night.pipeline, "ds": night.ds}
-    files = lake.active_files(table, night.versions[table])
-    return sum(file.rows for file in files if in_partitions(file, where))
+    own = TABLES[table].own(night.pipeline, night.ds)
+    return sum(file.rows for file in lake.active_files(table, night.versions[table], **own))

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from roilake.config import NightConfig
-from roilake.lake import Lake
+from roilake.lake import TABLES, Lake
 from roilake.metrics.gates import GateResult, Measured, check_bounds, explained, result_of
 from roilake.runtime.pipeline import Pipeline, load
 from roilake.runtime.registry import find
@@ -31,7 +31,7 @@ def audit(lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]
     return [
         *check_bounds(config, now, last),
         *(result if result.passed or not result.metric else explained(result, now, last) for result in own),
-        result_of("tables_filled", check_filled(lake, filled, where, versions)),
+        result_of("tables_filled", check_filled(lake, pipeline.name, ds, filled, versions)),
         result_of("steps_in_order", check_runs(runs, pipeline)),
         result_of("models_evaluated", check_evaluated(now, config.evaluated, pipeline)),
     ]
@@ -49,14 +49,13 @@ def _last(lake: Lake, pipeline: str, ds: date) -> Measured:
 
 
 def check_filled(
-    lake: Lake, tables: Sequence[str], where: Mapping[str, object], versions: Mapping[str, int]
+    lake: Lake, pipeline: str, ds: date, tables: Sequence[str], versions: Mapping[str, int]
 ) -> Iterator[str]:
     """Every table that a night fills has rows of it."""
     for table in tables:
-        files = lake.active_files(table, versions[table])
-        own = {name: str(value) for name, value in where.items()}
-        if not any(file.rows for file in files if all(own.get(k, v) == v for k, v in file.partition.items())):
-            yield f"{table}: 0 rows for {where['ds']}, at least 1 is needed"
+        files = lake.active_files(table, versions[table], **TABLES[table].own(pipeline, ds))
+        if not any(file.rows for file in files):
+            yield f"{table}: 0 rows for {ds}, at least 1 is needed"
 
 
 def check_runs(runs: Sequence[Mapping[str, Any]], pipeline: Pipeline) -> Iterator[str]:

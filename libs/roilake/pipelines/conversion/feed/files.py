@@ -11,8 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from roilake.feed.ahead import read_ahead
-from roilake.feed.columns import read_columns
+from roilake.feed import read_ahead, read_columns
 from roilake.hashing import keyed_hash
 from roilake.lake import DataFile
 from roilake.pipelines.conversion.feed.categories import CategoryIndex

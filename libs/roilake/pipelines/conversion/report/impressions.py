@@ -20,10 +20,9 @@ def count_impressions(lake: Lake, night: Publication) -> Impressions:
         return {}
     version, keys = night.versions["impressions"], ("split", "click", "conversion")
     counts = count_by(lake, "impressions", version, keys, filters={"ds": night.ds, "labelled": 1})
-    for file in lake.active_files("impressions", version):
-        if file.partition["ds"] == str(night.ds) and file.partition["labelled"] == "0":
-            split = file.partition["split"]
-            counts[split, None if split == "unbiased" else 0, None] += file.rows
+    for file in lake.active_files("impressions", version, ds=night.ds, labelled=0):
+        split = file.partition["split"]
+        counts[split, None if split == "unbiased" else 0, None] += file.rows
     return dict(counts)
 
 

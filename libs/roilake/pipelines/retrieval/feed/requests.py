@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from roilake.errors import ConfigError
-from roilake.feed.ahead import read_ahead
+from roilake.feed import read_ahead
 from roilake.hashing import keyed_hash
 from roilake.lake import DataFile
 from roilake.pipelines.retrieval.feed.rows import RequestRows, read_requests

@@ -53,8 +53,8 @@ def _by_type(lake: Lake, night: Publication, table: str, column: str, where: Map
 
 def _latest_graph(lake: Lake, night: Publication) -> dict[str, object]:
     """The graph as of the end of the night, among those as of its windows' starts."""
-    files = lake.active_files("edges", night.versions["edges"]) if "edges" in night.versions else []
-    starts = [file.partition["as_of"] for file in files if file.partition["ds"] == str(night.ds)]
+    files = lake.active_files("edges", night.versions["edges"], ds=night.ds) if "edges" in night.versions else []
+    starts = [file.partition["as_of"] for file in files]
     return {"ds": night.ds, "as_of": max(starts, default=str(night.ds))}
 
 

@@ -1,0 +1,97 @@
+"""The parquet files of a table version, read without Spark: rows, counts and extremes. Memory is bounded by the largest
+file, however long the table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from roilake.lake.tables import TABLES, Table
+
+if TYPE_CHECKING:
+    from roilake.lake.lake import Lake
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One active parquet file of a table version. ``partition`` values are strings, as Delta keeps them."""
+
+    path: str
+    partition: dict[str, str]
+    rows: int
+    bytes: int
+
+
+def read_file(file: DataFile, table: Table, columns: Iterable[str]) -> pa.Table:
+    """Columns of one file, partition columns among them, in the types of the definition."""
+    stored = [name for name in columns if name not in file.partition]
+    rows = pq.read_table(file.path, columns=stored, partitioning=None)
+    arrays = {name: rows[name] for name in stored}
+    for name in columns:
+        if name in file.partition:
+            arrays[name] = (
+                pa.array([file.partition[name]])
+                .cast(table.column(name).arrow_type)
+                .take(pa.array([0] * file.rows, pa.int32()))
+            )
+    return pa.table({name: arrays[name].cast(table.column(name).arrow_type) for name in columns})
+
+
+def count_by(
+    lake: Lake, table: str, version: int, columns: Sequence[str], *, filters: Mapping[str, object]
+) -> Counter[tuple[Any, ...]]:
+    """Rows by the values of ``columns``. ``filters`` maps partition columns to a value or to several."""
+    counts: Counter[tuple[Any, ...]] = Counter()
+    for file in lake.active_files(table, version, **filters):
+        rows = read_file(file, TABLES[table], columns)
+        for row in rows.group_by(list(columns)).aggregate([([], "count_all")]).to_pylist():
+            counts[tuple(row[name] for name in columns)] += row["count_all"]
+    return counts
+
+
+def count_nulls(lake: Lake, table: str, version: int, *, filters: Mapping[str, object]) -> Counter[str]:
+    """Nulls by column (those within lists and maps left out), from the files' footers; ``filters`` as above."""
+    counts: Counter[str] = Counter()
+    for file in lake.active_files(table, version, **filters):
+        footer = pq.read_metadata(file.path)
+        for group in range(footer.num_row_groups):
+            for place in range(footer.num_columns):
+                column = footer.row_group(group).column(place)
+                if column.statistics and "." not in column.path_in_schema:
+                    counts[column.path_in_schema] += column.statistics.null_count or 0
+    return counts
+
+
+def extremes(
+    lake: Lake, table: str, version: int, column: str, keys: Sequence[str], *, filters: Mapping[str, object]
+) -> dict[tuple[str, ...], tuple[Any, Any]]:
+    """Smallest and largest value of ``column`` by the partition columns ``keys``, from the files' footers (a row group
+    without statistics is read); what has only nulls is left out. ``filters`` as above."""
+    found: dict[tuple[str, ...], tuple[Any, Any]] = {}
+    for file in lake.active_files(table, version, **filters):
+        place = tuple(file.partition[key] for key in keys)
+        for low, high in _group_extremes(file, column):
+            before = found.get(place, (low, high))
+            found[place] = min(before[0], low), max(before[1], high)
+    return found
+
+
+def _group_extremes(file: DataFile, column: str) -> Iterator[tuple[Any, Any]]:
+    """(smallest, largest) value of each row group that has any, from its statistics or by reading it."""
+    footer = pq.read_metadata(file.path)
+    place = [footer.schema.column(k).path for k in range(len(footer.schema))].index(column)
+    for group in range(footer.num_row_groups):
+        statistics = footer.row_group(group).column(place).statistics
+        if statistics is not None and statistics.has_min_max:
+            yield statistics.min, statistics.max
+        else:
+            rows = pq.ParquetFile(file.path).read_row_group(group, columns=[column])
+            found = pc.min_max(rows[column]).as_py()
+            if found["min"] is not None:
+                yield found["min"], found["max"]
