@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from roilake.errors import AuditError, one_line_errors
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -51,7 +53,6 @@ def night(
     its last line, a JSON object. Exit code 1 when the night fails its audit, 2 for what a person can mend, 3 for the
     unforeseen."""
     from roilake.log import configure
-    from roilake.runtime.command import one_line_errors
 
     configure("json" if log == "json" else "auto")
     started = time.monotonic()
@@ -63,7 +64,7 @@ def night(
 @app.command()
 def pipelines(as_json: Json = False) -> None:
     """List the pipelines: their steps, tables and upstreams."""
-    from roilake.runtime.listing import described_pipelines, print_pipelines
+    from roilake.runtime.dictionary import described_pipelines, print_pipelines
 
     if as_json:
         print(json.dumps(described_pipelines()))
@@ -80,7 +81,6 @@ def schedule(
     ] = "json",
 ) -> None:
     """Print the steps of a night in order with their commands, for a scheduler."""
-    from roilake.runtime.command import one_line_errors
     from roilake.runtime.schedule import schedule_of
 
     with one_line_errors():
@@ -96,7 +96,6 @@ def estimate(
 ) -> None:
     """Tell what a night would take, by step: rows, bytes, memory, time and disk, from the lake's tables and the
     rates that its earlier nights measured. Reads only, without Spark."""
-    from roilake.runtime.command import one_line_errors
 
     with one_line_errors():
         from roilake.estimate import estimate_night
@@ -123,7 +122,6 @@ def report(
     """Write the page of a published night again, without Spark, and print its path. With --since the page lies beside
     the night's own."""
     from roilake.report import gather, published, report_path, write_page
-    from roilake.runtime.command import one_line_errors
 
     with one_line_errors():
         opened, chosen = _open(lake), _parse_ds(since) if since else None
@@ -143,7 +141,6 @@ def runs(
 ) -> None:
     """List the nights of a lake, or the steps of one: status, time, rows, bytes, and whether readers see it."""
     from roilake.report import nights, nights_table, run_rows, steps, steps_table
-    from roilake.runtime.command import one_line_errors
 
     with one_line_errors():
         opened, night = _open(lake), _parse_ds(ds) if ds else None
@@ -166,7 +163,6 @@ def compare(
     """Compare two published nights: metrics with the intervals of their differences, config, code, rows and time."""
     from roilake.report import compare as compare_runs
     from roilake.report import print_comparison, to_object
-    from roilake.runtime.command import one_line_errors
 
     with one_line_errors():
         found = compare_runs(_open(lake), before, after, pipeline)
@@ -178,7 +174,6 @@ def compare(
 
 def _run_night(ds_text: str | None, conf: Path, folder: Path, profile: Path | None, started: float, wide: bool) -> bool:
     """Whether the night was published."""
-    from roilake.errors import AuditError
     from roilake.lake import Lake, check_folder
     from roilake.lake.session import spark_session
     from roilake.report import night_summary, print_summary, to_json

@@ -6,6 +6,7 @@ import os
 import re
 import sysconfig
 from collections.abc import Mapping
+from glob import glob
 from pathlib import Path
 
 from pyspark.errors import AnalysisException, ParseException
@@ -32,13 +33,9 @@ def resolve_path(path: str) -> str:
         return path
     else:
         local = Path(re.sub(r"^file:(//)?", "", path))
-    if not local.exists() and not list(Path().glob(str(local)) if not local.is_absolute() else _glob(local)):
+    if not local.exists() and not glob(str(local), recursive=True, include_hidden=True):
         raise SourceError(f"{path}: no such file ({local}); correct the path in the config")
     return str(local.absolute())
-
-
-def _glob(pattern: Path) -> list[Path]:
-    return list(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
 
 
 def read_source(spark: SparkSession, source: FileSource) -> DataFrame:

@@ -7,15 +7,14 @@ import pkgutil
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from roilake.config import Strict
 from roilake.errors import ConfigError
 
 
-class Options(BaseModel):
+class Options(Strict):
     """Options of a model; each model's own subclass is named ``Options``. Unknown names are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ModelFiles:
