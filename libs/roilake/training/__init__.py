@@ -1,11 +1,10 @@
 """One trainer for any torch module on any feed: tasks, checkpoints, and launchers that run the same function here or
 under Horovod on Spark."""
 
-from roilake.training.checkpoint import Checkpoints
 from roilake.training.context import Context, LocalContext
 from roilake.training.launchers import TrainingError, launch
-from roilake.training.plan import Artifacts, Entry, Plan
-from roilake.training.progress import Progress
+from roilake.training.night import Artifacts, Entry, Plan
+from roilake.training.progress import Checkpoints, Progress
 from roilake.training.task import Feed, OptimizerPlan, Schedule, Settings, Task, Term
 from roilake.training.trainer import train
 

@@ -41,8 +41,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a trained model. Raises LakeError if the folder holds none."""
     if not (folder / MANIFEST).exists():
         raise LakeError(f"{folder}: no trained model (no {MANIFEST}): train it first")
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    return manifest
+    return json.loads((folder / MANIFEST).read_text())
 
 
 @torch.no_grad()

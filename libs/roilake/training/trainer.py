@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from roilake.feed.prefetch import Prefetch
 from roilake.hashing import keyed_hash
 from roilake.training.batch_norm import convert_batch_norm
-from roilake.training.checkpoint import Checkpoints
 from roilake.training.context import Context, determinism, threads
 from roilake.training.optimizers import Optimizers
-from roilake.training.progress import Progress, State
+from roilake.training.progress import Checkpoints, Progress, State
 from roilake.training.task import BatchT, Settings, Task, Term
 
 CURVE_POINTS = 200
