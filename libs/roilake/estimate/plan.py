@@ -69,8 +69,7 @@ def estimate_night(lake: Lake, config: NightConfig, ds: date) -> Estimate:
     """What each step of the night would take; reads only, without Spark."""
     pipeline = find(config.pipeline)
     if pipeline.estimate:
-        found: Estimate = load(pipeline.estimate)(lake, config, ds)
-        return found
+        return load(pipeline.estimate)(lake, config, ds)
     return _from_runs(lake, pipeline, ds)
 
 

@@ -69,8 +69,7 @@ def fit_factors(user_N: Longs, item_N: Longs, rating_N: Floats, seed: int) -> Fa
 
 def _damped_mean(values_N: Floats, group_N: Longs, groups: int) -> Floats:
     sums = np.bincount(group_N, values_N, groups)
-    mean: Floats = sums / (np.bincount(group_N, minlength=groups) + DAMPING)
-    return mean
+    return sums / (np.bincount(group_N, minlength=groups) + DAMPING)
 
 
 def _ridge(known_MK: Floats, known_N: Longs, group_N: Longs, target_N: Floats, groups: int) -> Floats:
@@ -119,18 +118,15 @@ class World:
         (bias, bias_std), (product, product_std), (mean, std) = self._means_and_stds
         bias_N, product_N = self._parts(user_N, item_N)
         z_N = BIAS_WEIGHT * (bias_N - bias) / bias_std + INTERACTION_WEIGHT * (product_N - product) / product_std
-        standardised: Floats = (z_N - mean) / std
-        return standardised
+        return (z_N - mean) / std
 
     def conversion_probability(self, user_N: Longs, item_N: Longs) -> Floats:
         """P(conversion | click) of pairs."""
-        probability: Floats = expit(self._conversion_logit(user_N, item_N) + self._conversion_offset)
-        return probability
+        return expit(self._conversion_logit(user_N, item_N) + self._conversion_offset)
 
     def pair_click_probability(self, user_N: Longs, item_N: Longs) -> Floats:
         """P(click) of pairs, if they were shown, without the noise of an impression."""
-        probability: Floats = expit(self._pair_logit(user_N, item_N) + self._click_offset)
-        return probability
+        return expit(self._pair_logit(user_N, item_N) + self._click_offset)
 
     def impressions(self, number_N: ArrayLike) -> Impressions:
         """The impressions of these numbers, from 0."""
@@ -232,8 +228,7 @@ def _drawn(weights: Floats, uniform_N: Floats) -> Longs:
 
 
 def _normal(uniform_N: Floats) -> Floats:
-    normal: Floats = ndtri(np.clip(uniform_N, 1e-12, 1 - 1e-12))
-    return normal
+    return ndtri(np.clip(uniform_N, 1e-12, 1 - 1e-12))
 
 
 def read_ratings(rows: pa.Table, path: str) -> tuple[Longs, Longs, Floats, list[str], list[str]]:

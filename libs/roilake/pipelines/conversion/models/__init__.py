@@ -15,7 +15,7 @@ __all__ = [
     "kinds", "needs_teacher",
 ]  # fmt: skip
 
-_FILES = ModelFiles(__name__, __path__, {"batch", "ensemble", "entire_space", "losses", "towers"})
+_FILES = ModelFiles(__name__, __path__, {"batch", "ensemble", "losses", "towers"})
 kinds, check = _FILES.kinds, _FILES.check
 
 
@@ -26,5 +26,4 @@ def needs_teacher(kind: str, options: dict[str, Any]) -> bool:
 
 def build(kind: str, options: dict[str, Any], schema: ImpressionSchema) -> ConversionModel:
     """An untrained model of this kind. Raises ConfigError for an unknown kind or option."""
-    model: ConversionModel = _FILES.build(kind, options, schema)
-    return model
+    return _FILES.build(kind, options, schema)

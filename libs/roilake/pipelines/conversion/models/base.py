@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema
+from roilake.pipelines.conversion.models.batch import ImpressionBatch
 from roilake.pipelines.conversion.models.losses import cross_entropy, mean
 from roilake.pipelines.conversion.models.towers import ConversionModel, ConversionOptions
 from roilake.training.task import Term
 
-
-class Options(ConversionOptions):
-    """No options of its own."""
+Options = ConversionOptions
 
 
 class Model(ConversionModel):
     """L = mean_D l(o, pCTR) + mean_D_click l(y, pCVR)
 
     with mean_D the weighted mean over the batch. Source: "Base" of UKD (arXiv 2201.08024), as read in public notes."""
-
-    def __init__(self, options: Options, schema: ImpressionSchema) -> None:
-        super().__init__(options, schema, ["ctr", "cvr"])
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
         shared = self.embeddings(batch.row_BF)

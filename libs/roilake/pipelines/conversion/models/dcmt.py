@@ -7,9 +7,8 @@ from typing import Annotated
 import torch
 from pydantic import Field as Bounded
 
-from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema
-from roilake.pipelines.conversion.models.entire_space import PropensityOptions, click_terms
-from roilake.pipelines.conversion.models.losses import cross_entropy, mean, propensity
+from roilake.pipelines.conversion.models.batch import ImpressionBatch
+from roilake.pipelines.conversion.models.losses import PropensityOptions, click_terms, cross_entropy, mean, propensity
 from roilake.pipelines.conversion.models.towers import ConversionModel
 from roilake.training.task import Term
 
@@ -32,9 +31,8 @@ class Model(ConversionModel):
     Source: Zhu et al. 2023 (arXiv 2302.06141), form and 1e-3 as read in public code; self-normalisation is ours.
     """
 
-    def __init__(self, options: Options, schema: ImpressionSchema) -> None:
-        super().__init__(options, schema, ["ctr", "cvr", "counterfactual"])
-        self.options = options
+    options: Options
+    tasks = ("ctr", "cvr", "counterfactual")
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
         """The terms of L in the order of the class's docstring, and the share of propensities that were clipped."""

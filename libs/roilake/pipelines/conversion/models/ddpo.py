@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema
-from roilake.pipelines.conversion.models.entire_space import PropensityOptions, click_terms
-from roilake.pipelines.conversion.models.losses import cross_entropy, mean, propensity
+from roilake.pipelines.conversion.models.batch import ImpressionBatch
+from roilake.pipelines.conversion.models.losses import PropensityOptions, click_terms, cross_entropy, mean, propensity
 from roilake.pipelines.conversion.models.towers import ConversionModel
 from roilake.training.task import Term
 
-
-class Options(PropensityOptions):
-    """No options of its own."""
+Options = PropensityOptions
 
 
 class Model(ConversionModel):
@@ -26,9 +23,8 @@ class Model(ConversionModel):
     Source: DDPO (SIGIR 2024), form and self-normalisation as read in the published text and code.
     """
 
-    def __init__(self, options: Options, schema: ImpressionSchema) -> None:
-        super().__init__(options, schema, ["ctr", "cvr", "conversion_propensity"])
-        self.options = options
+    options: Options
+    tasks = ("ctr", "cvr", "conversion_propensity")
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
         """The terms of L; the soft label is made without gradient from the conversion-propensity net."""

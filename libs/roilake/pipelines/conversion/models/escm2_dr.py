@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 
-from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema
-from roilake.pipelines.conversion.models.entire_space import PropensityOptions, click_terms
-from roilake.pipelines.conversion.models.losses import cross_entropy, mean, propensity
+from roilake.pipelines.conversion.models.batch import ImpressionBatch
+from roilake.pipelines.conversion.models.losses import PropensityOptions, click_terms, cross_entropy, mean, propensity
 from roilake.pipelines.conversion.models.towers import ConversionModel
 from roilake.training.task import Term
 
-
-class Options(PropensityOptions):
-    """No options of its own."""
+Options = PropensityOptions
 
 
 class Model(ConversionModel):
@@ -30,9 +27,8 @@ class Model(ConversionModel):
     weight 1 of both risks are ours.
     """
 
-    def __init__(self, options: Options, schema: ImpressionSchema) -> None:
-        super().__init__(options, schema, ["ctr", "cvr", "imputation"])
-        self.options = options
+    options: Options
+    tasks = ("ctr", "cvr", "imputation")
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
         """The terms of L: R_DR is ``imputed`` and ``cvr`` together, R_imp is ``imputation``."""

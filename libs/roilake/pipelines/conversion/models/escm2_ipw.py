@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema
-from roilake.pipelines.conversion.models.entire_space import PropensityOptions, click_terms
-from roilake.pipelines.conversion.models.losses import cross_entropy, mean, propensity
+from roilake.pipelines.conversion.models.batch import ImpressionBatch
+from roilake.pipelines.conversion.models.losses import PropensityOptions, click_terms, cross_entropy, mean, propensity
 from roilake.pipelines.conversion.models.towers import ConversionModel
 from roilake.training.task import Term
 
-
-class Options(PropensityOptions):
-    """No options of its own."""
+Options = PropensityOptions
 
 
 class Model(ConversionModel):
@@ -25,9 +22,7 @@ class Model(ConversionModel):
     before it weighs, or lets a gradient through 1 / pCTR, is not followed.
     """
 
-    def __init__(self, options: Options, schema: ImpressionSchema) -> None:
-        super().__init__(options, schema, ["ctr", "cvr"])
-        self.options = options
+    options: Options
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
         shared = self.embeddings(batch.row_BF)

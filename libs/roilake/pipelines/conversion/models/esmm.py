@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field as Bounded
 
-from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema
-from roilake.pipelines.conversion.models.entire_space import ProductOptions, click_terms
+from roilake.pipelines.conversion.models.batch import ImpressionBatch
+from roilake.pipelines.conversion.models.losses import ProductOptions, click_terms
 from roilake.pipelines.conversion.models.towers import ConversionModel
 from roilake.training.task import Term
 
@@ -24,9 +24,7 @@ class Model(ConversionModel):
     pCVR has no loss of its own. An unclicked impression counts as one without a click-and-conversion, which lowers both
     factors. Source: Ma et al. 2018 (arXiv 1804.07931); there the second weight is 1."""
 
-    def __init__(self, options: Options, schema: ImpressionSchema) -> None:
-        super().__init__(options, schema, ["ctr", "cvr"])
-        self.options = options
+    options: Options
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
         shared = self.embeddings(batch.row_BF)

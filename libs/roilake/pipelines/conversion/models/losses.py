@@ -1,16 +1,35 @@
-"""Losses that conversion models are made of, per impression, and how they become terms.
+"""Losses that conversion models are made of, per impression, and how they become terms; and what methods share that
+learn conversion from all impressions: pCTCVR, and weights by inverse propensity.
 
 Legend: B impressions; o click, y conversion, w weight of an impression, e propensity of its click.
 """
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field as Bounded
 from torch import Tensor
 
 from roilake.pipelines.conversion.models.batch import ImpressionBatch
+from roilake.pipelines.conversion.models.towers import ConversionModel, ConversionOptions
 from roilake.training.task import Term
+
+
+class ProductOptions(ConversionOptions):
+    """``ctcvr``: weight of the loss on pCTCVR = pCTR pCVR, over the click rate: at 1 a conversion weighs in it what it
+    weighs in a mean over clicks. The papers' weight of 1 without division lets the clicks rule at low click rates."""
+
+    ctcvr: Annotated[float, Bounded(ge=0)] = 0.3
+
+
+class PropensityOptions(ProductOptions):
+    """``clip``: propensities below it (and above 1 - clip) are taken as that; figure ``clipped`` is the share of
+    clicked impressions to which that happened."""
+
+    clip: Annotated[float, Bounded(gt=0, lt=0.5)] = 0.02
 
 
 def mean(loss_B: Tensor, weight_B: Tensor, coefficient: float = 1.0) -> Term:
@@ -45,3 +64,14 @@ def propensity(batch: ImpressionBatch, ctr_B: Tensor, clip: float) -> tuple[Tens
     known_B = torch.where(batch.propensity_B.isnan(), torch.sigmoid(ctr_B.detach()), batch.propensity_B)
     clipped_B = (known_B < clip).float()
     return known_B.clamp(clip, 1 - clip), mean(clipped_B, batch.click_B, coefficient=0.0)
+
+
+def click_terms(
+    model: ConversionModel, batch: ImpressionBatch, ctr_B: Tensor, cvr_B: Tensor, ctcvr: float
+) -> dict[str, Term]:
+    """mean_D l(o, pCTR), and ctcvr / click rate * mean_D l(o y, pCTR pCVR) (left out at 0)."""
+    terms = {"ctr": mean(cross_entropy(ctr_B, batch.click_B), batch.weight_B)}
+    if ctcvr:
+        loss_B = product_cross_entropy(ctr_B, cvr_B, batch.click_B * batch.conversion_B)
+        terms["ctcvr"] = mean(loss_B, batch.weight_B, ctcvr / model.schema.click_rate)
+    return terms

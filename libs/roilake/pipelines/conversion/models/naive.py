@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from roilake.pipelines.conversion.models.batch import ImpressionBatch, ImpressionSchema
+from roilake.pipelines.conversion.models.batch import ImpressionBatch
 from roilake.pipelines.conversion.models.losses import cross_entropy, mean
 from roilake.pipelines.conversion.models.towers import ConversionModel, ConversionOptions, select
 from roilake.training.task import Term
 
-
-class Options(ConversionOptions):
-    """No options of its own."""
+Options = ConversionOptions
 
 
 class Model(ConversionModel):
@@ -17,8 +15,7 @@ class Model(ConversionModel):
 
     The unclicked half of a batch is not looked at. What every method here must beat; not a published one."""
 
-    def __init__(self, options: Options, schema: ImpressionSchema) -> None:
-        super().__init__(options, schema, ["cvr"])
+    tasks = ("cvr",)
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
         clicked = select(batch, batch.click_B > 0)

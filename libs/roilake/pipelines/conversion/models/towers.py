@@ -6,7 +6,6 @@ inputs of a head, S sides."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, cast
 
@@ -137,8 +136,7 @@ class Tower(nn.Module):
 
     def hidden(self, shared: Shared) -> Tensor:
         """h [B, H]."""
-        hidden_BH: Tensor = self.layers(shared.input_BX)
-        return hidden_BH
+        return self.layers(shared.input_BX)
 
     def forward(self, shared: Shared) -> Tensor:
         return self.logit(self.hidden(shared), shared)
@@ -149,23 +147,21 @@ class Tower(nn.Module):
 
     def logit(self, hidden_BH: Tensor, shared: Shared) -> Tensor:
         """Logit [B] of the first head."""
-        logit_B1: Tensor = self.heads[0](self.head_input(hidden_BH, shared))
-        return logit_B1.squeeze(1)
+        return self.heads[0](self.head_input(hidden_BH, shared)).squeeze(1)
 
 
 class ConversionModel(nn.Module, ABC):
     """A model of the conversion of an impression: one tower per task over shared embeddings."""
 
+    tasks: tuple[str, ...] = ("ctr", "cvr")  # a tower each
     discriminates = False  # has a domain discriminator
 
-    def __init__(
-        self, options: ConversionOptions, schema: ImpressionSchema, tasks: Sequence[str], cvr_heads: int = 1
-    ) -> None:
+    def __init__(self, options: ConversionOptions, schema: ImpressionSchema, cvr_heads: int = 1) -> None:
         super().__init__()
-        self.schema = schema
+        self.options, self.schema = options, schema
         self.embeddings = Embeddings(schema, options.dim)
         self.towers = nn.ModuleDict(
-            {task: Tower(self.embeddings, options.dropout, cvr_heads if task == "cvr" else 1) for task in tasks}
+            {task: Tower(self.embeddings, options.dropout, cvr_heads if task == "cvr" else 1) for task in self.tasks}
         )
 
     @abstractmethod

@@ -47,9 +47,11 @@ class Model(ConversionModel):
     by a slip and scales the CVR loss by the CTR's weight: not so here.
     """
 
+    options: Options
+
     def __init__(self, options: Options, schema: ImpressionSchema) -> None:
-        super().__init__(options, schema, ["ctr", "cvr"], cvr_heads=2 if options.uncertainty else 1)
-        self.options, self.head_dropout = options, Dropout(options.head_dropout)
+        super().__init__(options, schema, cvr_heads=2 if options.uncertainty else 1)
+        self.head_dropout = Dropout(options.head_dropout)
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
         """The terms of L that the options leave in, and ESMM's with ``ctcvr``."""

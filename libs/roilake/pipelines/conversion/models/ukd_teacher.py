@@ -37,12 +37,12 @@ class Model(ConversionModel):
     paper are not known.
     """
 
+    options: Options
     discriminates = True
     step: Tensor
 
     def __init__(self, options: Options, schema: ImpressionSchema) -> None:
-        super().__init__(options, schema, ["ctr", "cvr"])
-        self.options = options
+        super().__init__(options, schema)
         self.discriminator = nn.Sequential(nn.Linear(LAST, DISCRIMINATOR), nn.ReLU(), nn.Linear(DISCRIMINATOR, 1))
         self.register_buffer("step", torch.zeros(()))
 
@@ -66,8 +66,7 @@ class Model(ConversionModel):
 
     def domain_logit(self, batch: ImpressionBatch) -> Tensor:
         tower = cast(Tower, self.towers["cvr"])
-        logit_B1: Tensor = self.discriminator(tower.hidden(self.embeddings(batch.row_BF)))
-        return logit_B1.squeeze(1)
+        return self.discriminator(tower.hidden(self.embeddings(batch.row_BF))).squeeze(1)
 
 
 class _Reverse(torch.autograd.Function):
@@ -83,5 +82,4 @@ class _Reverse(torch.autograd.Function):
 
 def reverse(values: Tensor, scale: float) -> Tensor:
     """The values themselves; their gradient comes back times -``scale`` (none at all for 0)."""
-    reversed_: Tensor = _Reverse.apply(values, scale) if scale else values.detach()
-    return reversed_
+    return _Reverse.apply(values, scale) if scale else values.detach()

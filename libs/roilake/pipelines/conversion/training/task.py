@@ -67,8 +67,7 @@ class ConversionTask:
         return build(self.config.kind, dict(self.config.options), self.schema)
 
     def losses(self, model: Any, batch: ImpressionBatch) -> dict[str, Term]:
-        terms: dict[str, Term] = model.terms(batch)
-        return terms
+        return model.terms(batch)
 
     def optimizers(self, model: nn.Module) -> Sequence[OptimizerPlan]:
         training = self.training
