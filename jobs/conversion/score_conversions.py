@@ -11,7 +11,6 @@ from pyspark.sql import functions as F
 from roilake.feed import files_of
 from roilake.lake import TABLES, Lake
 from roilake.pipelines.conversion.config import ConversionConfig
-from roilake.pipelines.conversion.impressions.ingest import sides_of
 from roilake.pipelines.conversion.pairs import count_pairs, pairs_of, scoring_pairs
 from roilake.pipelines.conversion.scoring import SavedModel, parts_of, saved_models, scoring
 from roilake.runtime.command import main
@@ -47,7 +46,7 @@ def _score_pairs(record: Recorder, config: ConversionConfig, model: SavedModel) 
         record.progress(f"no pair_scores: about {count:,} pairs, scoring.max_pairs {most:,}")
         record.write("pair_scores", pa.Table.from_pylist([], schema=TABLES["pair_scores"].arrow_schema))
         return
-    pairs = pairs_of(impressions, sides_of(config.impressions))
+    pairs = pairs_of(impressions, [side for side, _ in config.impressions.categories])
     buckets = lake.spark.range(0, len(pairs.buckets), 1, len(pairs.buckets))
     record.write_from_tasks(["pair_scores"], buckets, scoring_pairs(model, pairs, record.run.ds))
 

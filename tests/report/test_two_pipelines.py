@@ -15,7 +15,7 @@ from roilake import read
 from roilake.cli import app
 from roilake.errors import LakeError
 from roilake.lake import Lake
-from roilake.pipelines.conversion.report.impressions import traffic
+from roilake.pipelines.conversion.report.sections import traffic
 from roilake.report import compare, gather, nights, nights_table, published, report_path, run_rows, write_page
 from roilake.report.page import render
 from tests.report.small_lake import FIRST, SECOND, write_conversion, write_lake

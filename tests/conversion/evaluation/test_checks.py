@@ -10,8 +10,12 @@ import pytest
 
 from roilake.lake import Lake
 from roilake.metrics.gates import Measured
-from roilake.pipelines.conversion.evaluation.checks import check_metrics
-from roilake.pipelines.conversion.evaluation.leaks import impossible_labels, readers_of_truth, shared_impressions
+from roilake.pipelines.conversion.evaluation.checks import (
+    check_metrics,
+    impossible_labels,
+    readers_of_truth,
+    shared_impressions,
+)
 from tests.conversion.small import DS, generated_night, log_of, night_of
 
 

@@ -52,11 +52,11 @@ PIPELINE = Pipeline(
     ),
     filled="roilake.pipelines.conversion.evaluation.checks:filled",
     checks="roilake.pipelines.conversion.evaluation.checks:checks",
-    figures="roilake.pipelines.conversion.report:count_impressions",
+    figures="roilake.pipelines.conversion.report.sections:count_impressions",
     sections=(
-        "roilake.pipelines.conversion.report:teachers_section",
-        "roilake.pipelines.conversion.report:impressions_section",
+        "roilake.pipelines.conversion.report.sections:teachers_section",
+        "roilake.pipelines.conversion.report.sections:impressions_section",
     ),
-    volume="roilake.pipelines.conversion.report:volume",
-    texts="roilake.pipelines.conversion.report:TEXTS",
+    volume="roilake.pipelines.conversion.report.sections:volume",
+    texts="roilake.pipelines.conversion.report.sections:TEXTS",
 )

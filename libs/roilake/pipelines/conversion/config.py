@@ -5,7 +5,7 @@ All columns are Spark SQL expressions over the rows of the source, so pointing a
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +15,7 @@ from roilake.pipelines.conversion.metrics import CONVERSION, IMPRESSION
 
 Name = Annotated[str, Field(pattern=r"^[a-z]\w*$")]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+Side = Literal["user", "item", "context"]
 
 
 class ImpressionColumns(Strict):
@@ -111,6 +112,12 @@ class ImpressionsConfig(Strict):
     split: SplitConfig = SplitConfig()
     shards: Positive = 2
     quarantine_budget: Fraction = 0.01
+
+    @property
+    def categories(self) -> list[tuple[Side, str]]:
+        """Side and name of each entry of column ``categories``: the ids of user and item, then the ``fields``."""
+        ids: list[tuple[Side, str]] = [("user", "user"), ("item", "item")]
+        return [*ids, *((side, name) for side in get_args(Side) for name in getattr(self.fields, side))]
 
     @model_validator(mode="after")
     def _one_source(self) -> ImpressionsConfig:

@@ -142,12 +142,9 @@ def scoring(models: tuple[SavedModel, ...], parts: tuple[Part, ...], ds: date) -
     """Rows of ``cvr_scores`` of each model, for the parts whose numbers a task is given."""
 
     def make(numbers: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-        open_ = open_models(models)
-        for part in (parts[number] for number in numbers["id"].to_pylist()):
-            for rows in _batches(part, SHOWN):
-                categories_RF = _categories(rows)
-                for each in open_:
-                    yield "cvr_scores", _scores(rows, each.predict(categories_RF), each.saved, part, ds)
+        for part, rows, found in _predicted(models, parts, numbers, SHOWN):
+            for model in models:
+                yield "cvr_scores", _scores(rows, found[model.name], model, part, ds)
 
     return make
 
@@ -157,13 +154,9 @@ def labelling(teachers: tuple[Teacher, ...], parts: tuple[Part, ...], ds: date) 
     members = {member.name: member for teacher in teachers for member in teacher.members}
 
     def make(numbers: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-        open_ = open_models(tuple(members.values()))
-        for part in (parts[number] for number in numbers["id"].to_pylist()):
-            for rows in _batches(part, LEARNT):
-                categories_RF = _categories(rows)
-                found = {each.saved.name: each.predict(categories_RF) for each in open_}
-                for teacher in teachers:
-                    yield "pseudo_labels", _labels(rows, teacher, found, part, ds)
+        for part, rows, found in _predicted(tuple(members.values()), parts, numbers, LEARNT):
+            for teacher in teachers:
+                yield "pseudo_labels", _labels(rows, teacher, found, part, ds)
 
     return make
 
@@ -175,16 +168,17 @@ def open_models(models: tuple[SavedModel, ...]) -> list[OpenModel]:
     return [saved.open() for saved in models]
 
 
-def _batches(part: Part, columns: Sequence[str]) -> Iterator[pa.Table]:
-    for path in part.paths:
-        for batch in pq.ParquetFile(path).iter_batches(BATCH, columns=list(columns)):
-            yield pa.Table.from_batches([batch])
-
-
-def _categories(rows: pa.Table) -> NDArray[np.int32]:
-    lists = rows["categories"].combine_chunks()
-    flat = pc.list_flatten(lists).to_numpy().astype(np.int32)
-    return flat.reshape(len(lists), -1)
+def _predicted(
+    models: tuple[SavedModel, ...], parts: tuple[Part, ...], numbers: pa.Table, columns: Sequence[str]
+) -> Iterator[tuple[Part, pa.Table, dict[str, Predictions]]]:
+    """``columns`` of the parts whose numbers a task is given, a batch at a time, and what each model predicts of it."""
+    opened = open_models(models)
+    for part in (parts[number] for number in numbers["id"].to_pylist()):
+        for path in part.paths:
+            for batch in pq.ParquetFile(path).iter_batches(BATCH, columns=list(columns)):
+                categories_RF = pc.list_flatten(batch["categories"]).to_numpy().astype(np.int32).reshape(len(batch), -1)
+                found = {each.saved.name: each.predict(categories_RF) for each in opened}
+                yield part, pa.Table.from_batches([batch]), found
 
 
 def _scores(rows: pa.Table, found: Predictions, saved: SavedModel, part: Part, ds: date) -> pa.Table:

@@ -34,11 +34,11 @@ class EvaluatedImpressions:
         rows of ``conversion_truth`` for those of the unbiased split, if their truth is known. Raises MetricError where
         the two do not fit."""
         rows = impressions.sort_by("impression_id").combine_chunks()
-        ids, users = _column(rows, "impression_id"), _column(rows, "user").dictionary_encode()
+        ids, users = rows["impression_id"].combine_chunks(), rows["user"].combine_chunks().dictionary_encode()
         click_N, conversion_N = (_floats(rows[name]) for name in ("click", "conversion"))
         if truth is not None and truth.num_rows:
             known = truth.sort_by("impression_id").combine_chunks()
-            if not _column(known, "impression_id").equals(ids):
+            if not known["impression_id"].combine_chunks().equals(ids):
                 raise MetricError(
                     f"conversion_truth holds {known.num_rows} of the {rows.num_rows} random pairs; run "
                     "build_impressions again"
@@ -69,18 +69,13 @@ class Predictions:
     def of(cls, rows: pa.Table, impressions: EvaluatedImpressions, model: str) -> Predictions:
         """From rows of ``cvr_scores`` of one model and split. Raises MetricError when they are of other impressions."""
         rows = rows.sort_by("impression_id").combine_chunks()
-        if not _column(rows, "impression_id").equals(impressions.ids):
+        if not rows["impression_id"].combine_chunks().equals(impressions.ids):
             raise MetricError(
                 f"cvr_scores of {model} are of other impressions than those evaluated ({rows.num_rows} rows, "
                 f"{len(impressions.ids)} impressions): run score_conversions again"
             )
         clicks = [_floats(rows[name]) if rows[name].null_count == 0 else None for name in ("pctr", "pctcvr")]
         return cls(_floats(rows["pcvr"]), *clicks)
-
-
-def _column(rows: pa.Table, name: str) -> pa.Array:
-    column = rows[name]
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
 
 
 def _floats(column: pa.ChunkedArray) -> Floats:

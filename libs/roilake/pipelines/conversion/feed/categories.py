@@ -8,7 +8,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from roilake.errors import ConfigError
+from roilake.pipelines.conversion.config import Side
 from roilake.pipelines.conversion.models import Field
 
-Side = Literal["user", "item", "context"]
 Hashes = NDArray[np.int32]
 
 

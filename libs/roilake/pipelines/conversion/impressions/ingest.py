@@ -62,20 +62,9 @@ def source_impressions(
     return with_reason(rows, ("time", *TEXTS), _faults(unbiased))
 
 
-def fields_of(config: ImpressionsConfig) -> list[tuple[str, str, str]]:
-    """(side, name, SQL) of the fields beside the ids, in the order of ``categories``."""
-    sides = config.fields.model_dump()
-    return [(side, name, sql) for side in ("user", "item", "context") for name, sql in sides[side].items()]
-
-
-def sides_of(config: ImpressionsConfig) -> tuple[str, ...]:
-    """Side of each entry of ``categories``."""
-    return ("user", "item", *(side for side, _, _ in fields_of(config)))
-
-
 def field_categories(raw: DataFrame, file: FileSource, config: ImpressionsConfig) -> Column:
-    """Column ``fields``: a category for each field."""
-    expressions = {f"{side}.{name}": sql for side, name, sql in fields_of(config)}
+    """Column ``fields``: a category for each field beside the ids."""
+    expressions = {f"{side}.{name}": getattr(config.fields, side)[name] for side, name in config.categories[2:]}
     values = mapped(raw, file, "impressions.fields", expressions)
     categories = [category(name.rsplit(".", 1)[1], value) for name, value in values.items()]
     return F.array(*categories).cast("array<int>").alias("fields")

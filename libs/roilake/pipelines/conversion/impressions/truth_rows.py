@@ -21,6 +21,7 @@ SCHEMA = (
     "impression_id string, time timestamp, user string, item string, click int, conversion int, "
     "delay_seconds double, click_probability double, conversion_probability double"
 )
+_NAMES = [column.split()[0] for column in SCHEMA.split(", ")]
 _AT_ONCE = 1 << 16  # rows
 _TASK = 1 << 20  # rows
 _SECOND = 1_000_000  # microseconds
@@ -49,10 +50,8 @@ class Generator:
 
     def log(self, number_N: NDArray[np.int64]) -> pa.RecordBatch:
         """Impressions of these numbers."""
-        found, start = (
-            self.world.impressions(number_N),
-            datetime.fromisoformat(self.world.config.start).replace(tzinfo=UTC),
-        )
+        found = self.world.impressions(number_N)
+        start = datetime.fromisoformat(self.world.config.start).replace(tzinfo=UTC)
         time_N = (found.seconds_N * _SECOND).astype(np.int64) + int(start.timestamp()) * _SECOND
         return pa.RecordBatch.from_arrays(
             [
@@ -66,7 +65,7 @@ class Generator:
                 pa.array(found.click_probability_N),
                 pa.array(found.conversion_probability_N),
             ],
-            names=_names(),
+            names=_NAMES,
         )
 
     def random(self, number_N: NDArray[np.int64], ds: date) -> pa.RecordBatch:
@@ -86,7 +85,7 @@ class Generator:
                 pa.array(self.world.pair_click_probability(user_N, item_N)),
                 pa.array(self.world.conversion_probability(user_N, item_N)),
             ],
-            names=_names(),
+            names=_NAMES,
         )
 
 
@@ -115,7 +114,3 @@ def generated_rows(
             "reason": F.lit(None).cast("string"),
         }
     )
-
-
-def _names() -> list[str]:
-    return [column.split()[0] for column in SCHEMA.split(", ")]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
+
+from roilake.pipelines.conversion.config import Side
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Field:
     """One categorical field: ``rows`` values have a row each, numbered from 0; -1 is a missing or unseen value."""
 
     name: str
-    side: Literal["user", "item", "context"]
+    side: Side
     rows: int
 
 

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 from roilake.errors import LakeError
 from roilake.feed import files_of
 from roilake.lake import DataFile, extremes
 from roilake.pipelines.conversion.config import ConversionConfig, ConversionModelConfig
-from roilake.pipelines.conversion.feed.categories import Side
 from roilake.pipelines.conversion.models import needs_teacher
 from roilake.pipelines.conversion.training.graph_vectors import write_graph_vectors
 from roilake.pipelines.conversion.training.inputs import ConversionData, ConversionInputs
@@ -66,12 +65,11 @@ def plan_models(
     """Pin the files and name the folders of all that is trained."""
     lake, run, training = record.lake, record.run, config.training
     scratch = lake.scratch(f"{run.step}/{run.run_id}")
-    names, sides = field_names(config)
     data = ConversionData(
         train=learnt.files,
         validation=files_of(lake, "impressions", record.pin("impressions"), ds=run.ds, split="validation"),
-        names=names,
-        sides=sides,
+        names=tuple(name for _, name in config.impressions.categories),
+        sides=tuple(side for side, _ in config.impressions.categories),
         shards=config.impressions.shards,
         seed=config.seed,
         graph=str(write_graph_vectors(training.graph, learnt.first, scratch, record)) if training.graph else None,
@@ -84,13 +82,6 @@ def plan_models(
         parents = {"graph": record.details.get("graph")} | ({"teacher": model.teacher} if pseudo else {})
         entries.append(night.make_entry(record, model, settings, task, artifacts, **parents))
     return night.make_plan(record, partial(ConversionInputs, data, training), entries)
-
-
-def field_names(config: ConversionConfig) -> tuple[tuple[str, ...], tuple[Side, ...]]:
-    """Names and sides of the fields, in the order of column ``categories``."""
-    found: list[tuple[str, Side]] = [("user", "user"), ("item", "item")]
-    found += [(name, side) for side in get_args(Side) for name in getattr(config.impressions.fields, side)]
-    return tuple(name for name, _ in found), tuple(side for _, side in found)
 
 
 def _pseudo_labels(record: Recorder, model: ConversionModelConfig) -> tuple[DataFile, ...] | None:
