@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -122,10 +121,11 @@ def report(
     """Write the page of a published night again, without Spark, and print its path. With --since the page lies beside
     the night's own."""
     from roilake.report import gather, published, report_path, write_page
+    from roilake.runtime.run import parse_ds
 
     with one_line_errors():
-        opened, chosen = _open(lake), _parse_ds(since) if since else None
-        found = published(opened, pipeline, _parse_ds(ds))
+        opened, chosen = _open(lake), parse_ds(since) if since else None
+        found = published(opened, pipeline, parse_ds(ds))
         path = report_path(opened, found.pipeline, found.ds, chosen)
         write_page(gather(opened, found, since=chosen), path)
     print(path)
@@ -141,9 +141,10 @@ def runs(
 ) -> None:
     """List the nights of a lake, or the steps of one: status, time, rows, bytes, and whether readers see it."""
     from roilake.report import nights, nights_table, run_rows, steps, steps_table
+    from roilake.runtime.run import parse_ds
 
     with one_line_errors():
-        opened, night = _open(lake), _parse_ds(ds) if ds else None
+        opened, night = _open(lake), parse_ds(ds) if ds else None
         rows = run_rows(opened, night, last, pipeline)
         found = steps(rows) if night else nights(rows, opened.publications(pipeline))
     if as_json:
@@ -183,8 +184,7 @@ def _run_night(ds_text: str | None, conf: Path, folder: Path, profile: Path | No
 
     config = load_config(conf)
     ds, checked = night_of(config, ds_text), check_folder(folder, create=True)
-    session = spark_session(f"roilake night {config.pipeline} {ds}", profile=profile)
-    opened = Lake.open(session, checked, create=True)
+    opened = Lake(spark_session(f"roilake night {config.pipeline} {ds}", profile=profile), checked)
     published = True
     try:
         run_night(opened, config, ds)
@@ -203,12 +203,6 @@ def _open(folder: Path) -> Lake:
     from roilake.lake import Lake, check_folder
 
     return Lake(None, check_folder(folder, create=False))
-
-
-def _parse_ds(text: str) -> date:
-    from roilake.runtime.run import parse_ds
-
-    return parse_ds(text)
 
 
 def _console() -> Console:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Field, Schema, write_deltalake
+from deltalake import DeltaTable, Field, Schema, write_deltalake
 from deltalake.transaction import AddAction
 
 from roilake.errors import LakeError
@@ -20,22 +20,10 @@ from roilake.lake.data_files import DataFile, read_file
 from roilake.lake.files import LAYOUT, MARKER, Files, check_folder
 from roilake.lake.tables import TABLES, Table
 from roilake.lake.tasks import Make, TaskFiles, run_tasks, write_rows
+from roilake.lake.writes import Run, check_where, check_write, owned, predicate, properties
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-
-@dataclass(frozen=True)
-class Run:
-    """Who writes: recorded with every commit."""
-
-    run_id: str
-    pipeline: str
-    ds: date
-    step: str
-    config_hash: str
-    code_revision: str
-    inputs: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -172,8 +160,8 @@ class Lake:
         Spark job. Columns are cast to the definition; a missing one raises LakeError. Running it twice leaves the same
         table. Rows outside ``where`` are refused."""
         definition = definition_of(table)
-        rows, where = _owned(definition, rows, where, run)
-        _check_write(definition, rows, where)
+        rows, where = owned(definition, rows, where, run)
+        check_write(definition, rows, where)
         if not self.exists(table):
             self._create(definition)
         if isinstance(rows, pa.Table):
@@ -181,8 +169,8 @@ class Lake:
                 self.table_path(table),
                 rows.select(list(definition.names)).cast(definition.arrow_schema),
                 mode="overwrite",
-                predicate=_predicate(where),
-                commit_properties=_properties(run),
+                predicate=predicate(where),
+                commit_properties=properties(run),
             )
         else:
             typed = rows.select(*(rows[c.name].cast(c.spark_type).alias(c.name) for c in definition.columns))
@@ -196,7 +184,7 @@ class Lake:
         ``parts``, written by the tasks themselves (see ``roilake.lake.tasks``). ``where`` may name
         partition columns only. Returns the committed versions; each table is one commit."""
         for table in tables:
-            _check_where(definition_of(table), where)
+            check_where(definition_of(table), where)
         return self.commit_files(tables, self.files_from_tasks(parts, make), where=where, run=run)
 
     def files_from_tasks(self, parts: DataFrame, make: Make) -> TaskFiles:
@@ -209,7 +197,7 @@ class Lake:
     ) -> dict[str, int]:
         """As ``write_from_tasks``, of files that tasks have written, at once or in several turns."""
         for table in tables:
-            _check_where(definition_of(table), where)
+            check_where(definition_of(table), where)
             if not self.exists(table):
                 self._create(definition_of(table))
             self._commit(definition_of(table), files.get(table, []), where, run)
@@ -228,7 +216,7 @@ class Lake:
             schema=delta.schema(),
             partition_by=list(table.partitions),
             partition_filters=[(name, "=", value) for name, value in wanted.items()],
-            commit_properties=_properties(run),
+            commit_properties=properties(run),
         )
 
     def _mark(self) -> None:
@@ -311,58 +299,5 @@ def definition_of(table: str) -> Table:
     return TABLES[table]
 
 
-def _owned(
-    table: Table, rows: DataFrame | pa.Table, where: dict[str, object], run: Run
-) -> tuple[DataFrame | pa.Table, dict[str, object]]:
-    """Rows and condition of a shared table, with the run's pipeline."""
-    if not table.shared:
-        return rows, where
-    if isinstance(rows, pa.Table):
-        others = rows.drop_columns(["pipeline"]) if "pipeline" in rows.column_names else rows
-        owned = others.append_column("pipeline", pa.repeat(pa.scalar(run.pipeline), len(rows)))
-    else:
-        from pyspark.sql import functions as F
-
-        owned = rows.withColumn("pipeline", F.lit(run.pipeline))
-    return owned, {"pipeline": run.pipeline, **where}
-
-
-def _check_write(table: Table, rows: DataFrame | pa.Table, where: dict[str, object]) -> None:
-    names = rows.column_names if isinstance(rows, pa.Table) else rows.columns
-    missing = [name for name in table.names if name not in names]
-    if missing:
-        raise LakeError(f"{table.name}: rows to write lack the columns {', '.join(missing)}")
-    _check_where(table, where)
-    if isinstance(rows, pa.Table):
-        outside = [name for name, value in where.items() if not _all_equal(rows[name], value)]
-        if outside:
-            raise LakeError(f"{table.name}: rows to write lie outside {where} in {outside[0]}")
-
-
-def _check_where(table: Table, where: dict[str, object]) -> None:
-    if "ds" not in where or not set(where) <= set(table.partitions):
-        raise LakeError(f"{table.name}: 'where' must name ds and may name {table.partitions} only, not {where}")
-
-
-def _properties(run: Run) -> CommitProperties:
-    metadata = json.dumps({**asdict(run), "ds": str(run.ds)}, sort_keys=True)
-    return CommitProperties(custom_metadata={"userMetadata": metadata})
-
-
-def _predicate(where: dict[str, object]) -> str:
-    return " AND ".join(f"{name} = {_literal(value)}" for name, value in where.items())
-
-
-def _literal(value: object) -> str:
-    if isinstance(value, int):
-        return str(value)
-    quoted = "'" + str(value).replace("'", "''") + "'"
-    return f"DATE {quoted}" if isinstance(value, date) else quoted
-
-
 def _values(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-
-
-def _all_equal(column: pa.ChunkedArray, value: object) -> bool:
-    return len(column) == 0 or pc.all(pc.equal(column, pa.scalar(value, column.type))).as_py() is True

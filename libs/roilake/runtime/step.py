@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -101,31 +101,29 @@ class Recorder:
         """``lake.write`` of this night's rows (``where`` narrows them), counted; returns the version."""
         began = time.monotonic()
         version = self.lake.write(table, rows, where={"ds": self.run.ds, **where}, run=self.run)
-        self._count(table, version, began)
+        self._count({table: version}, began)
         return version
 
-    def write_from_tasks(self, tables: Sequence[str], parts: DataFrame, make: Make, **where: object) -> None:
+    def write_from_tasks(self, tables: Sequence[str], parts: DataFrame, make: Make) -> None:
         """``lake.write_from_tasks`` of this night's rows, counted."""
         began = time.monotonic()
-        narrowed: dict[str, object] = {"ds": self.run.ds, **where}
-        versions = self.lake.write_from_tasks(tables, parts, make, where=narrowed, run=self.run)
-        for table, version in versions.items():
-            self._count(table, version, began)
+        versions = self.lake.write_from_tasks(tables, parts, make, where={"ds": self.run.ds}, run=self.run)
+        self._count(versions, began)
 
     def commit_files(self, tables: Sequence[str], files: TaskFiles) -> None:
         """``lake.commit_files`` of this night's rows, counted."""
         began = time.monotonic()
         versions = self.lake.commit_files(tables, files, where={"ds": self.run.ds}, run=self.run)
-        for table, version in versions.items():
-            self._count(table, version, began)
+        self._count(versions, began)
 
-    def _count(self, table: str, version: int, began: float) -> None:
-        count, size = self.lake.written(table, version)
-        self.outputs[table] = version
-        if table != "quarantine":
-            self.rows_out += count
-            self.bytes += size
-        self.progress(f"wrote {table} version {version}", rows=count, seconds=time.monotonic() - began)
+    def _count(self, versions: Mapping[str, int], began: float) -> None:
+        for table, version in versions.items():
+            count, size = self.lake.written(table, version)
+            self.outputs[table] = version
+            if table != "quarantine":
+                self.rows_out += count
+                self.bytes += size
+            self.progress(f"wrote {table} version {version}", rows=count, seconds=time.monotonic() - began)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -208,9 +206,6 @@ def _planned(lake: Lake, config: NightConfig, ds: date, step: str) -> dict[str, 
         planned = next((each for each in estimate_night(lake, config, ds).steps if each.step == step), None)
     except (RoilakeError, OSError):
         return {}
-    names = ("rows", "seconds", "bytes", "memory", "disk")
-    return (
-        {f"planned_{name}": getattr(planned, name) for name in names}
-        if planned and planned.origin != UNKNOWN.origin
-        else {}
-    )
+    if planned is None or planned.origin == UNKNOWN.origin:
+        return {}
+    return {f"planned_{name}": getattr(planned, name) for name in ("rows", "seconds", "bytes", "memory", "disk")}
