@@ -28,17 +28,22 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    """Two task slots, and four attempts a task, so that a test may let one fail."""
-    session = spark_session(
-        "roilake-tests", overrides={**SMALL_NIGHT, "spark.master": "local[2,4]", "spark.driver.memory": "2g"}
-    )
+    """Two task slots, and four attempts a task, so that a test may let one fail. Plans are interpreted: to compile one
+    takes longer than a test's few rows; the nights of ``.ci/run`` compile theirs."""
+    settings = {
+        "spark.master": "local[2,4]",
+        "spark.driver.memory": "2g",
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    }
+    session = spark_session("roilake-tests", overrides={**SMALL_NIGHT, **settings})
     yield session
     session.stop()
 
 
 @pytest.fixture(scope="session")
 def nights(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Nights:
-    """Two published nights on MovieLens-100K. They cost minutes: read them, write nothing to their lake."""
+    """Two published nights on users of MovieLens-100K. They cost minutes: read them, write nothing to their lake."""
     from tests.retrieval.two_nights import run_nights  # the jobs and all they need: most tests do without
 
     return run_nights(spark, tmp_path_factory.mktemp("nights"))

@@ -42,8 +42,8 @@ class Raw:
 
 
 @pytest.fixture(scope="module")
-def raw() -> list[Raw]:
-    lines = Path(resolve_path("package://recbole/dataset_example/ml-100k/ml-100k.inter")).read_text()
+def raw(nights: Nights) -> list[Raw]:
+    lines = nights.raw.read_text()
     cells = (line.split("\t") for line in lines.splitlines()[1:])
     return [Raw(user, item, datetime.fromtimestamp(int(time), UTC)) for user, item, _, time in cells]
 

@@ -114,13 +114,14 @@ def determinism(mode: Determinism) -> Iterator[None]:
     """``strict``: deterministic kernels, so that a rerun gives the same weights. ``fast``: any kernel, and on a GPU
     TF32 products and the convolutions that are measured to be the fastest."""
     fast, cuda, cudnn = mode == "fast", torch.backends.cuda.matmul, torch.backends.cudnn
-    before = torch.are_deterministic_algorithms_enabled(), cuda.allow_tf32, cudnn.benchmark
+    before = torch.get_deterministic_debug_mode(), cuda.allow_tf32, cudnn.benchmark
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.use_deterministic_algorithms(not fast)
+    # use_deterministic_algorithms would import the compiler too, for seconds
+    torch.set_deterministic_debug_mode("default" if fast else "error")
     cuda.allow_tf32 = cudnn.benchmark = fast
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
+        torch.set_deterministic_debug_mode(before[0])
         cuda.allow_tf32, cudnn.benchmark = before[1:]

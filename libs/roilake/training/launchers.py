@@ -7,7 +7,8 @@ import os
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+from unittest.mock import patch
 
 from roilake import log
 from roilake.errors import ConfigError, RoilakeError
@@ -52,8 +53,9 @@ def _launch_horovod(train: Callable[[Context], T], workers: int) -> T:
     import horovod.spark
 
     try:
-        # Output is not captured: Horovod would hold it back until the end.
-        outcomes = horovod.spark.run(_rank_main, args=(train, log.form()), num_proc=workers, use_gloo=True, verbose=0)
+        with patch("horovod.spark.runner._make_mapper", _mapper_that_ends(horovod.spark.runner._make_mapper)):
+            # Output is not captured: Horovod would hold it back until the end.
+            outcomes = horovod.spark.run(_rank_main, (train, log.form()), num_proc=workers, use_gloo=True, verbose=0)
     except RuntimeError as error:
         raise TrainingError(
             f"one of {workers} ranks was ended from outside (killed, out of memory?): {error}"
@@ -64,6 +66,24 @@ def _launch_horovod(train: Callable[[Context], T], workers: int) -> T:
         _LOG.error(first.trace)
         raise TrainingError(f"rank {first.rank} of {workers} failed: {first.message}")
     return outcomes[0]
+
+
+def _mapper_that_ends(make: Callable[..., Callable[..., Any]]) -> Callable[..., Callable[..., Any]]:
+    """Horovod 0.28's tasks that end with their rank: they would sleep three seconds then, meant to be counted from the
+    rank's start, which would only help a rank that lives for less."""
+
+    def make_mapper(*arguments: Any) -> Callable[..., Any]:
+        mapper = make(*arguments)
+
+        def ending(index: int, rows: Any) -> Any:
+            from horovod.spark import runner
+
+            runner.MINIMUM_COMMAND_LIFETIME_S = None
+            return mapper(index, rows)
+
+        return ending
+
+    return make_mapper
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,15 @@ class SmallNight:
         return rows
 
 
+def content(lake: Lake) -> dict[tuple, tuple]:
+    """The rows of ``rois`` as ``SmallNight.expected`` gives them."""
+    rows = lake.to_arrow("rois", lake.version("rois")).to_pylist()
+    names = ("split", "user", "query", "positives", "neighbours", "relevance")
+    found = {(r["side"], r["as_of"], r["root"]): tuple(r[name] for name in names) for r in rows}
+    assert len(found) == len(rows)
+    return found
+
+
 def write_tables(lake: Lake, seed: int = 0) -> SmallNight:
     """Write adjacency, interest_vectors, nodes and requests of one night."""
     rng = np.random.default_rng(seed)

@@ -21,7 +21,7 @@ from roilake.pipelines.retrieval.roi import (
     planned,
     request_events,
 )
-from tests.retrieval.roi.small_lake import AS_OFS, DS, HOPS, SmallNight, night_config, write_tables
+from tests.retrieval.roi.small_lake import AS_OFS, DS, HOPS, SmallNight, content, night_config, write_tables
 
 RUN = Run("test", "retrieval", DS, "build_rois", "-", "-")
 
@@ -36,14 +36,6 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def night(lake: Lake) -> SmallNight:
     return write_tables(lake)
-
-
-def content(lake: Lake) -> dict[tuple, tuple]:
-    rows = lake.to_arrow("rois", lake.version("rois")).to_pylist()
-    names = ("split", "user", "query", "positives", "neighbours", "relevance")
-    found = {(r["side"], r["as_of"], r["root"]): tuple(r[name] for name in names) for r in rows}
-    assert len(found) == len(rows)
-    return found
 
 
 @pytest.mark.parametrize(
