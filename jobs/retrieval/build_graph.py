@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from roilake.errors import SourceError
 from roilake.ingest import give_ids
 from roilake.lake import DataFile, Lake, TaskFiles, extremes
+from roilake.lake.session import cached
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.events import node_attributes
 from roilake.pipelines.retrieval.graph import (
@@ -130,11 +131,12 @@ def _similar(record: Recorder, plan: Plan, config: RetrievalConfig, nodes: DataF
     if not similarity:
         return {}
     described = lake.read("nodes", version=record.outputs["nodes"]).where(F.col("ds") == F.lit(plan.ds))
-    pairs = similar_pairs(described, nodes.select("node_type", "id", "first_time"), similarity, config.seed)
-    if pairs is None:
-        return {}
-    rules = SimilarityRules(plan.ds, plan.instants, similarity.top, plan.max_neighbours, plan.timed)
-    with record.stage("similarity"):
+    seen = nodes.select("node_type", "id", "first_time")
+    with record.stage("similarity"), cached(described.join(seen, on=["node_type", "id"], how="inner")) as timed:
+        pairs = similar_pairs(timed, similarity, config.seed)
+        if pairs is None:
+            return {}
+        rules = SimilarityRules(plan.ds, plan.instants, similarity.top, plan.max_neighbours, plan.timed)
         contributions = similarity_contributions(pairs).repartition("edge_type", "src")
         return lake.files_from_tasks(contributions, rules.tables)
 

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 
 from roilake.feed import files_of
 from roilake.lake import Lake
+from roilake.lake.session import cached
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.graph import indexed, night_windows
 from roilake.pipelines.retrieval.graph.requests import labelled_requests, serve_requests
@@ -28,12 +29,11 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
         events = record.read("events").where(night & (F.col("time") >= F.lit(str(earliest)).cast("timestamp")))
         nodes = record.read("nodes").where(F.col("ds") == F.lit(ds)).select("node_type", "key", "id")
         small = sum(file.rows for file in files_of(lake, "nodes", record.pin("nodes"), ds=ds)) <= _BROADCAST
-        by_id = indexed(events, F.broadcast(nodes) if small else nodes).persist()
-        record.rows_in = by_id.count()
-        past = labelled_requests(by_id, windows, config.seed)
-        serve = serve_requests(by_id, ds, config.scoring.lookback_days, config.seed)
-        record.write("requests", past.unionByName(serve).withColumn("ds", F.lit(ds)).coalesce(1))
-        by_id.unpersist()
+        with cached(indexed(events, F.broadcast(nodes) if small else nodes)) as by_id:
+            record.rows_in = by_id.count()
+            past = labelled_requests(by_id, windows, config.seed)
+            serve = serve_requests(by_id, ds, config.scoring.lookback_days, config.seed)
+            record.write("requests", past.unionByName(serve).withColumn("ds", F.lit(ds)).coalesce(1))
     return record.result
 
 

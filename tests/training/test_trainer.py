@@ -151,10 +151,12 @@ def test_determinism_is_a_task_s_own(tmp_path: Path, mode: Any) -> None:
 
 def test_configs_reach_the_trainer() -> None:
     given: dict[str, Any] = {"determinism": "fast", "clip_norm": 2.0, "warmup_steps": 5, "decay": "linear"}
+    given |= {"patience": 4, "mixed_precision": True}
     for section in (TrainingConfig(**given), ConversionTrainingConfig(**given)):
         settings = Settings.of("m", 3, section, keep="last")
         assert (settings.determinism, settings.clip_norm, settings.keep) == ("fast", 2.0, "last")
         assert (settings.name, settings.seed) == ("m", 3)
+        assert (settings.patience, settings.mixed_precision) == (4, True)
         assert settings.checkpoint_every == section.checkpoint_every
 
 

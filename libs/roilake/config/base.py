@@ -124,6 +124,20 @@ class NightConfig(Strict):
         """What a later step would fail at, beyond what the types say. Raises ConfigError."""
 
 
+class TrainerConfig(Strict):
+    """How the trainer works on a night's models, whatever they are."""
+
+    workers: Positive = 2
+    checkpoint_every: Positive = 200
+    determinism: Literal["strict", "fast"] = "strict"
+    """``strict``: the same weights again from the same inputs. ``fast``: any kernel, and TF32 on a GPU."""
+    mixed_precision: bool = False  # losses in bfloat16 where there is a GPU
+    patience: Positive | None = None  # stop after so many validations without a better one
+    clip_norm: Rate | None = None  # greatest norm of the gradients of a step
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    decay: Literal["constant", "linear", "cosine"] = "constant"  # of the learning rate, after the warm-up
+
+
 class ModelConfig(Strict):
     """``kind`` names a file of models; ``options`` are validated by that file's ``Options``."""
 

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from roilake.config.base import FileSource
 from roilake.errors import AuditError
 from roilake.ingest.sources import CORRUPT, mapped
+from roilake.lake.session import cached
 from roilake.runtime.step import Recorder
 
 LATER = "later than the night"
@@ -96,8 +97,7 @@ def accounted(record: Recorder, rows: DataFrame, budget: Budget) -> Iterator[Dat
     """The sound ones of the rows that ``take`` gave, cached while the block lasts, when all are counted and the
     rejected ones written to ``quarantine``. Raises AuditError, after writing, when more are rejected than the budget
     allows."""
-    rows = rows.persist()
-    try:
+    with cached(rows) as rows:
         rejected, left_out, taken = _count(rows)
         record.rows_later, record.rows_quarantined = left_out.pop(LATER, 0), rejected.total()
         looked_at = taken + rejected.total()
@@ -108,8 +108,6 @@ def accounted(record: Recorder, rows: DataFrame, budget: Budget) -> Iterator[Dat
         _quarantine(record, rows)
         _check_budget(rejected, looked_at, budget)
         yield rows.where(F.col("reason").isNull() & F.col("left_out").isNull())
-    finally:
-        rows.unpersist()
 
 
 def _count(rows: DataFrame) -> tuple[Counter[str], Counter[str], int]:

@@ -61,8 +61,8 @@ def count_nulls(lake: Lake, table: str, version: int, *, filters: Mapping[str, o
     for file in lake.active_files(table, version, **filters):
         footer = pq.read_metadata(file.path)
         for group in range(footer.num_row_groups):
-            for place in range(footer.num_columns):
-                column = footer.row_group(group).column(place)
+            for index in range(footer.num_columns):
+                column = footer.row_group(group).column(index)
                 if column.statistics and "." not in column.path_in_schema:
                     counts[column.path_in_schema] += column.statistics.null_count or 0
     return counts
@@ -75,19 +75,19 @@ def extremes(
     without statistics is read); what has only nulls is left out. ``filters`` as above."""
     found: dict[tuple[str, ...], tuple[Any, Any]] = {}
     for file in lake.active_files(table, version, **filters):
-        place = tuple(file.partition[key] for key in keys)
+        group = tuple(file.partition[key] for key in keys)
         for low, high in _group_extremes(file, column):
-            before = found.get(place, (low, high))
-            found[place] = min(before[0], low), max(before[1], high)
+            before = found.get(group, (low, high))
+            found[group] = min(before[0], low), max(before[1], high)
     return found
 
 
 def _group_extremes(file: DataFile, column: str) -> Iterator[tuple[Any, Any]]:
     """(smallest, largest) value of each row group that has any, from its statistics or by reading it."""
     footer = pq.read_metadata(file.path)
-    place = [footer.schema.column(k).path for k in range(len(footer.schema))].index(column)
+    index = [footer.schema.column(k).path for k in range(len(footer.schema))].index(column)
     for group in range(footer.num_row_groups):
-        statistics = footer.row_group(group).column(place).statistics
+        statistics = footer.row_group(group).column(index).statistics
         if statistics is not None and statistics.has_min_max:
             yield statistics.min, statistics.max
         else:

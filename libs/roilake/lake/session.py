@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark import SparkConf, SparkContext
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from roilake.errors import ConfigError
 
@@ -60,6 +61,16 @@ def spark_session(app: str, *, profile: Path | None = None, overrides: Mapping[s
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     return spark
+
+
+@contextmanager
+def cached(rows: DataFrame) -> Iterator[DataFrame]:
+    """Rows that are read several times, kept by Spark while the block lasts."""
+    kept = rows.persist()
+    try:
+        yield kept
+    finally:
+        kept.unpersist()
 
 
 def read_profile(path: Path | None) -> dict[str, str]:

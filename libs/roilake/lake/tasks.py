@@ -120,17 +120,17 @@ class _Files:
 
     def _write(self, values: dict[str, object], rows: pa.Table) -> None:
         """Append a row group to the file of these partition values, which is made when it is missing."""
-        place = "/".join(f"{key}={value}" for key, value in values.items())
-        if place not in self._writers:
-            path = f"{place}/part-{uuid.uuid4()}.parquet" if place else f"part-{uuid.uuid4()}.parquet"
+        partition = "/".join(f"{key}={value}" for key, value in values.items())
+        if partition not in self._writers:
+            path = f"{partition}/part-{uuid.uuid4()}.parquet" if partition else f"part-{uuid.uuid4()}.parquet"
             file = self._folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
             texts = {key: str(value) for key, value in values.items()}
             described: dict[str, object] = {
                 "table": self._table.name, "path": path, "values": json.dumps(texts), "rows": 0
             }  # fmt: skip
-            self._writers[place] = (pq.ParquetWriter(file, rows.schema, **_options(self._table)), described)
-        writer, described = self._writers[place]
+            self._writers[partition] = (pq.ParquetWriter(file, rows.schema, **_options(self._table)), described)
+        writer, described = self._writers[partition]
         writer.write_table(rows)
         described["rows"] = int(str(described["rows"])) + len(rows)
 

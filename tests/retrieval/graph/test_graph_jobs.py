@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 from safetensors.numpy import save_file
 
 from jobs.retrieval import build_graph, build_requests, embed_interests, ingest_events
@@ -232,9 +233,9 @@ def test_similar_pairs_have_their_exact_jaccard(spark: SparkSession) -> None:
         ],
         "node_type string, id int, terms array<string>",
     )
-    times = nodes.selectExpr("node_type", "id", f"timestamp'{start}' + make_interval(0, 0, 0, id) AS first_time")
+    nodes = nodes.withColumn("first_time", F.expr(f"timestamp'{start}' + make_interval(0, 0, 0, id)"))
     config = SimilarityConfig(edge_types=("item_item_similar",), min_jaccard=0.4, hash_tables=20)
-    pairs = similar_pairs(nodes, times, config, seed=1)
+    pairs = similar_pairs(nodes, config, seed=1)
     assert pairs is not None
     found = {(r.src, r.dst): (r.weight, r.first_time.day) for r in pairs.collect()}
     assert found == {
@@ -245,4 +246,4 @@ def test_similar_pairs_have_their_exact_jaccard(spark: SparkSession) -> None:
         (1, 2): (0.5, 3),
         (2, 1): (0.5, 3),
     }
-    assert similar_pairs(nodes.where("size(terms) = 0"), times, config, seed=1) is None
+    assert similar_pairs(nodes.where("size(terms) = 0"), config, seed=1) is None

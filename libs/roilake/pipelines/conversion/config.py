@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from roilake.config.base import FileSource, Fraction, ModelConfig, NightConfig, Positive, Rate, Strict
+from roilake.config.base import FileSource, Fraction, ModelConfig, NightConfig, Positive, Rate, Strict, TrainerConfig
 from roilake.metrics.slices import ALL, delta_vs
 from roilake.pipelines.conversion.metrics import CONVERSION, IMPRESSION
 
@@ -151,11 +151,10 @@ class EmbeddingConfig(Strict):
     rows: Positive = 1 << 18
 
 
-class ConversionTrainingConfig(Strict):
+class ConversionTrainingConfig(TrainerConfig):
     """Every step takes ``clicks`` clicked and ``impressions`` unclicked rows, over all workers. The step of the best
     AUC on the clicks of the validation split is kept; ``steps`` without an early stop: ``keep: last``."""
 
-    workers: Positive = 2
     steps: Positive = 400
     clicks: Positive = 256
     impressions: Positive = 1024
@@ -163,12 +162,6 @@ class ConversionTrainingConfig(Strict):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-5
     validate_every: Positive = 25
     keep: Literal["best", "last"] = "best"
-    checkpoint_every: Positive = 200
-    determinism: Literal["strict", "fast"] = "strict"
-    """``strict``: the same weights again from the same inputs. ``fast``: any kernel, and TF32 on a GPU."""
-    clip_norm: Rate | None = None  # greatest norm of the gradients of a step
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    decay: Literal["constant", "linear", "cosine"] = "constant"  # of the learning rate, after the warm-up
     graph: GraphVectors | None = None
     embeddings: EmbeddingConfig = EmbeddingConfig()
 

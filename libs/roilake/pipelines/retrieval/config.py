@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from roilake.config.base import FileSource, Fraction, ModelConfig, NightConfig, Positive, Rate, Strict
+from roilake.config.base import FileSource, Fraction, ModelConfig, NightConfig, Positive, Rate, Strict, TrainerConfig
 from roilake.errors import MetricError
 from roilake.metrics.registry import parse
 from roilake.metrics.slices import ALL, delta_vs
@@ -114,8 +114,7 @@ class GraphModelConfig(ModelConfig):
     loss: Literal["softmax", "focal"] = "softmax"
 
 
-class TrainingConfig(Strict):
-    workers: Positive = 2
+class TrainingConfig(TrainerConfig):
     epochs: Positive = 3
     warm_epochs: Positive = 1
     batch_size: Positive = 512
@@ -124,12 +123,6 @@ class TrainingConfig(Strict):
     learning_rate: Rate = 5e-3
     averaging: Fraction = 0.97
     """Models are evaluated and kept with an exponential average of their weights over steps; 0 keeps the last ones."""
-    checkpoint_every: Positive = 200
-    determinism: Literal["strict", "fast"] = "strict"
-    """``strict``: the same weights again from the same inputs. ``fast``: any kernel, and TF32 on a GPU."""
-    clip_norm: Rate | None = None  # greatest norm of the gradients of a step
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    decay: Literal["constant", "linear", "cosine"] = "constant"  # of the learning rate, after the warm-up
 
 
 class ScoringConfig(Strict):

@@ -58,7 +58,7 @@ class Embeddings(nn.Module):
         sizes = torch.tensor([field.rows for field in schema.fields])
         sides = [side for side in ("user", "item", "context") if any(f.side == side for f in schema.fields)]
         places = [[n for n, f in enumerate(schema.fields) if f.side == side] for side in sides]
-        order = torch.tensor([place for part in places for place in part])
+        order = torch.tensor([index for part in places for index in part])
         self.register_buffer("_order", order, persistent=False)
         self.register_buffer("_starts", (sizes.cumsum(0) - sizes)[order], persistent=False)
         self._counts = [len(part) for part in places]
@@ -70,11 +70,11 @@ class Embeddings(nn.Module):
             self.table.weight[self._zero] = 0.0
             self.table.weight[:, dim] = 0.0
         self.maps = nn.ModuleDict()
-        self._vectors: dict[int, tuple[int, str]] = {}  # side -> (place of its field in the batch, its name)
+        self._vectors: dict[int, tuple[int, str]] = {}  # side -> (index of its field in the batch, its name)
         names = [field.name for field in schema.fields]
         for name, vectors_RV in schema.vectors.items():
-            place = names.index(name)
-            self._vectors[sides.index(schema.fields[place].side)] = (place, name)
+            index = names.index(name)
+            self._vectors[sides.index(schema.fields[index].side)] = (index, name)
             self.maps[name] = nn.Linear(vectors_RV.shape[1], dim, bias=False)
             padded = torch.cat([vectors_RV.float(), torch.zeros_like(vectors_RV[:1]).float()])
             self.register_buffer(f"graph_{name}", padded)
@@ -89,9 +89,9 @@ class Embeddings(nn.Module):
         fields = self.table(place_BF).split(self._counts, dim=1)
         sides = [part.sum(dim=1) if part.shape[1] > 1 else part.squeeze(1) for part in fields]
         vectors = [side[:, : self._dim] for side in sides]
-        for side, (place, name) in self._vectors.items():
+        for side, (index, name) in self._vectors.items():
             graph_RV = cast(Tensor, getattr(self, f"graph_{name}"))
-            vectors[side] = vectors[side] + self.maps[name](graph_RV[row_BF[:, place]])  # -1: the last, zero row
+            vectors[side] = vectors[side] + self.maps[name](graph_RV[row_BF[:, index]])  # -1: the last, zero row
         user_BD, item_BD, *context = vectors
         product_BD = user_BD * item_BD
         biases = [side[:, self._dim :] for side in sides]

@@ -64,8 +64,8 @@ class History:
         return self.before(end) - self.before(start)
 
     def before(self, end: date) -> float:
-        place = int(np.searchsorted(self.day_N, _days(end)))
-        return float(self.total_N[place - 1]) if place else 0.0
+        index = int(np.searchsorted(self.day_N, _days(end)))
+        return float(self.total_N[index - 1]) if index else 0.0
 
 
 class Events:

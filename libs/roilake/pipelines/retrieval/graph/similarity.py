@@ -21,38 +21,30 @@ from roilake.pipelines.retrieval.config import EDGE_TYPES, SimilarityConfig
 from roilake.pipelines.retrieval.graph.plan import micros
 
 
-def similar_pairs(nodes: DataFrame, times: DataFrame, config: SimilarityConfig, seed: int) -> DataFrame | None:
+def similar_pairs(nodes: DataFrame, config: SimilarityConfig, seed: int) -> DataFrame | None:
     """(edge_type, src, dst, weight, first_time) of all similar pairs of the edge types in ``config``; query-item ones
-    both ways. ``nodes`` has (node_type, id, terms), ``times`` (node_type, id, first_time); ``first_time`` of a pair is
+    both ways. ``nodes`` has (node_type, id, terms, first_time), and is read several times; ``first_time`` of a pair is
     the moment from which both had been seen. None when no edge type has nodes with terms."""
+    with_terms = nodes.where(F.size("terms") > 0).select("node_type", "id", "terms", "first_time")
+    kinds = {row["node_type"] for row in with_terms.select("node_type").distinct().collect()}
     found = [
-        _pairs_of_type(nodes, times, edge_type, config, seed)
+        _pairs_of_type(with_terms, edge_type, config, seed)
         for edge_type in config.edge_types
-        if _have_terms(nodes, edge_type)
+        if kinds.issuperset(edge_type.split("_")[:2])
     ]
     return reduce(DataFrame.unionByName, found) if found else None
 
 
-def _have_terms(nodes: DataFrame, edge_type: str) -> bool:
-    kinds = edge_type.split("_")[:2]
-    with_terms = nodes.where(F.size("terms") > 0)
-    return all(not with_terms.where(F.col("node_type") == kind).isEmpty() for kind in kinds)
-
-
-def _pairs_of_type(
-    nodes: DataFrame, times: DataFrame, edge_type: str, config: SimilarityConfig, seed: int
-) -> DataFrame:
+def _pairs_of_type(with_terms: DataFrame, edge_type: str, config: SimilarityConfig, seed: int) -> DataFrame:
     """Pairs that share a minimum in at least one of ``hash_tables`` tables and whose term sets have weight =
     |A and B| / |A or B| >= ``min_jaccard``."""
     src_type, dst_type = edge_type.split("_")[:2]
     from pyspark.ml.feature import HashingTF, MinHashLSH  # here, so that tasks need not load Spark ML
 
-    with_terms = nodes.where(F.size("terms") > 0).select("node_type", "id", "terms")
     # Spark may hash before it filters, and MinHash refuses empty sets: give those a term of their own.
     never_empty = F.when(F.size("terms") > 0, F.col("terms")).otherwise(F.array(F.lit("")))
-    hashed = HashingTF(inputCol="hashable", outputCol="features", binary=True).transform(
-        with_terms.join(times, on=["node_type", "id"], how="inner").withColumn("hashable", never_empty)
-    )
+    hashing = HashingTF(inputCol="hashable", outputCol="features", binary=True)
+    hashed = hashing.transform(with_terms.withColumn("hashable", never_empty))
     lsh = MinHashLSH(inputCol="features", outputCol="minima", numHashTables=config.hash_tables, seed=seed)
     left, right = (hashed.where(F.col("node_type") == kind).drop("node_type") for kind in (src_type, dst_type))
     # Hashed features may collide, which only adds to their similarity: the exact one is checked below.

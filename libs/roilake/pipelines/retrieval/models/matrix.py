@@ -181,7 +181,7 @@ def _dense(matrix: Any) -> Tensor:
 
 def torch_csr(matrix: sp.csr_matrix) -> Tensor:
     """The same matrix for torch, whose product with a dense one is MKL's and uses all cores."""
-    first, place, value = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
+    first, column, value = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
     with warnings.catch_warnings():  # torch calls its CSR tensors beta, and tells that it does not check them
         warnings.filterwarnings("ignore", message="Sparse ")
-        return torch.sparse_csr_tensor(first, place, value, size=matrix.shape)
+        return torch.sparse_csr_tensor(first, column, value, size=matrix.shape)

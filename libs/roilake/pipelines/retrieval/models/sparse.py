@@ -56,6 +56,6 @@ def best_of_rows(matrix_MN: sp.csr_matrix, keep: int) -> sp.csr_matrix:
         bound = np.partition(values, last - first - keep)[last - first - keep]
         above, equal = np.flatnonzero(values > bound), np.flatnonzero(values == bound)
         taken.append(first + np.sort(np.r_[above, equal[: keep - len(above)]]))
-    place = np.concatenate(taken)
+    chosen = np.concatenate(taken)
     indptr = np.r_[0, np.cumsum([len(part) for part in taken])]
-    return sp.csr_matrix((matrix_MN.data[place], matrix_MN.indices[place], indptr), shape=matrix_MN.shape)
+    return sp.csr_matrix((matrix_MN.data[chosen], matrix_MN.indices[chosen], indptr), shape=matrix_MN.shape)
