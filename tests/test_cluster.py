@@ -21,6 +21,7 @@ import yaml
 from safetensors.numpy import load_file
 
 from roilake.lake import Lake
+from roilake.lake.session import SMALL_NIGHT
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from tests.retrieval.roi import small_lake
 from tests.retrieval.training import test_train_models as small_training
@@ -28,10 +29,12 @@ from tests.retrieval.training import test_train_models as small_training
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 ROOT = Path(__file__).parents[1]
 # As conf/spark/cluster.conf says. This machine's own name may not lead back to it, hence the address.
+QUICK = SMALL_NIGHT["spark.driver.extraJavaOptions"]
 ENVIRONMENT = os.environ | {
     "PYSPARK_PYTHON": f"{ROOT}/.venv/bin/python",
     "SPARK_LOCAL_IP": "127.0.0.1",
     "SPARK_DAEMON_MEMORY": "256m",
+    "SPARK_DAEMON_JAVA_OPTS": QUICK,
 }
 PROBE = """
 import json, os
@@ -97,6 +100,7 @@ def submit(cluster: str) -> Callable[..., Any]:
     stdout as JSON."""
     subprocess.run(["make", "bundle"], cwd=ROOT, check=True, capture_output=True, timeout=300)
     small = ("executor.cores=1", "executor.memory=1g", "driver.memory=1g", "sql.shuffle.partitions=4")
+    small += tuple(f"{each}.extraJavaOptions={QUICK}" for each in ("driver", "executor"))
 
     def run(script: str, *arguments: str, master: str | None = None) -> Any:
         command = [
@@ -146,7 +150,7 @@ def test_build_rois_gives_the_rows_of_its_definition(submit: Callable[..., Any],
 
 def test_train_models_runs_on_two_executors(submit: Callable[..., Any], lake: Lake) -> None:
     tree = small_training.CONFIG.model_dump(mode="json")
-    tree["training"]["workers"] = 2
+    tree["training"]["workers"], tree["models"] = 2, {"zoomer": tree["models"]["zoomer"]}
     config, ds = RetrievalConfig.model_validate(tree), small_training.DS
     small_training.write_tables(lake, ds, None, users=10, items=15)
     weights = []

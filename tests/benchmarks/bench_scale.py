@@ -67,12 +67,13 @@ def measure(
     local: Path,
     *,
     sql: bool,
-    warm_up: int = 100_000,
+    warm_up: int | None = 100_000,
 ) -> dict[str, object]:
     """All figures, by name. ``local`` is where Spark spills. A graph of ``warm_up`` events is built first: what a
     night's session has run before, so that its start is no part of any figure."""
     cores = spark.sparkContext.defaultParallelism
-    build(scale_lake(spark, config, warm_up, folder), config, local)
+    if warm_up:
+        build(scale_lake(spark, config, warm_up, folder), config, local)
     runs = {}
     for size in edges:
         lake = scale_lake(spark, config, size, folder)

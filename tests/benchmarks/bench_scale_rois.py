@@ -57,10 +57,11 @@ def measure(
     folder: Path,
     local: Path,
     *,
-    warm_up: int = WARM_UP,
+    warm_up: int | None = WARM_UP,
 ) -> dict[str, object]:
     """All figures, by name."""
-    _run(_graph(spark, config, warm_up, folder, local), config, 1_000, local)
+    if warm_up:
+        _run(_graph(spark, config, warm_up, folder, local), config, 1_000, local)
     lake = _graph(spark, config, edges, folder, local)
     runs = _run(lake, config, requests, local)
     cores = spark.sparkContext.defaultParallelism

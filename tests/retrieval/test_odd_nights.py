@@ -37,8 +37,7 @@ def lonely_events() -> str:
 
 @pytest.fixture(scope="module")
 def lonely(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, dict[str, Any], str]:
-    """A night with one user and without the table of edges by ``roilake night``, in this process and Spark session: its
-    lake, last line, all of stdout."""
+    """A night with one user by ``roilake night``, in this process and Spark session: lake, last line, all of stdout."""
     folder = tmp_path_factory.mktemp("lonely")
     (folder / "events.csv").write_text(lonely_events())
     columns = {name: name for name in ("user", "item", "query", "time")}
@@ -48,7 +47,6 @@ def lonely(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tup
         "name": "lonely",
         "source": {"events": events},
         "windows": {"length": "1d", "train": 4},
-        "graph": {"edges": False},
         "models": MODELS,
         "training": {"workers": 1, "epochs": 1},
     }
@@ -67,7 +65,6 @@ def test_a_night_with_one_user_is_published_and_summed_up(lonely: tuple[Lake, di
     assert summary["metrics"]["zoomer"].keys() == set(EvaluationConfig().metrics)
     published = lake.publication("retrieval")
     assert published is not None and published.versions == summary["tables"]
-    assert "recommendations" in published.versions and not lake.exists("edges")
     assert Path(summary["report"]).exists()
     assert "Night of 2020-01-10: published" in out
 
@@ -122,3 +119,15 @@ def test_a_later_night_without_new_events_says_why(lonely: tuple[Lake, dict[str,
     assert "\n" not in str(caught.value)
     published = lake.publication("retrieval")
     assert published is not None and published.ds == DS
+
+
+def test_a_night_without_the_table_of_edges_is_published(
+    lake: Lake, make_night: Callable[..., RetrievalConfig]
+) -> None:
+    models = {name: {"kind": name} for name in ("zoomer", "interest_dot")}
+    config = make_night(lonely_events(), graph={"edges": False}, models=models, training={"workers": 1, "epochs": 1})
+    config.check()
+    run_night(lake, config, DS)
+    published = lake.publication("retrieval")
+    assert published is not None and "recommendations" in published.versions
+    assert not lake.exists("edges")

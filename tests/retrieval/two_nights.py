@@ -74,6 +74,7 @@ def run_nights(spark: SparkSession, folder: Path) -> Nights:
     tree["windows"]["train"], tree["gates"] = 2, str(CONF.parent / tree["gates"])
     tree["models"] = {name: tree["models"][name] for name in MODELS}
     tree |= {"training": {"epochs": 1}, "scoring": {"top_k": 20}}
+    tree["evaluation"]["bootstrap"] = 50
     (folder / "night.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     config = load_config(folder / "night.yaml")
     assert isinstance(config, RetrievalConfig)
