@@ -38,8 +38,12 @@ class Net(nn.Module):
         return logit_B1.squeeze(1)
 
 
+_DRAWING = threading.Lock()
+"""Ranks that are threads share torch's generator."""
+
+
 def make_net(seed: int = 0) -> Net:
-    with torch.random.fork_rng():
+    with _DRAWING, torch.random.fork_rng():
         torch.manual_seed(seed)
         return Net()
 
