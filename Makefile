@@ -37,9 +37,8 @@ night: env
 	@$(BIN)/roilake night $(if $(DS),--ds $(DS)) --conf $(CONF) --lake $(LAKE)
 
 # The tests without the Spark session run beside those with it, and are told last.
-# Idle threads sleep: both kinds share the cores.
 test: env
-	@export OMP_WAIT_POLICY=passive; rest=$$(mktemp); trap 'rm -f '$$rest EXIT; \
+	@rest=$$(mktemp); trap 'rm -f '$$rest EXIT; \
 	$(BIN)/python -m pytest -q --durations=10 -m "not spark" > $$rest 2>&1 & others=$$!; \
 	$(BIN)/python -m pytest -q --durations=10 -m spark; failed=$$?; \
 	wait $$others || failed=1; cat $$rest; exit $$failed

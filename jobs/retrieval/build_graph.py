@@ -90,9 +90,7 @@ def _night(
         ids = give_ids(record, seen, files=_FILES)
         nodes = seen.join(ids, on=["node_type", "key"], how="inner")
     with record.stage("nodes"):
-        given = record.lake.active_files("node_ids", record.outputs["node_ids"])
-        no_others = sum(file.rows for file in given) == seen.count()  # then a join would keep every id
-        _write_nodes(record, ids if no_others else nodes, config, plan.ds)
+        _write_nodes(record, nodes, config, plan.ds)
     with record.stage("keys"):
         plan = replace(plan, nodes=_lay_out_keys(record, plan, earlier))
         _spread(plan, earlier, nodes)
