@@ -10,12 +10,12 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from roilake.errors import SourceError
-from roilake.ingest import give_ids
+from roilake.errors import AuditError, SourceError
+from roilake.ingest import Budget, accounted, give_ids
 from roilake.lake import DataFile, Lake, TaskFiles, extremes
 from roilake.lake.session import cached
-from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.events import node_attributes
+from roilake.pipelines.retrieval.config import RetrievalConfig, SourceConfig
+from roilake.pipelines.retrieval.events import NODE_TYPE_OF, attribute_rows, attribute_sources, node_attributes
 from roilake.pipelines.retrieval.graph import (
     SimilarityRules,
     build,
@@ -25,7 +25,7 @@ from roilake.pipelines.retrieval.graph import (
     similarity_contributions,
 )
 from roilake.pipelines.retrieval.graph.incremental import SEEN, IncrementalAggregates, StaleSumsError, check_parts
-from roilake.pipelines.retrieval.graph.nodes import describe_nodes
+from roilake.pipelines.retrieval.graph.nodes import ATTRIBUTES, describe_nodes
 from roilake.pipelines.retrieval.graph.plan import STREAMS, Plan
 from roilake.pipelines.retrieval.graph.scan import Slice
 from roilake.runtime.command import main
@@ -104,9 +104,34 @@ def _night(
 
 
 def _write_nodes(record: Recorder, nodes: DataFrame, config: RetrievalConfig, ds: date) -> None:
-    attributes = node_attributes(record.lake.spark, config.source)
-    described = describe_nodes(nodes, attributes, query_terms_from_key=config.source.queries is None)
-    record.write("nodes", described.withColumn("ds", F.lit(ds)).coalesce(_FILES))
+    """What the sources tell of the nodes. Raises AuditError when they lose more rows than ``source`` allows, or
+    describe too few of the nodes."""
+    source = config.source
+    rows = attribute_rows(record.lake.spark, source)
+    if rows is None:
+        _describe(record, nodes, record.lake.spark.createDataFrame([], ATTRIBUTES), source, ds)
+        return
+    paths = {name: of_type.path for name, of_type in attribute_sources(source).items()}
+    events = record.rows_in
+    with accounted(record, rows, Budget("source", source, paths)) as sound:
+        record.rows_in = events  # what the step is about; of attributes tell its ``sources``
+        _describe(record, nodes, node_attributes(sound), source, ds)
+
+
+def _describe(record: Recorder, nodes: DataFrame, attributes: DataFrame, source: SourceConfig, ds: date) -> None:
+    described = describe_nodes(nodes, attributes, query_terms_from_key=source.queries is None)
+    with cached(described) as described:
+        counts = described.groupBy("node_type").agg(F.count(F.lit(1)).alias("seen"), F.sum("described").alias("known"))
+        found = {row["node_type"]: (row["known"], row["seen"]) for row in counts.collect()}
+        record.write("nodes", described.drop("described").withColumn("ds", F.lit(ds)).coalesce(_FILES))
+    named = {NODE_TYPE_OF[name]: name for name in attribute_sources(source)}
+    record.details["described"] = {kind: found[kind] for kind in sorted(found) if kind in named}
+    for kind, (known, seen) in record.details["described"].items():
+        if known < source.minimum_coverage * seen:
+            raise AuditError(
+                f"source.{named[kind]}: describes {known} of {seen} {named[kind]} of the events, below source."
+                f"minimum_coverage {source.minimum_coverage:g}; does source.{named[kind]}.key say what the events do?"
+            )
 
 
 def _lay_out_keys(record: Recorder, plan: Plan, earlier: IncrementalAggregates) -> dict[str, int]:

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from roilake.hashing import uniform
-from roilake.ingest.sources import resolve_path
+from roilake.ingest.files import resolve_path
 from roilake.pipelines.retrieval.models import interactions
 
 HELD_OUT = 0.2

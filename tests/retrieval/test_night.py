@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pytest
 from safetensors.numpy import load_file
 
-from roilake.ingest.sources import resolve_path
+from roilake.ingest.files import resolve_path
 from roilake.pipelines.retrieval import PIPELINE
 from roilake.pipelines.retrieval.events import KNOWN
 from roilake.pipelines.retrieval.graph import plan_windows

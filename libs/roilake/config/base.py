@@ -31,6 +31,16 @@ class FileSource(Strict):
     options: dict[str, str] = {}
 
 
+class IntakeConfig(Strict):
+    """How much of each source's rows a night may lose, and how few keys it may come down to, before it fails."""
+
+    quarantine_budget: Fraction = 0.01  # share of the rows looked at that may be rejected
+    later_budget: Fraction = 0.5  # share of all rows that may be later than the night
+    minimum_keys: Positive = 3
+    """Of a night of 50 rows and more: fewer different users, items or queries than these fail its audit, where the last
+    published night had 20 and more."""
+
+
 class Bound(Strict):
     """What a metric of the night must keep to. ``model``: the default model unless named; ``all`` bounds each model.
 

@@ -1,19 +1,30 @@
 """Files of any source -> rows of a table: mapping, quarantine and account, ids of users, queries and items."""
 
+from roilake.ingest.account import Budget, SourceAccount, accounted, count_keys, count_parsed, note_sources
+from roilake.ingest.expressions import FUNCTIONS, check_query, error_line
 from roilake.ingest.ids import give_ids
-from roilake.ingest.rows import LATER, Budget, accounted, map_rows, take, with_reason
-from roilake.ingest.sources import CORRUPT, error_line, mapped, read_source
+from roilake.ingest.rows import LATER, map_rows, take, with_reason
+from roilake.ingest.sources import CORRUPT, SourceRows, mapped, read_source, texts, trimmed
 
 __all__ = [
     "CORRUPT",
+    "FUNCTIONS",
     "LATER",
     "Budget",
+    "SourceAccount",
+    "SourceRows",
     "accounted",
+    "check_query",
+    "count_keys",
+    "count_parsed",
     "error_line",
     "give_ids",
     "map_rows",
     "mapped",
+    "note_sources",
     "read_source",
     "take",
+    "texts",
+    "trimmed",
     "with_reason",
 ]

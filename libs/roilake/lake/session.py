@@ -17,6 +17,8 @@ ALWAYS = {
     "spark.sql.session.timeZone": "UTC",
     # A value that cannot be cast is null (and its row goes to quarantine), not the end of the night.
     "spark.sql.ansi.enabled": "false",
+    "spark.sql.legacy.parquet.nanosAsLong": "true",  # not an error: roilake.ingest makes times of them
+    "spark.sql.mapKeyDedupPolicy": "LAST_WIN",  # neither is a key that a map of a row has twice
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # pyarrow reads INT96 as zone-less
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",

@@ -220,10 +220,12 @@ RUNS = table(
 QUARANTINE = table(
     "quarantine",
     "Rows that no table could take, and why.",
-    key="pipeline ds step row",
+    key="pipeline ds step source row_id row",
     partitions="pipeline ds step",
     columns=f"""{_SHARED}
     step string step that rejected the row
+    source string source that the row is of, as the config names it
+    row_id string hash of the row's mapped columns, or of a line that does not parse
     row string the row as JSON
     reason string why""",
 )

@@ -146,8 +146,19 @@ def tables(data: ReportData) -> Section:
     """Rows by table, rejected rows, and what became of every row of the source."""
     night, other = data.night, data.other
     reconciled = [run for step in night.pipeline.steps if step.reconciles and (run := night.run(step.name))]
+    sources = {name: found for run in night.runs for name, found in run["details"].get("sources", {}).items()}
+    described = {name: found for run in night.runs for name, found in run["details"].get("described", {}).items()}
     counts = figures.table_counts(night, other)
-    return render_section("Data", "data.html.j2", night=night, other=other, counts=counts, reconciled=reconciled)
+    return render_section(
+        "Data",
+        "data.html.j2",
+        night=night,
+        other=other,
+        counts=counts,
+        reconciled=reconciled,
+        sources=sources,
+        described=described,
+    )
 
 
 def spent(data: ReportData) -> Section:

@@ -33,6 +33,8 @@ def audit(lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]
         *(result if result.passed or not result.metric else explained(result, now, last) for result in own),
         result_of("tables_filled", check_filled(lake, pipeline.name, ds, filled, versions)),
         result_of("steps_in_order", check_runs(runs, pipeline)),
+        result_of("rows_reconcile", check_sources(runs)),
+        result_of("keys_kept", check_keys(runs, _last_runs(lake, config.pipeline, ds))),
         result_of("models_evaluated", check_evaluated(now, config.evaluated, pipeline)),
     ]
 
@@ -82,6 +84,39 @@ def _unbalanced(row: Mapping[str, Any]) -> Iterator[str]:
     if row["rows_in"] != sum(row[name] for name in names):
         counts = ", ".join(f"{row[name]} {text}" for name, text in names.items())
         yield f"{row['step']}: {row['rows_in']} rows in, but {counts}; they must add up"
+
+
+def check_sources(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Of each source that a step read, every row is accounted for once."""
+    for run in runs:
+        for name, found in json.loads(run["details"]).get("sources", {}).items():
+            counted = found["taken"] + found["later"] + sum((*found["rejected"].values(), *found["left_out"].values()))
+            if counted != found["rows"]:
+                yield f"{run['step']}: {found['rows']} rows of source {name}, but {counted} accounted for"
+
+
+def check_keys(runs: Sequence[Mapping[str, Any]], last: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The night has not come down to a few users, items or queries, as it does when a column means something else."""
+    before = {run["step"]: json.loads(run["details"]).get("keys", {}) for run in last}
+    for run in runs:
+        keys = json.loads(run["details"]).get("keys")
+        for kind in keys or ():
+            few = kind not in ("rows", "minimum") and keys["rows"] >= 50 and keys[kind] < keys["minimum"]
+            if few and before.get(run["step"], {}).get(kind, 0) >= 20:
+                yield (
+                    f"{run['step']}: {keys[kind]} different {kind} keys in {keys['rows']} rows, below minimum_keys "
+                    f"{keys['minimum']}, and {before[run['step']][kind]} the night before; is its column the right one?"
+                )
+
+
+def _last_runs(lake: Lake, pipeline: str, ds: date) -> list[dict[str, Any]]:
+    """The accounts of the night published last before ``ds``."""
+    published = lake.publication(pipeline, before=ds)
+    if published is None:
+        return []
+    where = {"pipeline": pipeline, "ds": published.ds}
+    rows: list[dict[str, Any]] = lake.to_arrow("runs", published.versions["runs"], filters=where).to_pylist()
+    return rows
 
 
 def check_evaluated(now: Measured, models: Sequence[str], pipeline: Pipeline) -> Iterator[str]:

@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from jobs.conversion import build_impressions
 from roilake.errors import SourceError
-from roilake.ingest.sources import resolve_path
+from roilake.ingest.files import resolve_path
 from roilake.lake import Lake
 from roilake.pipelines.conversion.config import ConversionConfig, TruthConfig
 from roilake.pipelines.conversion.impressions import truth_rows

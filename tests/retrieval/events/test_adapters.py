@@ -9,7 +9,7 @@ import pytest
 from jobs.retrieval import ingest_events
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.events import node_attributes
+from roilake.pipelines.retrieval.events import attribute_rows, node_attributes
 from roilake.runtime.registry import load_config
 
 CONF = Path(__file__).parents[3] / "conf" / "nights" / "retrieval" / "lastfm_tags.yaml"
@@ -33,8 +33,8 @@ def test_lastfm_is_read(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {(e["user"], e["item"], e["query"], e["time"].year) for e in events} == {
         (str(user), str(item), str(tag), year) for user, item, tag, _, _, year in rows if year <= 2010
     }
-    found = {
-        (row["node_type"], row["key"]): row["terms"] for row in node_attributes(lake.spark, config.source).collect()
-    }
+    rows = attribute_rows(lake.spark, config.source)
+    assert rows is not None and rows.where("reason IS NOT NULL").isEmpty()
+    found = {(row["node_type"], row["key"]): row["terms"] for row in node_attributes(rows).collect()}
     assert found["item", "0"] == ["the", "best", "band"] and found["item", "1"] == ["sigur", "rós"]
     assert found["query", "0"] == ["métal"]

@@ -13,7 +13,8 @@ from pyspark.sql import SparkSession
 from jobs.retrieval import ingest_events
 from roilake.config.base import FileSource
 from roilake.errors import AuditError, SourceError
-from roilake.ingest.sources import read_source, resolve_path
+from roilake.ingest.rows import STRANGE_TIME
+from roilake.ingest.sources import read_source
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.events import KNOWN
@@ -35,7 +36,7 @@ def quarantine(lake: Lake) -> list[tuple[str, str]]:
 
 def test_rows_that_make_no_event_are_kept_with_a_reason(lake: Lake, make_night: Callable[..., RetrievalConfig]) -> None:
     bad = [
-        "ann,tea,hot,2020-01-01 10:00:00",  # again
+        "ann,tea,hot,1970-01-19 10:00:00",  # seconds taken for milliseconds
         ",tea,hot,2020-01-01 11:00:00",
         "ann, ,hot,2020-01-01 11:00:00",
         "ann,tea,hot,yesterday",
@@ -50,7 +51,7 @@ def test_rows_that_make_no_event_are_kept_with_a_reason(lake: Lake, make_night: 
         "no item": 1,
         "no time": 1,
         "no user": 1,
-        "repeats an event id": 1,
+        STRANGE_TIME: 1,
     }
     reasons = dict(quarantine(lake))
     assert reasons['{"line":"ann,tea,hot,2020-01-01 11:00:00,one,too,many"}'] == "does not parse"
@@ -108,7 +109,7 @@ def test_a_rerun_gives_the_same_table_and_a_corrected_one_the_corrected(
     [
         (
             {"user": "buyer"},
-            r"events.csv: source.events.columns.user: 'buyer' does not fit .*columns are `user`, `item`",
+            r"events.csv: source.events.columns.user: 'buyer' does not fit: there is no column `buyer`; columns are",
         ),
         ({"time": "((time"}, r"source.events.columns.time: '\(\(time' does not fit"),
     ],
@@ -174,19 +175,6 @@ def test_json_with_broken_lines_and_parquet_are_read_too(
     parquet = {**source, "path": str(folder / "e.parquet"), "format": "parquet"}
     ingest_events.run(lake, make_night("", source={"events": parquet}), DS)
     assert [row["user"] for row in events(lake)] == ["eve"]
-
-
-def test_paths_of_packages_shared_data_and_clusters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert resolve_path("s3a://bucket/events/") == "s3a://bucket/events/"
-    found = resolve_path("package://recbole/dataset_example/ml-100k/ml-100k.inter")
-    assert found.endswith("ml-100k.inter") and Path(found).exists()
-    monkeypatch.setenv("ROILAKE_DATA", str(tmp_path))
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "x.csv").write_text("a\n1\n")
-    assert resolve_path("shared://d/x.csv") == str(tmp_path / "d" / "x.csv")
-    assert resolve_path(f"{tmp_path}/d/*.csv") == f"{tmp_path}/d/*.csv"
-    with pytest.raises(SourceError, match=r"shared://d/y\.csv: no such file"):
-        resolve_path("shared://d/y.csv")
 
 
 def test_an_empty_file_says_so(spark: SparkSession, tmp_path: Path) -> None:

@@ -9,7 +9,17 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from roilake.config.base import FileSource, Fraction, ModelConfig, NightConfig, Positive, Rate, Strict, TrainerConfig
+from roilake.config.base import (
+    FileSource,
+    Fraction,
+    IntakeConfig,
+    ModelConfig,
+    NightConfig,
+    Positive,
+    Rate,
+    Strict,
+    TrainerConfig,
+)
 from roilake.metrics.slices import ALL, delta_vs
 from roilake.pipelines.conversion.metrics import CONVERSION, IMPRESSION
 
@@ -19,7 +29,9 @@ Side = Literal["user", "item", "context"]
 
 
 class ImpressionColumns(Strict):
-    """SQL expressions that make an impression of a source row. A row that breaks the contract (a conversion without a
+    """SQL expressions that make an impression of a source row. Labels are 1 or 0, true or false, yes or no. Without
+    ``impression_id``, an impression is what its time, user, item and fields say, and a number among equal ones: a
+    conversion that comes in later changes no id. A row that breaks the contract (a conversion without a
     click, a label that is neither 0 nor 1, a negative delay, a propensity or sampling rate outside (0, 1]) goes to
     quarantine with its reason."""
 
@@ -28,7 +40,7 @@ class ImpressionColumns(Strict):
     click: str
     conversion: str
     time: str | None = None  # default: the start of the night; then split by hash
-    impression_id: str | None = None  # default: a hash of the whole row
+    impression_id: str | None = None
     delay_seconds: str | None = None  # from impression to conversion; null without a conversion
     sampling_rate: str = "1.0"  # probability with which the log kept such a row
     propensity: str | None = None  # logged probability of the click (or of the exposure), where known
@@ -98,7 +110,7 @@ class SplitConfig(Strict):
         return self
 
 
-class ImpressionsConfig(Strict):
+class ImpressionsConfig(IntakeConfig):
     """Where impressions come from. ``unbiased`` holds pairs that were shown at random, with their conversions: nobody
     learns from them, all models are evaluated on them. A night reads the last ``days`` days (all without it), and
     leaves out the last ``maturity_hours``, whose conversions may still come."""
@@ -111,7 +123,8 @@ class ImpressionsConfig(Strict):
     maturity_hours: Annotated[float, Field(ge=0)] = 0.0
     split: SplitConfig = SplitConfig()
     shards: Positive = 2
-    quarantine_budget: Fraction = 0.01
+    minimum_coverage: Fraction = 0.01
+    """Share of the log's impressions in which each of the ``fields`` must be known."""
 
     @property
     def categories(self) -> list[tuple[Side, str]]:

@@ -10,7 +10,17 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from roilake.config.base import FileSource, Fraction, ModelConfig, NightConfig, Positive, Rate, Strict, TrainerConfig
+from roilake.config.base import (
+    FileSource,
+    Fraction,
+    IntakeConfig,
+    ModelConfig,
+    NightConfig,
+    Positive,
+    Rate,
+    Strict,
+    TrainerConfig,
+)
 from roilake.errors import MetricError
 from roilake.metrics.registry import parse
 from roilake.metrics.slices import ALL, delta_vs
@@ -28,13 +38,15 @@ SLICES = (ALL, "cold_users", "warm_users", "head_items", "tail_items")
 
 
 class EventColumns(Strict):
-    """SQL expressions that make an event of a source row; a null user, item or time sends the row to quarantine."""
+    """SQL expressions that make an event of a source row; a null user, item or time sends the row to quarantine.
+    Without ``event_id``, an event is what its time, user, query, item, type and session say, and a number among equal
+    ones."""
 
     user: str
     item: str
     time: str
     query: str | None = None
-    event_id: str | None = None  # default: a hash of the whole row
+    event_id: str | None = None
     event_type: str = "'interaction'"
     value: str = "1.0"
     session: str | None = None  # default: a gap of ``session_gap_minutes`` starts a new one
@@ -52,7 +64,7 @@ class AttributeSource(FileSource):
     terms: str | None = None
 
 
-class SourceConfig(Strict):
+class SourceConfig(IntakeConfig):
     events: EventSource
     users: AttributeSource | None = None
     items: AttributeSource | None = None
@@ -61,7 +73,8 @@ class SourceConfig(Strict):
     """An SQL expression over the *items* source that gives an array of strings (e.g. a movie's genres). An event
     without a query then takes one of its item's entries, drawn by a keyed hash of the event id."""
     session_gap_minutes: Positive = 30
-    quarantine_budget: Fraction = 0.01
+    minimum_coverage: Fraction = 0.5
+    """Share of the users, items or queries of the events that their source must describe, where there is one."""
 
 
 class WindowsConfig(Strict):

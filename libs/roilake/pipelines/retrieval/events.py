@@ -10,11 +10,14 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from roilake.errors import SourceError
-from roilake.ingest import LATER, map_rows, read_source, take, with_reason
-from roilake.ingest.sources import CORRUPT, mapped
+from roilake.ingest import LATER, map_rows, mapped, read_source, take, texts, trimmed, with_reason
 from roilake.pipelines.retrieval.config import AttributeSource, RetrievalConfig, SourceConfig
 
 KNOWN = "known from earlier nights"
+IDENTIFIED_BY = ("time", "user", "query", "item", "event_type", "session")
+"""What an event without an id of its own is known by, beside a number among equal ones."""
+NODE_TYPE_OF = {"users": "user", "items": "item", "queries": "query"}
+"""Node types by the name that the config has for what describes them."""
 
 
 def source_events(spark: SparkSession, source: SourceConfig) -> DataFrame:
@@ -22,27 +25,30 @@ def source_events(spark: SparkSession, source: SourceConfig) -> DataFrame:
     ``roilake.ingest.rows``)."""
     rows = map_rows(
         read_source(spark, source.events),
-        source.events,
+        "events",
         "source.events.columns",
         source.events.columns.model_dump(),
         identity="event_id",
+        identified_by=IDENTIFIED_BY,
+        required=("user", "item", "time", "event_id"),
         numbers=("value",),
     )
     no_number = F.col("value").isNull() | F.isnan("value")
     required = ("time", "user", "item", "event_id")
-    return with_reason(rows, required, [(no_number, "value is no number")])
+    return with_reason(rows, required, [(no_number, "value is no number")], ("user", "item", "query"))
 
 
 def night_rows(
     rows: DataFrame, ds: date, known_ids: DataFrame | None = None, rejects: DataFrame | None = None
 ) -> DataFrame:
     """``take`` of the rows that the night at ``ds`` sees for the first time: what happens after its day is not visible
-    yet, what an earlier night has ingested (``known_ids``) or rejected (``rejects``) is not new."""
+    yet, what another night has ingested (``known_ids``) or rejected (``rejects``) is not new."""
     known = F.lit(False)
-    for earlier, name in ((known_ids, "event_id"), (rejects, "row")):
-        if earlier is not None:
-            marked = earlier.select(name).distinct().withColumn(f"known_{name}", F.lit(True))
-            rows = rows.join(marked, on=name, how="left")
+    rows = rows.withColumn("rejected_id", F.when(F.col("reason").isNotNull(), F.col("row_id")))
+    for other, name, column in ((known_ids, "event_id", "event_id"), (rejects, "row_id", "rejected_id")):
+        if other is not None:
+            marked = other.select(F.col(name).alias(column)).distinct().withColumn(f"known_{name}", F.lit(True))
+            rows = rows.join(marked, on=column, how="left")
             known |= F.col(f"known_{name}").isNotNull()
     end = F.lit(str(ds + timedelta(days=1))).cast("timestamp")
     return take(rows, {LATER: F.col("time") >= end, KNOWN: known}, ("event_id", "repeats an event id"))
@@ -88,44 +94,45 @@ def words(text: F.Column) -> F.Column:
     return F.array_distinct(F.filter(parts, lambda part: part != ""))
 
 
-def attributes(spark: SparkSession, source: AttributeSource, section: str) -> DataFrame:
-    """(key, fields, terms), one row per key: of several, the one whose values sort first. Lines that do not
-    parse or have no key describe nothing and are left out."""
-    rows = read_source(spark, source)
-    columns = mapped(rows, source, section, {"key": source.key, "terms": source.terms or "CAST(NULL AS STRING)"})
-    fields = mapped(rows, source, f"{section}.fields", source.fields)
-    names = F.array(*map(F.lit, fields)).cast("array<string>")
-    values = F.array(*(column.cast("string") for column in fields.values())).cast("array<string>")
-    return (
-        rows.where(F.col(CORRUPT).isNull())
-        .select(
-            columns["key"].cast("string").alias("key"),
-            columns["terms"].cast("string").alias("text"),
-            values.alias("values"),
-        )
-        .where(F.trim("key") != "")
-        .groupBy("key")
-        .agg(F.min(F.struct("text", "values")).alias("first"))
-        .select(
-            "key",
-            F.map_from_arrays(names, F.col("first.values")).alias("fields"),
-            F.coalesce(words(F.col("first.text")), F.array().cast("array<string>")).alias("terms"),
-        )
+def attribute_sources(source: SourceConfig) -> dict[str, AttributeSource]:
+    """What describes nodes, by the name that the config has for it."""
+    sources = {"users": source.users, "items": source.items, "queries": source.queries}
+    return {name: of_type for name, of_type in sources.items() if of_type}
+
+
+def attribute_rows(spark: SparkSession, source: SourceConfig) -> DataFrame | None:
+    """(node_type, key, terms, fields) of each row of all sources of attributes, with ``row`` and ``reason``; None where
+    there is no such source."""
+    tables = [_attribute_rows(spark, of_type, name) for name, of_type in attribute_sources(source).items()]
+    return reduce(DataFrame.unionByName, tables) if tables else None
+
+
+def _attribute_rows(spark: SparkSession, source: AttributeSource, name: str) -> DataFrame:
+    files = read_source(spark, source)
+    fields = texts(files.rows, mapped(files, f"source.{name}.fields", source.fields))
+    named = [F.struct(F.lit(field).alias("key"), value.alias("value")) for field, value in fields.items()]
+    rows = map_rows(
+        files,
+        name,
+        f"source.{name}",
+        {"key": source.key, "terms": source.terms},
+        identity="key",
+        identified_by=(),
+        required=("key",),
+        derived={
+            "node_type": F.lit(NODE_TYPE_OF[name]),
+            "fields": F.array(*named).cast("array<struct<key:string,value:string>>"),
+        },
     )
+    return take(with_reason(rows, ("key",), [], ("key",)), {})
 
 
-def node_attributes(spark: SparkSession, source: SourceConfig) -> DataFrame:
-    """(node_type, key, fields, terms) of all nodes that some source describes."""
-    sources = {"user": source.users, "query": source.queries, "item": source.items}
-    tables = [
-        attributes(spark, of_type, f"source.{plural}").select(F.lit(node_type).alias("node_type"), "*")
-        for (node_type, of_type), plural in zip(sources.items(), ("users", "queries", "items"), strict=True)
-        if of_type
-    ]
-    if not tables:
-        schema = "node_type string, key string, fields map<string,string>, terms array<string>"
-        return spark.createDataFrame([], schema)
-    return reduce(DataFrame.unionByName, tables)
+def node_attributes(sound: DataFrame) -> DataFrame:
+    """(node_type, key, fields, terms) of what the sound ones of ``attribute_rows`` describe: of several rows of a key,
+    the one whose values sort first."""
+    first = sound.groupBy("node_type", "key").agg(F.min(F.struct("terms", "fields")).alias("first"))
+    terms = F.coalesce(words(F.col("first.terms")), F.array().cast("array<string>"))
+    return first.select("node_type", "key", F.map_from_entries("first.fields").alias("fields"), terms.alias("terms"))
 
 
 def queries_of_items(spark: SparkSession, source: SourceConfig) -> DataFrame | None:
@@ -134,13 +141,13 @@ def queries_of_items(spark: SparkSession, source: SourceConfig) -> DataFrame | N
         return None
     if source.items is None:
         raise SourceError("source.query_of_item: needs source.items, whose columns it is made of; add it")
-    rows = read_source(spark, source.items)
-    key = mapped(rows, source.items, "source.items", {"key": source.items.key})["key"]
-    asked = mapped(rows, source.items, "source", {"query_of_item": source.query_of_item})["query_of_item"]
-    queries = F.filter(asked.cast("array<string>"), lambda query: F.trim(query) != "")
+    files = read_source(spark, source.items)
+    key = texts(files.rows, mapped(files, "source.items", {"key": source.items.key}))["key"]
+    asked = mapped(files, "source", {"query_of_item": source.query_of_item})["query_of_item"].cast("array<string>")
+    queries = F.filter(F.transform(asked, trimmed), lambda query: query != "")
     return (
-        rows.where(F.col(CORRUPT).isNull())
-        .select(key.cast("string").alias("item"), F.explode(queries).alias("query"))
+        files.rows.select(key.alias("item"), F.explode(queries).alias("query"))
+        .where(F.col("item").isNotNull())
         .groupBy("item")
         .agg(F.array_sort(F.collect_set("query")).alias("queries"))
     )

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from pyspark.errors import AnalysisException, ParseException
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from roilake.config import FileSource
 from roilake.errors import SourceError
-from roilake.ingest import CORRUPT, LATER, error_line, map_rows, mapped, read_source, with_reason
+from roilake.ingest import (
+    CORRUPT,
+    LATER,
+    SourceRows,
+    check_query,
+    error_line,
+    map_rows,
+    mapped,
+    read_source,
+    take,
+    texts,
+    with_reason,
+)
 from roilake.pipelines.conversion.config import ImpressionsConfig, ImpressionSource, SplitConfig
 
 TEXTS = ("impression_id", "user", "item")
-NUMBERS = ("click", "conversion", "delay_seconds", "sampling_rate", "propensity")
+LABELS = ("click", "conversion")
+NUMBERS = ("delay_seconds", "sampling_rate", "propensity")
 DAY = 86400.0
 
 
@@ -24,50 +36,69 @@ def category(field: str, value: Column) -> Column:
     return F.coalesce(F.crc32(text).bitwiseAND(F.lit(0x7FFFFFFF)), F.lit(-1)).cast("int")
 
 
-def source_rows(spark: SparkSession, source: ImpressionSource, key: str) -> DataFrame:
+def source_files(spark: SparkSession, source: ImpressionSource) -> dict[str, SourceRows]:
+    """The rows of each of the source's files, by name. Raises SourceError for one that cannot be read."""
+    return {name: read_source(spark, file) for name, file in source.files.items()}
+
+
+def source_rows(spark: SparkSession, source: ImpressionSource, files: dict[str, SourceRows], key: str) -> SourceRows:
     """One row per impression of the source at ``key`` of the config, with ``CORRUPT`` where a single file tells it.
-    Raises SourceError where the files or ``rows`` cannot be read."""
-    files = {name: read_source(spark, file) for name, file in source.files.items()}
+    Raises SourceError where ``rows`` cannot be run, or may differ from run to run."""
     if source.rows is None:
         return next(iter(files.values()))
-    for name, rows in files.items():
-        rows.drop(CORRUPT).createOrReplaceTempView(name)
+    for name, file in files.items():
+        file.rows.where(F.col(CORRUPT).isNull()).drop(CORRUPT).createOrReplaceTempView(name)
     try:
-        return spark.sql(source.rows).withColumn(CORRUPT, F.lit(None).cast("string"))
-    except (AnalysisException, ParseException) as error:
+        rows = spark.sql(source.rows)
+        check_query(rows._jdf.queryExecution())  # type: ignore[operator]
+    except (PySparkException, ValueError) as error:
         raise SourceError(f"{key}.rows: {error_line(error)}; the files are {', '.join(files)}") from error
     finally:
         for name in files:
             spark.catalog.dropTempView(name)
+    return SourceRows(f"{key}.rows", rows.withColumn(CORRUPT, F.lit(None).cast("string")))
 
 
 def source_impressions(
-    spark: SparkSession, config: ImpressionsConfig, source: ImpressionSource, ds: date, *, unbiased: bool
+    raw: SourceRows, config: ImpressionsConfig, source: ImpressionSource, ds: date, *, unbiased: bool
 ) -> DataFrame:
     """All rows of a source as columns of an impression, with ``fields`` (categories of the fields), ``row`` and
     ``reason`` (see ``roilake.ingest.rows``). ``unbiased``: pairs shown at random, whose click need not be known and
     whose conversion must be."""
-    key = "impressions.unbiased" if unbiased else "impressions.source"
-    raw, file = source_rows(spark, source, key), next(iter(source.files.values()))
+    name = "unbiased" if unbiased else "source"
     columns = source.columns.model_dump()
     rows = map_rows(
         raw,
-        file,
-        f"{key}.columns",
+        name,
+        f"impressions.{name}.columns",
         columns | {"time": columns["time"] or f"DATE'{ds}'"},
         identity="impression_id",
+        identified_by=("time", "user", "item", "fields"),
+        required=("user", "item", "click", "conversion", *(("time",) if columns["time"] else ())),
         numbers=NUMBERS,
-        derived=[field_categories(raw, file, config)],
+        labels=LABELS,
+        derived={"fields": field_categories(raw, config)},
     )
-    return with_reason(rows, ("time", *TEXTS), _faults(unbiased))
+    return with_reason(rows, ("time", *TEXTS), _faults(unbiased), ("user", "item"))
 
 
-def field_categories(raw: DataFrame, file: FileSource, config: ImpressionsConfig) -> Column:
-    """Column ``fields``: a category for each field beside the ids."""
+def unparsed(files: dict[str, SourceRows], like: DataFrame, prefix: str) -> list[DataFrame]:
+    """What does not parse of files that ``rows`` joins, each as a rejected row with the columns of ``like``."""
+    found = []
+    for name, file in files.items():
+        given = dict.fromkeys(("user", "item"), "CAST(NULL AS STRING)")
+        rows = map_rows(file, prefix + name, name, given, identity="user", identified_by=(), required=())
+        rejected = take(with_reason(rows.where("corrupt"), (), []), {})
+        found.append(like.limit(0).unionByName(rejected, allowMissingColumns=True))
+    return found
+
+
+def field_categories(raw: SourceRows, config: ImpressionsConfig) -> Column:
+    """A category for each field beside the ids."""
     expressions = {f"{side}.{name}": getattr(config.fields, side)[name] for side, name in config.categories[2:]}
-    values = mapped(raw, file, "impressions.fields", expressions)
+    values = texts(raw.rows, mapped(raw, "impressions.fields", expressions))
     categories = [category(name.rsplit(".", 1)[1], value) for name, value in values.items()]
-    return F.array(*categories).cast("array<int>").alias("fields")
+    return F.array(*categories).cast("array<int>")
 
 
 def _faults(unbiased: bool) -> list[tuple[Column, str]]:

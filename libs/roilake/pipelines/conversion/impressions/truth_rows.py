@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from roilake.ingest import mapped, read_source
+from roilake.ingest import SourceRows, mapped, read_source, texts
 from roilake.pipelines.conversion.config import ImpressionsConfig, TruthConfig
 from roilake.pipelines.conversion.impressions.ingest import field_categories
 from roilake.pipelines.conversion.impressions.truth import World, fit_factors, read_ratings
@@ -41,9 +41,9 @@ class Generator:
         source = truth.ratings
         raw = read_source(spark, source)
         key, types = "impressions.truth.ratings", {"user": "string", "item": "string", "rating": "double"}
-        columns = mapped(raw, source, key, {name: getattr(source, name) for name in types})
+        columns = texts(raw.rows, mapped(raw, key, {name: getattr(source, name) for name in types}))
         named = [columns[name].cast(kind).alias(name) for name, kind in types.items()]
-        user_N, item_N, rating_N, users, items = read_ratings(raw.select(*named).toArrow(), source.path)
+        user_N, item_N, rating_N, users, items = read_ratings(raw.rows.select(*named).toArrow(), source.path)
         world = World(fit_factors(user_N, item_N, rating_N, seed), truth, seed)
         world.impressions(np.arange(1))  # so that means over samples travel with it: no task takes them again
         return cls(world, np.array(users, dtype=object), np.array(items, dtype=object))
@@ -107,7 +107,9 @@ def generated_rows(
     rows = spark.range(0, count, 1, -(-count // _TASK)).mapInArrow(make, SCHEMA)
     return rows.withColumns(
         {
-            "fields": field_categories(rows, truth.ratings, config),
+            "fields": field_categories(SourceRows("impressions.truth", rows), config),
+            "source": F.lit("drawn" if random else "generated"),
+            "row_id": F.lit(None).cast("string"),
             "sampling_rate": F.lit(1.0),
             "propensity": F.lit(None).cast("double"),
             "row": F.lit(None).cast("string"),

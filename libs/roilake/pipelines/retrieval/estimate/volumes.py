@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from roilake.config.base import FileSource
-from roilake.ingest.sources import resolve_path
+from roilake.ingest.files import find_files
 from roilake.lake import DataFile, Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.graph import Window
@@ -114,13 +114,12 @@ def events_in(history: History, windows: Sequence[Window], *splits: str) -> floa
 def source_rows(source: FileSource) -> float:
     """Rows of a source: of parquet from its footers, else its bytes over the mean length of the first lines. 0 where it
     is remote: that can be told by reading it only. Raises SourceError when a local file is not there."""
-    path = resolve_path(source.path)
-    if "://" in path:
+    files = find_files(source.path)
+    if files is None:
         return 0.0
-    found = [Path(path)] if Path(path).is_file() else sorted(p for p in Path(path).rglob("*") if p.is_file())
     if source.format == "parquet":
-        return float(sum(pq.read_metadata(p).num_rows for p in found if p.suffix == ".parquet"))
-    return sum(_lines(file) for file in found)
+        return float(sum(pq.read_metadata(path).num_rows for path in files.paths))
+    return sum(_lines(Path(path)) for path in files.paths)
 
 
 def _lines(file: Path) -> float:

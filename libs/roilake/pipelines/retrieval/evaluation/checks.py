@@ -37,7 +37,16 @@ def checks(
     yield from check_shuffled(now, "evaluate_models")
     yield from check_leak(now, AUCS)
     yield from check_leaks(night, config)
+    yield result_of("event_ids_unique", check_event_ids(night))
     yield result_of("recommendations_complete", check_recommendations(night, config))
+
+
+def check_event_ids(night: NightTables) -> Iterator[str]:
+    """No event is in the table twice, whichever nights ingested it."""
+    events = night.lake.read("events", version=night.versions["events"])
+    again = events.groupBy("event_id").count().where(F.col("count") > 1).count()
+    if again:
+        yield f"events: {again} event ids more than once, must be 0; run the nights again in another lake"
 
 
 def check_recommendations(night: NightTables, config: RetrievalConfig) -> Iterator[str]:
