@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Literal
 
-from roilake.config import FileSource, NightConfig
+from roilake.config import FileSource, IntakeConfig, NightConfig
 
 
 class ToyConfig(NightConfig):
@@ -14,6 +14,7 @@ class ToyConfig(NightConfig):
     pipeline: Literal["toy"]
     default_model: str = "line"
     points: FileSource
+    intake: IntakeConfig = IntakeConfig(quarantine_budget=0.5)
     steps: int = 200
     needs_recommendations: bool = False
 

@@ -20,11 +20,20 @@ def run(lake: Lake, config: ToyConfig, ds: date) -> StepResult:
     with recorded(lake, config, ds, "ingest_points") as record:
         raw = read_source(lake.spark, config.points)
         expressions = {name: name for name in COLUMNS}
-        rows = map_rows(raw, config.points, "points", expressions, identity="name", numbers=("x", "y"))
+        rows = map_rows(
+            raw,
+            "points",
+            "columns",
+            expressions,
+            identity="name",
+            identified_by=(),
+            required=COLUMNS,
+            numbers=("x", "y"),
+        )
         end = F.lit(str(ds + timedelta(days=1))).cast("timestamp")
         sound = with_reason(rows, COLUMNS, ())
         taken = take(sound, {LATER: F.col("time") >= end}, repeats=("name", "repeats a name"))
-        with accounted(record, taken, Budget(config.points.path, "budget", 0.5)) as points:
+        with accounted(record, taken, Budget("intake", config.intake, {"points": config.points.path})) as points:
             record.write("points", points.select(F.lit(ds).alias("ds"), *COLUMNS).coalesce(1))
     return record.result
 
