@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ def test_quotes_and_line_breaks_follow_rfc_4180(spark: SparkSession, tmp_path: P
     found = read(spark, tmp_path / "a.csv")
     assert [row["title"] for row in found] == titles
     assert all(row["brand"] == "b" and row[CORRUPT] is None for row in found)
+
+
+@pytest.mark.parametrize("column", [0, 1, 2])
+def test_a_quote_that_does_not_close_hides_no_row(spark: SparkSession, tmp_path: Path, column: int) -> None:
+    lines = [[f"u{n}", f"i{n}", "2026-08-01"] for n in range(100)]
+    lines[60][column] = '"' + lines[60][column]
+    (tmp_path / "a.csv").write_text("\n".join(["user,item,time", *map(",".join, lines)]) + "\n")
+    reasons = Counter(row["reason"] for row in rows_of(spark, tmp_path / "a.csv"))
+    assert reasons[None] == 60 and reasons.total() in (100, 101)
 
 
 def test_parquet_files_of_several_types_and_times_in_nanoseconds(spark: SparkSession, tmp_path: Path) -> None:

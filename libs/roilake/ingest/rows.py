@@ -81,7 +81,8 @@ def _plausible(rows: DataFrame) -> DataFrame:
 
 
 def _hash(*columns: str) -> Column:
-    return F.substring(F.sha2(F.to_json(F.struct(*columns)), 256), 1, 32)
+    exact = (F.unix_micros(name).alias(name) if name == "time" else F.col(name) for name in columns)
+    return F.substring(F.sha2(F.to_json(F.struct(*exact)), 256), 1, 32)
 
 
 def _numbered(rows: DataFrame, identity: str, identified_by: Sequence[str], others: Collection[str]) -> DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 
 import pyarrow as pa
@@ -55,7 +55,7 @@ def read_source(spark: SparkSession, source: FileSource) -> SourceRows:
         raise SourceError(f"{source.path}: cannot be read as {source.format}: {error_line(error)}") from error
     if not found.columns:
         raise SourceError(f"{source.path}: holds no columns as {source.format}; is it empty or of another format?")
-    return found
+    return replace(found, rows=_line_by_line(found, source)) if source.format in ("csv", "json") else found
 
 
 def mapped(
@@ -133,6 +133,28 @@ def _read(spark: SparkSession, source: FileSource, files: Files) -> SourceRows:
         if name.lower() not in {column.lower() for column in part.columns}
     }
     return SourceRows(source.path, rows, lacking)
+
+
+def _line_by_line(found: SourceRows, source: FileSource) -> DataFrame:
+    """Rows with each line of what does not parse for itself, so that they are counted: a quote that does not close
+    takes the rows after it into its value. Where the columns still fit, lines in a value look like rows."""
+    corrupt = F.col(CORRUPT)
+    if source.format == "csv" and len(found.columns) > 1:
+        options = {key.lower(): value for key, value in source.options.items()}
+        separator = options.get("sep", options.get("delimiter", ",")).replace("\\t", "\t")
+        columns = [F.col(f"`{name}`").cast("string") for name in found.columns]
+        cells = rf"\Q{separator}\E"
+
+        def rows_inside(value: Column) -> Column:
+            lines = F.split(value, "\n")
+            inner = F.slice(lines, 2, F.greatest(F.size(lines) - 2, F.lit(0)))
+            alike = F.forall(inner, lambda line: F.size(F.split(line, cells)) == len(columns))
+            return value.contains("\n") & (F.size(inner) > 1) & alike
+
+        swallowed = reduce(Column.__or__, (F.coalesce(rows_inside(value), F.lit(False)) for value in columns))
+        corrupt = F.coalesce(corrupt, F.when(swallowed, F.concat_ws(separator, *columns)))
+    lines = F.split(corrupt, "\r?\n")
+    return found.rows.select(*(F.col(f"`{name}`") for name in found.columns), F.explode_outer(lines).alias(CORRUPT))
 
 
 def _one_group(source: FileSource, files: Files) -> dict[object, list[str]]:

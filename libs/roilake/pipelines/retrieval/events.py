@@ -33,7 +33,7 @@ def source_events(spark: SparkSession, source: SourceConfig) -> DataFrame:
         required=("user", "item", "time", "event_id"),
         numbers=("value",),
     )
-    no_number = F.col("value").isNull() | F.isnan("value")
+    no_number = F.col("value").isNull() | F.isnan("value") | (F.abs("value") == float("inf"))
     required = ("time", "user", "item", "event_id")
     return with_reason(rows, required, [(no_number, "value is no number")], ("user", "item", "query"))
 
