@@ -38,8 +38,9 @@ def make_venv(run: Run) -> None:
 
 
 def install_packages(run: Run) -> None:
-    """Every pinned package. No build isolation: what an sdist is built with is pinned too."""
-    _install(run, "--require-hashes", "--no-build-isolation", "-r", HERE / "requirements.txt")
+    """Every pinned package. No build isolation: what an sdist is built with is pinned too. Compiled at once: a process
+    that may not (``PYTHONDONTWRITEBYTECODE``) would compile torch each time it starts."""
+    _install(run, _COMPILED, "--require-hashes", "--no-build-isolation", "-r", HERE / "requirements.txt")
 
 
 def install_horovod(run: Run) -> None:
@@ -81,11 +82,12 @@ def _pip_index() -> dict[str, str]:
     return {"UV_DEFAULT_INDEX": found.group(1)} if found and "UV_DEFAULT_INDEX" not in os.environ else {}
 
 
+_COMPILED = "--compile-bytecode"
 _NETWORK = "check that the package index can be reached, then run `make env` again"
 
 STEPS = (
     Step("python environment", (HERE / "bootstrap.txt", str(ROOT)), make_venv, _NETWORK),
-    Step("packages", (HERE / "requirements.txt",), install_packages, _NETWORK),
+    Step("packages", (HERE / "requirements.txt", _COMPILED), install_packages, _NETWORK),
     Step(
         "horovod",
         (HERE / "horovod.txt", supplies.wheel_folder().name),

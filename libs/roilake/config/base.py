@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from roilake.masking import secret_in
 from roilake.metrics.registry import direction
 
 Positive = Annotated[int, Field(gt=0)]
@@ -24,11 +25,19 @@ class Strict(BaseModel):
 
 class FileSource(Strict):
     """Files that Spark reads. ``path`` may be local, ``s3a://...``, ``package://PACKAGE/FILE`` (shipped inside an
-    installed Python package) or ``shared://FILE`` (below ``$ROILAKE_DATA``)."""
+    installed Python package) or ``shared://FILE`` (below ``$ROILAKE_DATA``). Neither it nor ``options`` may hold a
+    secret: a night's config is published."""
 
     path: str
     format: Literal["csv", "json", "parquet", "text"]
     options: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _holds_no_secret(self) -> Self:
+        secret = secret_in(self.path, self.options)
+        if secret:
+            raise ValueError(secret)
+        return self
 
 
 class IntakeConfig(Strict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
+NAMES = {"__globPaths__": "false"}
+"""Spark's own option for paths that are names: brackets in a folder are no pattern."""
+
+
 @dataclass(frozen=True)
 class Publication:
     """A published night of a pipeline: the versions of all tables that belong together. ``upstreams`` maps the
@@ -43,8 +47,9 @@ class Publication:
 class Lake:
     """Tables are those of ``roilake.lake.tables``. Names passed to methods are table names."""
 
-    def __init__(self, spark: SparkSession | None, folder: Path) -> None:
-        """Without a session, all that needs no Spark works: versions, files, ``to_arrow`` and publications."""
+    def __init__(self, spark: SparkSession | Callable[[], SparkSession] | None, folder: Path) -> None:
+        """``spark``: a session, or what starts one when it is first asked for. Without one, all that needs no Spark
+        works: versions, files, ``to_arrow`` and publications."""
         self._spark = spark
         self.folder = folder
         self.files = Files(folder)
@@ -55,6 +60,8 @@ class Lake:
         """The session. Raises LakeError if the lake was opened without one."""
         if self._spark is None:
             raise LakeError(f"{self.path}: opened without Spark; open it with a session to do this")
+        if callable(self._spark):
+            self._spark = self._spark()
         return self._spark
 
     @classmethod
@@ -108,7 +115,8 @@ class Lake:
         paths = [file.path for file in self.active_files(table, pinned)]
         if not paths:
             return self.spark.createDataFrame([], definition.spark_schema)
-        reader = self.spark.read.schema(definition.spark_schema).option("basePath", self.table_path(table))
+        options = {"basePath": self.table_path(table), **NAMES}
+        reader = self.spark.read.schema(definition.spark_schema).options(**options)
         return reader.parquet(*paths).select(*definition.names)
 
     def active_files(self, table: str, version: int | None = None, **partition: object) -> list[DataFile]:

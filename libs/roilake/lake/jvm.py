@@ -1,0 +1,82 @@
+"""The JVM that a Spark session needs, started so that it reads and says nothing by accident."""
+
+from __future__ import annotations
+
+import locale
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkRuntimeError
+from pyspark.java_gateway import launch_gateway
+
+from roilake.errors import ConfigError
+from roilake.masking import is_secret
+from roilake.prerequisites import MissingError, find_java
+
+_OPTIONS = "spark.driver.extraJavaOptions"
+_LOG = "log4j2.configurationFile"
+_NOISE = ("WARNING: Using incubator modules", "NOTE: Picked up ", "Picked up ")
+"""What a JVM says of itself as it starts, which no setting silences."""
+
+
+def start_jvm(settings: Mapping[str, str]) -> None:
+    """Start the JVM of this process with these settings, if none runs yet. Raises ConfigError where it does not start,
+    with what it said."""
+    if SparkContext._gateway is not None or "PYSPARK_GATEWAY_PORT" in os.environ:  # type: ignore[attr-defined]
+        return
+    if locale.getencoding().lower() not in ("utf-8", "utf8"):
+        os.environ["LC_ALL"] = "C.UTF-8"  # by a POSIX locale Java cannot even name a file with an é
+    stderr = _Stderr()
+    try:
+        gateway = launch_gateway(_conf(settings), {"stderr": stderr.end})
+    except PySparkRuntimeError as error:
+        raise ConfigError(_why(stderr.said())) from error
+    finally:
+        os.close(stderr.end)
+    SparkContext._ensure_initialized(gateway=gateway)  # type: ignore[attr-defined]
+
+
+def _conf(settings: Mapping[str, str]) -> SparkConf:
+    """The settings, with our log's unless they name one."""
+    options = settings.get(_OPTIONS, "")
+    if _LOG not in options:
+        options = f"{options} -D{_LOG}={Path(__file__).with_name('log4j2.properties').as_uri()}".strip()
+    shown = [(key, value) for key, value in settings.items() if not is_secret(key)]  # all users see a command line
+    return SparkConf(loadDefaults=False).setAll([*shown, (_OPTIONS, options)])
+
+
+def _why(said: list[str]) -> str:
+    try:
+        find_java()
+    except MissingError as missing:
+        return str(missing)
+    lines = [line for line in said if line.strip() and not line.startswith("\t")]
+    told = next((line for line in lines if "rror" in line or "xception" in line), lines[-1] if lines else "nothing")
+    return f"Spark's JVM does not start, it says: {told.strip()[:300]}; correct the settings of the profile"
+
+
+class _Stderr:
+    """Passes on what the JVM, and the Python workers below it, write to stderr, line by line, but for the noise."""
+
+    def __init__(self) -> None:
+        source, self.end = os.pipe()
+        self._last: deque[str] = deque(maxlen=50)
+        self._thread = threading.Thread(target=self._pass_on, args=(source,), daemon=True)
+        self._thread.start()
+
+    def said(self) -> list[str]:
+        """The last lines of a JVM that has ended."""
+        self._thread.join(1.0)
+        return list(self._last)
+
+    def _pass_on(self, source: int) -> None:
+        with os.fdopen(source, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                self._last.append(line)
+                if not line.startswith(_NOISE):
+                    print(line, end="", file=sys.stderr, flush=True)
