@@ -66,6 +66,11 @@ def install_project(run: Run) -> None:
     _install(run, "--no-deps", "--no-build-isolation", "--editable", ROOT)
 
 
+def archive_classes(run: Run) -> None:
+    """Spark's classes, parsed once for every JVM that starts."""
+    run([PYTHON, "-m", "roilake.lake.class_archive"])
+
+
 def compile_kernels(run: Run) -> None:
     """The shared libraries of all rooms' C kernels, beside their sources."""
     run([PYTHON, "-m", "roilake.native"])
@@ -107,5 +112,11 @@ STEPS = (
         tuple(sorted((*LIBS.glob("native.py"), *LIBS.rglob("kernel.c")))),
         compile_kernels,
         "look for the first `error:` in the log; the kernel needs gcc 9 or later",
+    ),
+    Step(
+        "spark classes",
+        tuple(LIBS.glob("lake/class_archive.py")),
+        archive_classes,
+        "Spark must start on this machine: look for the first `error:` in the log",
     ),
 )

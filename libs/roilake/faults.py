@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 from roilake.errors import FAILED_AUDIT, MENDABLE, AuditError, RoilakeError
 
@@ -53,7 +54,7 @@ _OF_SPARK = (
         "{0}: " + _OF_THE_SYSTEM[errno.EACCES],
     ),
     (
-        r"Encountered error while reading file (?:file:)?/{0,2}(/\S+?)\.?\s",
+        r"Encountered error while reading file (?:file:)?/{0,2}(\S.*?)\.?\s*(?:SQLSTATE|\n|$)",
         "{0}: cannot be read, it is damaged or of another format: mend it or take it away",
     ),
     (
@@ -112,7 +113,7 @@ def _of_spark(error: BaseException) -> tuple[str, int] | None:
     for pattern, line in _OF_SPARK:
         found = re.search(pattern, text)
         if found:
-            return line.format(next((group for group in found.groups() if group), "")), MENDABLE
+            return line.format(unquote(next((group for group in found.groups() if group), ""))), MENDABLE
     by_system = re.search(r"^(?:\w+\.)*\w*Error: (\[Errno \d+\].*)", text, re.MULTILINE)  # in a task, by Python
     if by_system:
         line_of_task = _of_python(OSError(by_system[1]))

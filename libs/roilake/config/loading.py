@@ -30,11 +30,12 @@ def read_mapping(path: Path, hint: str) -> dict[str, Any]:
         if len(text) > _MOST_BYTES:
             raise ConfigError(f"{path}: is larger than {_MOST_BYTES:,} bytes, so no config; {hint}")
         tree = yaml.load(text, Loader=_Loader)  # a SafeLoader
+        entries = _entries(tree, _MOST_ENTRIES)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: holds no mapping; {hint}")
-    if _entries(tree, _MOST_ENTRIES) > _MOST_ENTRIES:
+    if entries > _MOST_ENTRIES:
         raise ConfigError(f"{path}: its anchors unfold to more than {_MOST_ENTRIES:,} entries; write them out")
     return tree
 

@@ -15,11 +15,13 @@ from pyspark.errors import PySparkRuntimeError
 from pyspark.java_gateway import launch_gateway
 
 from roilake.errors import ConfigError
+from roilake.lake.class_archive import java_option
 from roilake.masking import is_secret
 from roilake.prerequisites import MissingError, find_java
 
 _OPTIONS = "spark.driver.extraJavaOptions"
 _LOG = "log4j2.configurationFile"
+_ARCHIVE = "-XX:ArchiveClassesAtExit"
 _NOISE = ("WARNING: Using incubator modules", "NOTE: Picked up ", "Picked up ")
 """What a JVM says of itself as it starts, which no setting silences."""
 
@@ -45,9 +47,11 @@ def _conf(settings: Mapping[str, str]) -> SparkConf:
     """The settings, with our log's unless they name one."""
     options = settings.get(_OPTIONS, "")
     if _LOG not in options:
-        options = f"{options} -D{_LOG}={Path(__file__).with_name('log4j2.properties').as_uri()}".strip()
+        options += f" -D{_LOG}={Path(__file__).with_name('log4j2.properties').as_uri()}"
+    if _ARCHIVE not in options:
+        options += f" {java_option()} -Xlog:disable"  # of an archive that does not fit the JVM says so, on stdout
     shown = [(key, value) for key, value in settings.items() if not is_secret(key)]  # all users see a command line
-    return SparkConf(loadDefaults=False).setAll([*shown, (_OPTIONS, options)])
+    return SparkConf(loadDefaults=False).setAll([*shown, (_OPTIONS, options.strip())])
 
 
 def _why(said: list[str]) -> str:
