@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import locale
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pyspark import SparkConf, SparkContext
@@ -22,7 +22,7 @@ from roilake.prerequisites import MissingError, find_java
 _OPTIONS = "spark.driver.extraJavaOptions"
 _LOG = "log4j2.configurationFile"
 _ARCHIVE = "-XX:ArchiveClassesAtExit"
-_NOISE = ("WARNING: Using incubator modules", "NOTE: Picked up ", "Picked up ")
+_NOISE = (b"WARNING: Using incubator modules", b"NOTE: Picked up ", b"Picked up ")
 """What a JVM says of itself as it starts, which no setting silences."""
 
 
@@ -65,22 +65,24 @@ def _why(said: list[str]) -> str:
 
 
 class _Stderr:
-    """Passes on what the JVM, and the Python workers below it, write to stderr, line by line, but for the noise."""
+    """Passes on what the JVM, and the Python workers below it, write to stderr, line by line, but for the noise. By
+    the descriptor: a thread that held Python's own stderr as the process ends would make it abort."""
 
     def __init__(self) -> None:
         source, self.end = os.pipe()
-        self._last: deque[str] = deque(maxlen=50)
+        self._last: deque[bytes] = deque(maxlen=50)
         self._thread = threading.Thread(target=self._pass_on, args=(source,), daemon=True)
         self._thread.start()
 
     def said(self) -> list[str]:
         """The last lines of a JVM that has ended."""
         self._thread.join(1.0)
-        return list(self._last)
+        return [line.decode("utf-8", "replace") for line in self._last]
 
     def _pass_on(self, source: int) -> None:
-        with os.fdopen(source, encoding="utf-8", errors="replace") as lines:
+        with os.fdopen(source, "rb") as lines:
             for line in lines:
                 self._last.append(line)
                 if not line.startswith(_NOISE):
-                    print(line, end="", file=sys.stderr, flush=True)
+                    with suppress(OSError):  # a closed stderr is no reason to hold up the JVM
+                        os.write(2, line)
