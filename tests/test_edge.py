@@ -109,6 +109,15 @@ def test_what_a_task_raised_has_the_code_that_it_would_have_here(text: str, code
     assert stopped.value.code == code
 
 
+def test_a_panic_is_no_traceback_either(capsys: pytest.CaptureFixture[str]) -> None:
+    panic = type("PanicException", (BaseException,), {})
+    with pytest.raises(SystemExit) as stopped, one_line_errors():
+        raise panic("index out of bounds")
+    err = capsys.readouterr().err
+    assert stopped.value.code == 3 and err.startswith("error: PanicException: index out") and err.count("\n") == 1
+    Path(err.rsplit(" in ", 1)[1].rstrip(")\n")).unlink()
+
+
 def test_no_line_and_no_traceback_holds_a_secret(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit), one_line_errors():
         raise KeyError("s3a://KEY:SECRET@bucket")
@@ -280,3 +289,15 @@ def test_files_that_this_user_may_not_read(tmp_path: Path) -> None:
         folder.chmod(0o755)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "n.yaml: cannot be read as YAML: [Errno 13] Permission denied" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("length", "9" * 12 + "d"), ("length", "900mo"), ("train", 10**9), ("train", 10**30), ("test", 40_000)],
+)
+def test_windows_that_reach_back_before_all_dates(key: str, value: object, tmp_path: Path) -> None:
+    tree = yaml.safe_load(CONF.read_text())
+    tree["gates"], tree["windows"][key] = {}, value
+    (tmp_path / "n.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError, match=r"more than 100 years|less than 2147483648"):
+        load_config(tmp_path / "n.yaml")

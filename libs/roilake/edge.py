@@ -33,7 +33,9 @@ def one_line_errors() -> Iterator[None]:
         except BrokenPipeError:  # whoever read stdout has enough: `roilake runs | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
-        except Exception as error:
+        except SystemExit:
+            raise
+        except BaseException as error:  # Rust's panics among them, which are no Exception
             _exit(*(mendable(error) or (_unforeseen(error), UNFORESEEN)))
 
 
@@ -59,7 +61,7 @@ def _exit(text: str, code: int) -> None:
     sys.exit(code)
 
 
-def _unforeseen(error: Exception) -> str:
+def _unforeseen(error: BaseException) -> str:
     summary = f"{type(error).__name__}: {error}"[:500]
     return f"{summary} (nobody foresaw this; its traceback is in {_kept_traceback()})"
 

@@ -30,6 +30,9 @@ _OF_THE_SYSTEM = {
 }
 """By error number: what is wrong, and what to do."""
 
+_NUMBERS: dict[type[BaseException], int] = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}
+"""Of errors that come without one."""
+
 _OF_SPARK = (
     (
         r"ClassNotFoundException: Class org\.apache\.hadoop\.fs\.(s3a|azurebfs|gcs)\b|"
@@ -92,7 +95,7 @@ def _of_python(error: BaseException) -> str | None:
     if isinstance(error, ModuleNotFoundError) and not (error.name or "roilake").startswith(("roilake", "jobs")):
         return f"package {error.name!r} is not installed; run `make env` (`roilake doctor` tells what is missing)"
     found = re.search(r"(?i)\[errno (\d+)\]|\(os error (\d+)\)", str(error))  # as Arrow and Rust put it
-    number = int(found[1] or found[2]) if found else getattr(error, "errno", None)
+    number = int(found[1] or found[2]) if found else getattr(error, "errno", None) or _NUMBERS.get(type(error))
     if number not in _OF_THE_SYSTEM or not (isinstance(error, OSError) or found):
         return None
     named = getattr(error, "filename", None) or _path_in(str(error))
