@@ -33,7 +33,7 @@ def foreign(name: str, text: str, module: str = "pyspark.errors.exceptions.captu
 TASK = """
   An exception was thrown from the Python worker. Please see the stack trace below.
 Traceback (most recent call last):
-  File "jobs/x.py", line 66, in scan
+  File "/code/jobs/x.py", line 66, in scan
 {raised}
 
 JVM stacktrace:
@@ -56,9 +56,12 @@ FAULTS = [
     (ModuleNotFoundError("No module named 'torch'", name="torch"), "package 'torch' is not installed; run `make env`"),
     (
         foreign("Py4JJavaError", "ClassNotFoundException: Class org.apache.hadoop.fs.s3a.S3AFileSystem not found"),
-        "no JAR that reads s3a:// paths: name it in a Spark profile",
+        "no JAR that reads s3a:// paths: add the line spark.jars.packages",
     ),
-    (foreign("IOException", 'UnsupportedFileSystemException: No FileSystem for scheme "gs"'), "reads gs://"),
+    (
+        foreign("IOException", 'UnsupportedFileSystemException: No FileSystem for scheme "gs"'),
+        "no JAR that reads such paths (gs)",
+    ),
     (
         foreign("SparkException", "Caused by: java.io.IOException: No space left on device\n\tat java"),
         "the disk is full",
@@ -69,7 +72,7 @@ FAULTS = [
     ),
     (
         foreign("SparkException", "Python worker exited unexpectedly (crashed)"),
-        "a Python worker was ended from outside",
+        "a Python worker has ended for want of memory",
     ),
     (
         foreign(
@@ -77,6 +80,18 @@ FAULTS = [
         ),
         "/d/a b.gz: cannot be read, it is damaged",
     ),
+    (
+        foreign(
+            "UnknownException", "Encountered error while reading file file:/d/x.parquet. Could not read footer. Please"
+        ),
+        "error: /d/x.parquet: cannot be read, it is damaged",
+    ),
+    (
+        foreign("UnknownException", "Encountered error while reading file file:///d/x. File does not exist. It is"),
+        "error: /d/x: is not there",
+    ),
+    (foreign("Py4JError", "An error occurred while calling None.None\n", "py4j.protocol"), "Spark's JVM has ended"),
+    (foreign("PythonException", TASK.format(raised="MemoryError")), "a Python worker has ended for want of memory"),
     (foreign("Py4JNetworkError", "Answer from Java side is empty", "py4j.protocol"), "Spark's JVM has ended"),
     (
         foreign("PythonException", TASK.format(raised="roilake.errors.SourceError: x.csv: row 3: mend it")),

@@ -35,11 +35,16 @@ _NUMBERS: dict[type[BaseException], int] = {FileNotFoundError: errno.ENOENT, Per
 
 _OF_SPARK = (
     (
-        r"ClassNotFoundException: Class org\.apache\.hadoop\.fs\.(s3a|azurebfs|gcs)\b|"
-        r"ClassNotFoundException: Class (com\.google\.cloud\.hadoop)|No FileSystem for scheme \"?([\w+.-]+)",
-        "Spark has no JAR that reads {0}:// paths: name it in a Spark profile (--profile), for s3a by the line "
-        "spark.jars.packages org.apache.hadoop:hadoop-aws:3.4.1, or put it among Spark's own (pyspark/jars)",
+        r"ClassNotFoundException: Class org\.apache\.hadoop\.fs\.s3a\b",
+        "Spark has no JAR that reads s3a:// paths: add the line spark.jars.packages org.apache.hadoop:hadoop-aws:3.4.1 "
+        "to a Spark profile (--profile), or put that JAR and those it needs among Spark's own (pyspark/jars)",
     ),
+    (
+        r"ClassNotFoundException: Class (\S*\.fs\.\S+)|No FileSystem for scheme \"?([\w+.-]+)",
+        "Spark has no JAR that reads such paths ({0}): name it under spark.jars.packages in a Spark profile (--profile) "
+        "or correct the path",
+    ),
+    (r"HttpFileSystem", "Spark lists no http:// or https:// paths: download the files and name those"),
     (r"(?i)No space left on device|Disk quota exceeded", _FULL),
     (
         r"OutOfMemoryError|GC overhead limit exceeded",
@@ -47,8 +52,8 @@ _OF_SPARK = (
         "profile (--profile)",
     ),
     (
-        r"Python worker exited unexpectedly|exit code 137",
-        "a Python worker was ended from outside, mostly for want of memory: free some, or lower the cores of "
+        r"Python worker exited unexpectedly|exit code 137|(?m:^MemoryError)",
+        "a Python worker has ended for want of memory, or was ended from outside: free some, or lower the cores of "
         "spark.master in a Spark profile (--profile)",
     ),
     (
@@ -57,16 +62,17 @@ _OF_SPARK = (
         "{0}: " + _OF_THE_SYSTEM[errno.EACCES],
     ),
     (
-        r"Encountered error while reading file (?:file:)?/{0,2}(\S.*?)\.?\s*(?:SQLSTATE|\n|$)",
-        "{0}: cannot be read, it is damaged or of another format: mend it or take it away",
-    ),
-    (
-        r"Could not read footer for file: \w*\{?[^\n]*?(?:file:)?(/[^\s;]+)",
-        "{0}: cannot be read, it is damaged or of another format: mend it or take it away",
-    ),
-    (
-        r"SparkFileNotFoundException: File (?:file:)?(/\S+) does not exist|Path does not exist: (?:file:)?(\S+?)\.?\s",
+        r"SparkFileNotFoundException: File (?:file:)?(/\S+) does not exist|Path does not exist: (?:file:)?(\S+?)\.?\s|"
+        r"while reading file (?:file:/{0,2}(?=/))?(\S.*?)\. File does not exist",
         "{0}: " + _OF_THE_SYSTEM[errno.ENOENT],
+    ),
+    (
+        r"ParentNotDirectoryException: Parent path is not a directory: (?:file:)?(\S+)",
+        "{0}: " + _OF_THE_SYSTEM[errno.ENOTDIR],
+    ),
+    (
+        r"while reading file (?:file:/{0,2}(?=/))?(\S.*?)(?:\.?\s*SQLSTATE|\.\s|\n|$)",
+        "{0}: cannot be read, it is damaged or of another format: mend it or take it away",
     ),
 )
 """What the texts of Spark's errors hold, and the line for it; ``{0}`` is what the pattern found."""
@@ -81,9 +87,9 @@ def mendable(error: BaseException) -> tuple[str, int] | None:
     """The line and exit code for an error that a person can mend; None for one that nobody foresaw."""
     if isinstance(error, RoilakeError):
         return str(error), FAILED_AUDIT if isinstance(error, AuditError) else MENDABLE
-    line = _of_python(error)
-    if line is None and type(error).__module__.split(".")[0] in ("pyspark", "py4j"):
+    if type(error).__module__.split(".")[0] in ("pyspark", "py4j"):
         return _of_spark(error)
+    line = _of_python(error)
     return (line, MENDABLE) if line else None
 
 
@@ -113,16 +119,16 @@ def _of_spark(error: BaseException) -> tuple[str, int] | None:
     kinds = {kind.__name__: kind for kind in _kinds(RoilakeError)}
     if raised and raised[2] in kinds:
         return raised[3], FAILED_AUDIT if issubclass(kinds[raised[2]], AuditError) else MENDABLE
+    by_system = re.search(r"^(?:\w+\.)*\w*Error: (\[Errno \d+\].*)", text, re.MULTILINE)  # in a task, by Python
+    told = _of_python(OSError(by_system[1])) if by_system else None
+    if told:
+        return told, MENDABLE
     for pattern, line in _OF_SPARK:
         found = re.search(pattern, text)
         if found:
             return line.format(unquote(next((group for group in found.groups() if group), ""))), MENDABLE
-    by_system = re.search(r"^(?:\w+\.)*\w*Error: (\[Errno \d+\].*)", text, re.MULTILINE)  # in a task, by Python
-    if by_system:
-        line_of_task = _of_python(OSError(by_system[1]))
-        return (line_of_task, MENDABLE) if line_of_task else None
-    gone = type(error).__name__ == "Py4JNetworkError" or isinstance(error.__context__, ConnectionError)
-    return (_JVM_GONE, MENDABLE) if gone else None
+    gone = type(error).__name__ == "Py4JNetworkError" or re.search(r"error occurred while calling \S+\s*$", text)
+    return (_JVM_GONE, MENDABLE) if gone or isinstance(error.__context__, ConnectionError) else None
 
 
 def _texts(error: BaseException) -> Iterator[str]:

@@ -25,6 +25,7 @@ def configure(form: Form = "auto") -> None:
     root.handlers[0].addFilter(_mask)
     root.setLevel(logging.INFO)
     root.propagate = False
+    logging.getLogger().addHandler(logging.NullHandler())  # what libraries log they raise, too
 
 
 def form() -> Form:

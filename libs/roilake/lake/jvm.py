@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import locale
 import os
+import re
 import threading
-from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,8 +22,9 @@ from roilake.prerequisites import MissingError, find_java
 _OPTIONS = "spark.driver.extraJavaOptions"
 _LOG = "log4j2.configurationFile"
 _ARCHIVE = "-XX:ArchiveClassesAtExit"
-_NOISE = (b"WARNING: Using incubator modules", b"NOTE: Picked up ", b"Picked up ")
-"""What a JVM says of itself as it starts, which no setting silences."""
+_NOISE = (b"WARNING: Using incubator modules", b"NOTE: Picked up ", b"Picked up ", b"Exception in thread ", b"\tat ")
+"""What a JVM says of itself as it starts, and of its threads that die, which no setting silences: whoever asked that
+thread for something gets an exception."""
 
 
 def start_jvm(settings: Mapping[str, str]) -> None:
@@ -40,6 +41,7 @@ def start_jvm(settings: Mapping[str, str]) -> None:
         raise ConfigError(_why(stderr.said())) from error
     finally:
         os.close(stderr.end)
+    stderr.pass_on()
     SparkContext._ensure_initialized(gateway=gateway)  # type: ignore[attr-defined]
 
 
@@ -59,30 +61,37 @@ def _why(said: list[str]) -> str:
         find_java()
     except MissingError as missing:
         return str(missing)
-    lines = [line for line in said if line.strip() and not line.startswith("\t")]
-    told = next((line for line in lines if "rror" in line or "xception" in line), lines[-1] if lines else "nothing")
-    return f"Spark's JVM does not start, it says: {told.strip()[:300]}; correct the settings of the profile"
+    first = re.sub(r"^Exception in thread \S+ (\S+\.)?", "", said[0] if said else "nothing")
+    return f"Spark's JVM does not start, it says: {first[:300]}; correct the settings of the profile (--profile)"
 
 
 class _Stderr:
-    """Passes on what the JVM, and the Python workers below it, write to stderr, line by line, but for the noise. By
-    the descriptor: a thread that held Python's own stderr as the process ends would make it abort."""
+    """Passes on what the JVM, and the Python workers below it, write to stderr, line by line, but for the noise; what
+    is said before ``pass_on`` is held back till then. By the descriptor: a thread that held Python's own stderr as the
+    process ends would make it abort."""
 
     def __init__(self) -> None:
         source, self.end = os.pipe()
-        self._last: deque[bytes] = deque(maxlen=50)
-        self._thread = threading.Thread(target=self._pass_on, args=(source,), daemon=True)
+        self._held: list[bytes] = []
+        self._runs = threading.Event()
+        self._thread = threading.Thread(target=self._read, args=(source,), daemon=True)
         self._thread.start()
 
     def said(self) -> list[str]:
-        """The last lines of a JVM that has ended."""
+        """The lines of a JVM that has ended before it ran."""
         self._thread.join(1.0)
-        return [line.decode("utf-8", "replace") for line in self._last]
+        return [line.decode("utf-8", "replace").strip() for line in self._held if not line.startswith(_NOISE[:3])]
 
-    def _pass_on(self, source: int) -> None:
+    def pass_on(self) -> None:
+        """The JVM runs."""
+        self._runs.set()
+
+    def _read(self, source: int) -> None:
         with os.fdopen(source, "rb") as lines:
             for line in lines:
-                self._last.append(line)
-                if not line.startswith(_NOISE):
+                self._held.append(line)
+                if self._runs.is_set():
+                    kept = b"".join(each for each in self._held if not each.startswith(_NOISE))
+                    self._held.clear()
                     with suppress(OSError):  # a closed stderr is no reason to hold up the JVM
-                        os.write(2, line)
+                        os.write(2, kept)

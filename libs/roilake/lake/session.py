@@ -69,6 +69,7 @@ def spark_session(app: str, *, profile: Path | None = None, overrides: Mapping[s
         for key, value in settings.items():
             builder = builder.config(key, value)
         spark = builder.getOrCreate()
+        spark._jsparkSession.sessionState()  # looks at the settings of SQL, too
     except (Py4JError, PySparkException) as error:
         raise ConfigError(f"{profile or 'Spark'}: Spark does not start with these settings: {said(error)}") from error
     if submitted:  # its own log is not ours
@@ -77,9 +78,11 @@ def spark_session(app: str, *, profile: Path | None = None, overrides: Mapping[s
 
 
 def said(error: Exception) -> str:
-    """What a JVM's exception says first."""
+    """What a JVM's exception says at its root."""
     lines = [line.lstrip(": ") for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if not line.startswith("An error occurred")), type(error).__name__)[:300]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    first = [line for line in lines if not line.startswith("An error occurred")] or [type(error).__name__]
+    return (causes or first)[-1 if causes else 0][:300]
 
 
 @contextmanager
