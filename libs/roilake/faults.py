@@ -41,8 +41,8 @@ _OF_SPARK = (
     ),
     (
         r"ClassNotFoundException: Class (\S*\.fs\.\S+)|No FileSystem for scheme \"?([\w+.-]+)",
-        "Spark has no JAR that reads such paths ({0}): name it under spark.jars.packages in a Spark profile (--profile) "
-        "or correct the path",
+        "Spark has no JAR that reads such paths ({0}): name it under spark.jars.packages in a Spark profile "
+        "(--profile), or correct the path",
     ),
     (r"HttpFileSystem", "Spark lists no http:// or https:// paths: download the files and name those"),
     (r"(?i)No space left on device|Disk quota exceeded", _FULL),
