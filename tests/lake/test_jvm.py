@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from pyspark.errors import PySparkRuntimeError
 
+from roilake.errors import ConfigError
 from roilake.lake import jvm
 from roilake.lake.class_archive import ARCHIVE
 
@@ -62,3 +64,22 @@ def test_a_jvm_gets_our_log_and_no_secret_on_its_command_line() -> None:
     assert Path(log.partition("file://")[2]).exists()
     own = jvm._conf({options: "-Dlog4j2.configurationFile=file:/x"})
     assert str(own.get(options)).count("log4j2.configurationFile") == 1
+
+
+@pytest.mark.parametrize(("encoding", "given"), [("ANSI_X3.4-1968", "C.UTF-8"), ("UTF-8", None)])
+def test_a_posix_locale_is_none_for_java(encoding: str, given: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could not even name a file with an é."""
+    seen: list[str | None] = []
+
+    def launch(*_: object) -> None:
+        seen.append(os.environ.get("LC_ALL"))
+        raise PySparkRuntimeError("stop here", {})
+
+    monkeypatch.delenv("LC_ALL", raising=False)
+    monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
+    monkeypatch.setattr(jvm.SparkContext, "_gateway", None)
+    monkeypatch.setattr(jvm.locale, "getencoding", lambda: encoding)
+    monkeypatch.setattr(jvm, "launch_gateway", launch)
+    with pytest.raises(ConfigError):
+        jvm.start_jvm({})
+    assert seen == [given]

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pyspark
 from pyspark import SparkContext
@@ -47,7 +48,7 @@ def main() -> None:
     session = spark_session("class archive", overrides={"spark.driver.extraJavaOptions": flags})
     with tempfile.TemporaryDirectory() as folder:
         _work(session, folder)
-    gateway = SparkContext._gateway  # type: ignore[attr-defined]
+    gateway: Any = SparkContext._gateway
     session.stop()
     gateway.shutdown()
     gateway.proc.stdin.close()
