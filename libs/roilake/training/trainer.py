@@ -58,13 +58,16 @@ def train(
             optimizers.step(step, feed.steps)
 
             progress.steps += 1
+            ends = progress.steps == feed.steps
+            shows = ends or progress.steps % max(1, feed.steps // CURVE_POINTS) == 0
+            validates = ends or progress.steps % feed.validate_every == 0
+            found = values.tolist() if shows or validates else []  # waits for a GPU, whose time belongs to the steps
             progress.seconds += time.perf_counter() - started
             progress.waited += batches.waited - waited
-            ends = progress.steps == feed.steps
-            if ends or progress.steps % max(1, feed.steps // CURVE_POINTS) == 0:
-                point = dict(zip((*terms, "loss"), values.tolist(), strict=True))
+            if shows:
+                point = dict(zip((*terms, "loss"), found, strict=True))
                 progress.curve.append({"step": progress.steps, "seconds": progress.seconds, **point})
-            if ends or progress.steps % feed.validate_every == 0:
+            if validates:
                 with optimizers.averaged(progress.steps):
                     metrics, last = task.validate(model, context), settings.keep == "last"
                     if progress.validated(metrics, task.select, last=last) and not last:
