@@ -56,7 +56,7 @@ class Size:
 
 
 SIZES = {
-    "small": Size(943, 19, 1682, 20_000, 512, 1024, 5, 60_000, 256, 1024),  # MovieLens-100K's, a night's own steps
+    "small": Size(943, 19, 1682, 10_240, 512, 1024, 5, 60_000, 256, 1024),  # MovieLens-100K's, a night's own steps
     "large": Size(200_000, 1_000, 100_000, 24_576, 4096, 8192, 10, 400_000, 4096, 16_384),
 }
 
