@@ -5,8 +5,8 @@ one JSON object last on stdout; exit code 1 where bits differ or a kind failed.
 Of each case: two strict runs and one that was cut off and resumed must give the same weights and losses to the bit.
 ``gap`` is the largest difference of the losses of a run to those of the strict one over their mean, in the first tenth
 of the run and in all of it: on the CPU, with ``fast`` kernels, in bfloat16 (and, of ``ranks``, on two ranks that are
-processes and exchange tensors by Gloo). These runs are without dropout, whose draws differ between devices. ``steps_per_second`` leaves out the first tenth of a run
-and its validations.
+processes and exchange tensors by Gloo). These runs are without dropout, whose draws differ between devices.
+``steps_per_second`` leaves out the first tenth of a run and its validations.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ class Options(GraphOptions):
 
 @dataclass(frozen=True)
 class FieldNodes(Nodes):
-    """Nodes whose fields, ``table_ND`` [N, K D], are reweighed in the context [B, D] of each row, so no two rows share a
-    vector."""
+    """Nodes whose fields (``table_ND`` is [N, K D]) are reweighed in the context [B, D] of each row, so no two rows
+    share a vector."""
 
     attention: FeatureAttention
     context_BD: Tensor
