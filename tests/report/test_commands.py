@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from roilake.cli import app
 from roilake.report import gather, published
-from tests.report.small_lake import FIRST, SECOND, a_run, step, write, write_lake, write_night
+from tests.report.small_lake import FIRST, SECOND, a_run, publish, step, write, write_lake, write_night
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +145,13 @@ def test_a_lake_without_nights(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["runs", "--lake", str(tmp_path / "none")])
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert "no lake here" in done.stderr
+
+
+def test_a_secret_that_an_older_version_published_is_shown_nowhere(tmp_path: Path) -> None:
+    lake = write_lake(tmp_path / "lake")
+    run = a_run("secret", "retrieval", SECOND)
+    source = {"events": {"path": "s3a://KEY:SECRET@bucket/x", "options": {"fs.s3a.secret.key": "SECRET"}}}
+    publish(lake, run, {}, {"default_model": "zoomer", "source": source})
+    for arguments in (("compare", str(FIRST), str(SECOND)), ("compare", str(FIRST), str(SECOND), "--json")):
+        shown = call(tmp_path / "lake", *arguments)
+        assert "s3a://***@bucket/x" in shown and "SECRET" not in shown
