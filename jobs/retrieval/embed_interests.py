@@ -172,7 +172,7 @@ def _save_known(night: Night, file: Path, block: int) -> None:
         known = np.zeros((high - low, dim + 1), np.float32)
         for kind, start, end in zip(NODE_TYPES, night.starts, night.starts[1:], strict=False):
             rows, own = (tensors.get_slice(kind), np.load(night.blocks.folder / f"known-{kind}.npy", mmap_mode="r"))
-            first, last = max(low, start), min(high, end, start + rows.get_shape()[0])
+            first, last = max(low, start), min(high, end, start + len(own), start + rows.get_shape()[0])
             if first < last:
                 found = own[first - start : last - start, None]
                 known[first - low : last - low, :dim] = rows[first - start : last - start] * found

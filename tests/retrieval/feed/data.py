@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from roilake.lake import DataFile
 
 WINDOW = date(2020, 1, 6)
 USERS, QUERIES, ITEMS, DIM = 12, 5, 20, 4
+COUNTS = {"user": USERS, "query": QUERIES, "item": ITEMS}
 
 
 def write_file(folder: Path, name: str, table: pa.Table, partition: dict[str, str], group: int = 50) -> DataFile:
@@ -67,12 +68,13 @@ def write_items(folder: Path, *, slots: int, as_of: date = WINDOW) -> DataFile:
     return write_file(folder / "items", "part-0", table, {"as_of": str(as_of), "shard": "0"})
 
 
-def node_table() -> pa.Table:
+def node_table(counts: Mapping[str, int] = COUNTS, *, described: bool = True) -> pa.Table:
+    """``described``: users have a field, items have terms."""
     rows = []
-    for node_type, count in (("user", USERS), ("query", QUERIES), ("item", ITEMS)):
+    for node_type, count in counts.items():
         for number in reversed(range(count)):
-            fields = {"age": f"{number % 3}"} if node_type == "user" else {}
-            terms = [f"w{number % 4}", "the"] if node_type == "item" else []
+            fields = {"age": f"{number % 3}"} if described and node_type == "user" else {}
+            terms = [f"w{number % 4}", "the"] if described and node_type == "item" else []
             rows.append({"node_type": node_type, "id": number, "terms": terms, "fields": list(fields.items())})
     schema = pa.schema(
         [
@@ -89,16 +91,20 @@ def write_nodes(folder: Path) -> DataFile:
     return write_file(folder / "nodes", "part-0", node_table(), {"ds": str(WINDOW)})
 
 
-def write_vectors(folder: Path, as_of: date = WINDOW) -> DataFile:
+def vector_table(as_of: date, counts: Mapping[str, int] = COUNTS) -> pa.Table:
     """Every node but the last of each type has a vector and a degree (its id)."""
     generator = np.random.default_rng(as_of.toordinal())
     rows = []
-    for node_type, count in (("user", USERS), ("query", QUERIES), ("item", ITEMS)):
+    for node_type, count in counts.items():
         for number in range(count - 1):
             vector = generator.standard_normal(DIM).astype(np.float32)
             rows.append({"node_type": node_type, "id": number, "vector": vector.tolist(), "degree": number})
     schema = pa.schema(
         [("node_type", pa.string()), ("id", pa.int32()), ("vector", pa.list_(pa.float32())), ("degree", pa.int32())]
     )
-    table = pa.Table.from_pylist(rows, schema)
-    return write_file(folder / "interest_vectors", "part-0", table, {"ds": str(WINDOW), "as_of": str(as_of)})
+    return pa.Table.from_pylist(rows, schema)
+
+
+def write_vectors(folder: Path, as_of: date = WINDOW) -> DataFile:
+    partition = {"ds": str(WINDOW), "as_of": str(as_of)}
+    return write_file(folder / "interest_vectors", "part-0", vector_table(as_of), partition)

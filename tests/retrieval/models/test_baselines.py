@@ -20,6 +20,7 @@ from roilake.pipelines.retrieval.models.lightgcn import Model as LightGcn
 from roilake.pipelines.retrieval.models.lightgcn import Options as LightGcnOptions
 from roilake.pipelines.retrieval.models.lightgcn import Pairs, _adjacency
 from roilake.pipelines.retrieval.models.sparse import best_of_rows
+from roilake.training.context import threads
 
 USERS, ITEMS = 23, 17
 KINDS = tuple(kind for kind in kinds() if is_matrix_kind(kind))
@@ -170,6 +171,22 @@ def test_fits_repeat_and_are_saved(kind: str, tmp_path: Path) -> None:
     loaded = load_fitted(tmp_path / "model")
     assert (loaded.num_users, loaded.num_items) == (USERS, ITEMS)
     np.testing.assert_array_equal(scores(loaded), scores(one))
+
+
+def test_a_fit_repeats_where_torch_would_add_up_as_threads_come() -> None:
+    """From 32,768 pairs on, the gradient of an index is added up by all threads at once, but in strict mode."""
+    pairs = np.random.default_rng(7).random((300, 400)) < 0.3
+    crowd, strict = interactions(*np.nonzero(pairs), *pairs.shape), []
+    assert crowd.nnz > 1 << 15
+    with threads(4):
+        runs = [fit("lightgcn", {"epochs": 10, "dim": 16}, crowd, 5, lambda _: strict.append(_strict())) for _ in "123"]
+    assert strict == [True] * 3 and not _strict()
+    for other in runs[1:]:
+        np.testing.assert_array_equal(scores(runs[0]), scores(other))
+
+
+def _strict() -> bool:
+    return torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.parametrize("kind", KINDS)

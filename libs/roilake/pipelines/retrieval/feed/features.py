@@ -29,7 +29,8 @@ def windows_held(rows: int) -> int:
 
 class FeatureStore:
     """Features of all nodes by type, as of any window of a night; ``windows_held`` ones are kept in memory. Row n is
-    that of node n; numbers of nodes that the night does not know (``known``) have rows of zeros.
+    that of node n; numbers of nodes that the night does not know (``known``) have rows of zeros. A type without a node
+    (queries, where the source has none) has one such row: models read row 0 for "none" and mask what comes of it.
 
     Args:
         nodes: files of the ``nodes`` table of the night.
@@ -49,7 +50,7 @@ class FeatureStore:
         self.vocabulary = vocabulary or Vocabulary.build(tables)
         self._vectors, self._device = vectors, torch.device(device)
         self._sizes = {
-            node_type: int(table["id"][-1].as_py()) + 1 if table.num_rows else 0 for node_type, table in tables.items()
+            node_type: int(table["id"][-1].as_py()) + 1 if table.num_rows else 1 for node_type, table in tables.items()
         }
         self._known = {
             node_type: scatter(table["id"].to_numpy(), np.ones(len(table), bool), self._sizes[node_type])

@@ -15,6 +15,7 @@ from roilake.pipelines.retrieval.models.graph_tower import GraphTower
 from roilake.pipelines.retrieval.models.matrix import Factors, Fitted, MatrixModel, Progress, interactions, load_fitted
 from roilake.pipelines.retrieval.models.tower import TwinTower
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
+from roilake.training.context import determinism
 from roilake.training.models import ModelFiles
 
 __all__ = [
@@ -57,11 +58,13 @@ def reads_regions(kind: str) -> bool:
 
 
 def fit(kind: str, options: dict[str, Any], seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
-    """The baseline of this kind, fitted to a 0/1 matrix [U, I] float32 (see ``interactions``). A matrix without a
-    single 1 teaches nothing: every score is 0. Raises ConfigError for an unknown kind or option."""
+    """The baseline of this kind, fitted to a 0/1 matrix [U, I] float32 (see ``interactions``), to the same bits each
+    time. A matrix without a single 1 teaches nothing: every score is 0. Raises ConfigError for an unknown kind or
+    option."""
     model = _FILES.build(kind, options)
     if seen_UI.nnz == 0:
         users, items = seen_UI.shape
         return Factors(np.zeros((users, 1), np.float32), np.zeros((items, 1), np.float32))
-    fitted: Fitted = model.fit(seen_UI, seed, progress)
+    with determinism("strict"):  # else torch's threads add up gradients of 32,768 rows and more as they come
+        fitted: Fitted = model.fit(seen_UI, seed, progress)
     return fitted
