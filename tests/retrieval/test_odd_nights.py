@@ -18,12 +18,14 @@ from roilake.cli import app
 from roilake.errors import AuditError, SourceError
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import EvaluationConfig, RetrievalConfig, RoiConfig
+from roilake.pipelines.retrieval.models import kinds
 from roilake.pipelines.retrieval.roi import REQUEST_ROOTS, RoiLayout
 from roilake.runtime.night import run_night
 from roilake.runtime.registry import load_config
 
 DS = date(2020, 1, 10)
 MODELS = {name: {"kind": name} for name in ("zoomer", "popularity", "interest_dot")}
+SHORT = {"lightgcn": {"epochs": 2}, "bpr_mf": {"epochs": 2}}
 
 
 def lonely_events() -> str:
@@ -131,3 +133,24 @@ def test_a_night_without_the_table_of_edges_is_published(
     published = lake.publication("retrieval")
     assert published is not None and "recommendations" in published.versions
     assert not lake.exists("edges")
+
+
+def test_every_kind_of_model_works_without_queries_and_on_the_night_that_brings_them(
+    lake: Lake, make_night: Callable[..., RetrievalConfig]
+) -> None:
+    """No column is mapped to a query, no node is described. The next night maps one."""
+    models = {kind: {"kind": kind, "options": SHORT.get(kind, {})} for kind in kinds()}
+    sections = {"models": models, "training": {"workers": 1, "epochs": 1}, "evaluation": {"bootstrap": 10}}
+    text = lonely_events().replace("ann", "bob", 9)
+    config = make_night(text, **sections)
+    columns = config.source.events.columns.model_copy(update={"query": None})
+    events = config.source.events.model_copy(update={"columns": columns})
+    bare = config.model_copy(update={"source": config.source.model_copy(update={"events": events})})
+    bare.check()
+    for night, ds, queries in ((bare, DS - timedelta(days=1), set()), (config, DS, {"cold", "unheard"})):
+        run_night(lake, night, ds)
+        rows = lake.to_arrow("recommendations", lake.version("recommendations"), filters={"ds": ds}).to_pylist()
+        assert {row["query"] for row in rows} - {None} == queries
+        assert rows and all(math.isfinite(row["score"]) for row in rows)
+        metrics = lake.to_arrow("metrics", lake.version("metrics"), filters={"ds": ds}).to_pylist()
+        assert {row["model"] for row in metrics} == models.keys()
