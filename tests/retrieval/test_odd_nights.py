@@ -138,19 +138,20 @@ def test_a_night_without_the_table_of_edges_is_published(
 def test_every_kind_of_model_works_without_queries_and_on_the_night_that_brings_them(
     lake: Lake, make_night: Callable[..., RetrievalConfig]
 ) -> None:
-    """No column is mapped to a query, no node is described. The next night maps one."""
+    """No column is mapped to a query, and no node is described. The next night maps one and builds on what was learnt."""
     models = {kind: {"kind": kind, "options": SHORT.get(kind, {})} for kind in kinds()}
     sections = {"models": models, "training": {"workers": 1, "epochs": 1}, "evaluation": {"bootstrap": 10}}
-    text = lonely_events().replace("ann", "bob", 9)
-    config = make_night(text, **sections)
+    config = make_night(lonely_events().replace("ann", "bob", 9), **sections)
     columns = config.source.events.columns.model_copy(update={"query": None})
     events = config.source.events.model_copy(update={"columns": columns})
     bare = config.model_copy(update={"source": config.source.model_copy(update={"events": events})})
     bare.check()
-    for night, ds, queries in ((bare, DS - timedelta(days=1), set()), (config, DS, {"cold", "unheard"})):
-        run_night(lake, night, ds)
+    next_night = config.model_copy(update={"models": {"zoomer": config.models["zoomer"]}})
+    for night, ds, queries in ((bare, DS - timedelta(days=1), set()), (next_night, DS, {"cold", "unheard"})):
+        results = {result.step: result for result in run_night(lake, night, ds)}
         rows = lake.to_arrow("recommendations", lake.version("recommendations"), filters={"ds": ds}).to_pylist()
         assert {row["query"] for row in rows} - {None} == queries
         assert rows and all(math.isfinite(row["score"]) for row in rows)
         metrics = lake.to_arrow("metrics", lake.version("metrics"), filters={"ds": ds}).to_pylist()
-        assert {row["model"] for row in metrics} == models.keys()
+        assert {row["model"] for row in metrics} == night.models.keys()
+    assert results["embed_interests"].details["source"] == f"zoomer@{DS - timedelta(days=1)}"

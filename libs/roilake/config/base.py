@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from roilake.masking import secret_in
 from roilake.metrics.registry import direction
@@ -15,6 +16,29 @@ from roilake.metrics.registry import direction
 Positive = Annotated[int, Field(gt=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_LONGEST_NAME = 100
+"""Bytes: a folder's name may have 255, and some are made of a model's and more."""
+
+
+def _fit_for_a_folder(name: str) -> str:
+    bad = sorted({char for char in name if char in "/\\%" or char.isspace() or not char.isprintable()})
+    if not name or name.startswith("."):
+        problem = "is empty or begins with a dot"
+    elif bad:
+        problem = f"holds {', '.join(map(repr, bad))}"
+    elif len(name.encode()) > _LONGEST_NAME:
+        problem = f"is longer than {_LONGEST_NAME} bytes"
+    else:
+        return name
+    raise PydanticCustomError(
+        "model_name",
+        "the name {name} {problem}, and a model's name is also its folder's; rename it",
+        {"name": repr(name), "problem": problem},
+    )
+
+
+ModelName = Annotated[str, AfterValidator(_fit_for_a_folder)]
+"""Any text that is safe as the name of a folder."""
 
 
 class Strict(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from roilake.estimate.plan import Estimate
 from roilake.report.formatting import duration, number, size
@@ -27,9 +28,10 @@ def print_estimate(found: Estimate, console: Console) -> None:
         f"and {size(memory)} of memory ({size(found.free_memory)} free)"
     )
     for note in found.notes:
-        console.print(note, soft_wrap=True)
+        console.print(Text(note), soft_wrap=True)
     for origin in dict.fromkeys(step.origin for step in found.steps):
         steps = [step.step for step in found.steps if step.origin == origin]
         console.print(
-            f"Rates of {'all steps' if len(steps) == len(found.steps) else ', '.join(steps)}: {origin}", soft_wrap=True
+            Text(f"Rates of {'all steps' if len(steps) == len(found.steps) else ', '.join(steps)}: {origin}"),
+            soft_wrap=True,
         )

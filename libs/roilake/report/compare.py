@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from roilake.errors import LakeError
 from roilake.lake import Lake, Publication
@@ -18,7 +19,7 @@ from roilake.metrics.registry import label
 from roilake.report.changes import Change, changes
 from roilake.report.data import the_one
 from roilake.report.figures import Count, table_counts
-from roilake.report.formatting import duration, number, signed
+from roilake.report.formatting import duration, number, plain, signed
 from roilake.report.night import NightData, read_night
 from roilake.report.nights import nearest, plain_table, publications
 
@@ -127,7 +128,7 @@ def print_comparison(found: Comparison, console: Console) -> None:
     if not found.config:
         console.print("config: the same")
     for key, (old, new) in found.config.items():
-        console.print(f"config: {key}: {old} → {new}", markup=False, soft_wrap=True)
+        console.print(Text(plain(f"config: {key}: {old} → {new}")), soft_wrap=True)
     console.print(_metrics(found))
     console.print("Nights are compared as independent: where they share test days the interval is wide.")
     console.print(_figures(found))

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 UNITS = ("B", "kB", "MB", "GB", "TB")
+_NOT_SHOWN = {"Cc", "Cs", "Zl", "Zp"}
+"""Unicode categories that break a line, drive a terminal or cannot be written."""
+
+
+def plain(text: str, most: int | None = None) -> str:
+    """Any text on one line, without characters that are not shown; of more than ``most`` characters the middle is left
+    out, for names mostly differ at their ends."""
+    shown = "".join(" " if unicodedata.category(char) in _NOT_SHOWN else char for char in text)
+    line = " ".join(shown.split())
+    if most is None or len(line) <= most:
+        return line
+    return f"{line[: most - most // 3 - 1]}…{line[len(line) - most // 3 :]}"
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -9,11 +9,13 @@ from itertools import groupby
 from typing import Any
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from roilake.errors import LakeError
 from roilake.lake import Lake, Publication
-from roilake.report.formatting import duration, number
+from roilake.report.formatting import duration, number, plain
 from roilake.report.night import Row
 from roilake.runtime.pipeline import PUBLISH
 from roilake.runtime.registry import find, pipelines
@@ -121,11 +123,19 @@ def steps_table(ds: date, found: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def plain_table(title: str, *columns: str, fold: Sequence[str]) -> Table:
+class PlainTable(Table):
+    """A table whose texts are shown as they are: brackets and colons are no markup."""
+
+    def add_row(self, *cells: Any, style: Any = None, end_section: bool = False) -> None:
+        texts = [Text(plain(cell)) if isinstance(cell, str) else cell for cell in cells]
+        super().add_row(*texts, style=style, end_section=end_section)
+
+
+def plain_table(title: str, *columns: str, fold: Sequence[str]) -> PlainTable:
     """Columns parted by a blank. ``#`` marks one of numbers; those of ``fold`` break over lines where the others, which
     are never cut, leave no room."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, padding=0)
+    table = PlainTable(title=escape(title), box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     for column in columns:
-        name, right = column.removeprefix("#"), column.startswith("#")
+        name, right = Text(column.removeprefix("#")), column.startswith("#")
         table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=column not in fold)
     return table

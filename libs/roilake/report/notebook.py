@@ -27,6 +27,8 @@ _PLAIN = [
     {"selector": "tbody tr", "props": f"background: none; border-top: 1px solid {plots.FAINT}"},
 ]
 _FORMATS = {"f": "{:.3f}", "i": "{:,}"}
+_NO_MATH = "tex2jax_ignore mathjax_ignore"
+"""Classes that keep Jupyter from reading formulas between dollars."""
 
 
 def beside(figures: Mapping[str, str], *, width: str = "24em") -> HTML:
@@ -39,15 +41,16 @@ def beside(figures: Mapping[str, str], *, width: str = "24em") -> HTML:
         f'<figure style="{cell}"><figcaption><b>{escape(title)}</b></figcaption>{figure}</figure>'
         for title, figure in figures.items()
     ]
-    return HTML(f'<div style="{row}">{"".join(cells)}</div>')
+    return HTML(f'<div class="{_NO_MATH}" style="{row}">{"".join(cells)}</div>')
 
 
 def table(rows: pd.DataFrame, **formats: str) -> Styler:
-    """Rows in the report's plain style. Fractions have three digits, counts a comma at each thousand; ``formats`` says
-    what differs, e.g. ``seconds="{:.1f}"``."""
+    """Rows in the report's plain style; texts are shown as they are. Fractions have three digits, counts a comma at
+    each thousand; ``formats`` says what differs, e.g. ``seconds="{:.1f}"``."""
     kinds = rows.dtypes.map(lambda dtype: dtype.kind).items()
     chosen = {**{name: _FORMATS[kind] for name, kind in kinds if kind in _FORMATS}, **formats}
-    return rows.style.hide(axis="index").set_table_styles(_PLAIN).format(chosen, na_rep="–")
+    styled = rows.style.hide(axis="index").set_table_styles(_PLAIN).set_table_attributes(f'class="{_NO_MATH}"')
+    return styled.format(chosen, na_rep="–", escape="html").format_index(axis="columns", escape="html")
 
 
 def intervals(metrics: pd.DataFrame, metric: str, highlight: str) -> str:
@@ -85,16 +88,17 @@ def over_nights(metrics: pd.DataFrame, metric: str, highlight: str) -> str:
     spread = 0.4 / max(len(models), 1)
 
     def paint(axes: Axes) -> None:
+        named = {}
         for index, model in enumerate(models):
-            own, colour = rows[rows["model"] == model], plots.COLOURS[index % len(plots.COLOURS)]
+            own, style = rows[rows["model"] == model], plots.style_of(index)
             xs = [nights.index(ds) + spread * (index - (len(models) - 1) / 2) for ds in own["ds"]]
             width = 2 if model == highlight else 1.2
-            axes.plot(xs, own["value"], color=colour, lw=width, marker="o", ms=3.5, label=model)
-            axes.vlines(xs, own["low"], own["high"], color=colour, lw=3, alpha=0.25)
+            (named[model],) = axes.plot(xs, own["value"], **style, lw=width, marker="o", ms=3.5)
+            axes.vlines(xs, own["low"], own["high"], color=style["color"], lw=3, alpha=0.25)
         axes.set_xticks(range(len(nights)), [f"{ds:%d %b}" for ds in nights])
         axes.grid(axis="y", color=plots.FAINT, lw=0.7)
         axes.locator_params(axis="y", nbins=5)
-        axes.legend(**plots.LEGEND)
+        plots.name_lines(axes, named)
 
     return plots.draw(paint, 2.6, alt=f"{label(metric)} of {', '.join(models)} over {len(nights)} nights")
 

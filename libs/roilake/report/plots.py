@@ -3,7 +3,9 @@ what a screen reader reads in their stead."""
 
 from __future__ import annotations
 
+import math
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from io import StringIO
@@ -13,20 +15,30 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from roilake.report.formatting import plain
+
 INK, MUTED, FAINT, ACCENT = "#1c2430", "#667085", "#d8dde5", "#0f766e"
-COLOURS = (ACCENT, "#b45309", "#6d28d9", "#64748b", "#be185d", "#1d4ed8")
+COLOURS = (
+    ACCENT, "#b45309", "#6d28d9", "#64748b", "#be185d", "#1d4ed8", "#65a30d", "#0ea5e9", "#dc2626", "#713f12",
+)  # fmt: skip
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
+LONGEST = 28
+"""Characters of a name in a plot."""
 LEGEND: Any = {
-    "frameon": False, "loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 3, "handlelength": 1.2,
-    "columnspacing": 1.2,
+    "frameon": False, "loc": "lower center", "bbox_to_anchor": (0.5, 1), "handlelength": 1.8, "columnspacing": 1.2,
 }  # fmt: skip
+LEGEND_WIDTH, LEGEND_ROW = 48, 0.18
+"""Characters that fit beside each other in a legend, and the inches that a row of it takes."""
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "roilake",  # the same picture has the same bytes
     "font.family": "sans-serif",
     "font.sans-serif": ["system-ui", "Segoe UI", "Helvetica", "Arial", "DejaVu Sans"],
     "font.size": 9,
+    "text.parse_math": False,  # a dollar is a dollar
     "axes.edgecolor": FAINT,
     "axes.labelcolor": MUTED,
     "xtick.color": MUTED,
@@ -43,13 +55,15 @@ def draw(paint: Callable[[Axes], None], height: float, width: float = 3.5, *, al
         axes = figure.add_subplot()
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(length=0)
-        paint(axes)
         text = StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's fonts draw the text, not these
+            paint(axes)
+            figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
     head, rest = svg[svg.index("<svg") :].split(">", 1)
     head = re.sub(r' (width|height)="[^"]*"', "", head)
-    described = f' role="img" aria-label="{escape(alt)}"' if alt else ""
+    described = f' role="img" aria-label="{escape(plain(alt))}"' if alt else ""
     return f"{head}{described}>{rest}"
 
 
@@ -85,12 +99,28 @@ def interval_row(
 
 def name_rows(axes: Axes, names: Sequence[str], highlight: str = "") -> None:
     """Names of the rows of ``interval_row`` from below, ``highlight`` in bold."""
-    axes.set_yticks(range(len(names)), names)
-    for label in axes.get_yticklabels():
-        label.set_fontweight("bold" if label.get_text() == highlight else "normal")
+    axes.set_yticks(range(len(names)), [plain(name, LONGEST) for name in names])
+    for name, label in zip(names, axes.get_yticklabels(), strict=True):
+        label.set_fontweight("bold" if name == highlight else "normal")
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.grid(axis="x", color=FAINT, lw=0.7)
     axes.locator_params(axis="x", nbins=4)
+
+
+def style_of(index: int) -> dict[str, Any]:
+    """Colour and dashes of line number ``index``: 40 lines can be told apart."""
+    return {"color": COLOURS[index % len(COLOURS)], "ls": DASHES[index // len(COLOURS) % len(DASHES)]}
+
+
+def name_lines(axes: Axes, named: Mapping[str, Line2D]) -> None:
+    """A legend above the axes. The names are given, for matplotlib leaves out labels that begin with ``_``."""
+    names = [plain(name, LONGEST) for name in named]
+    axes.legend([*named.values()], names, ncols=legend_columns(names), **LEGEND)
+
+
+def legend_columns(names: Sequence[str]) -> int:
+    """As many as the longest name leaves room for, at most three."""
+    return max(1, min(3, LEGEND_WIDTH // (6 + max(len(plain(name, LONGEST)) for name in names))))
 
 
 def lines(
@@ -108,11 +138,12 @@ def lines(
 
     def paint(axes: Axes) -> None:
         """The lines, the axes and the legend."""
+        named = {}
         for index, name in enumerate(names):
-            colour = COLOURS[index % len(COLOURS)]
             xs, ys = series[name]
             width, marker = 2 if name == highlight else 1.3, "o" if dots or len(xs) == 1 else ""
-            axes.plot(xs, ys, color=colour, lw=width, marker=marker, ms=3.5, label=name, zorder=9 - index)
+            style = {"lw": width, "marker": marker, "ms": 3.5, "zorder": 4 - index / len(names)}
+            (named[name],) = axes.plot(xs, ys, **style_of(index), **style)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.grid(axis="y", color=FAINT, lw=0.7)
@@ -123,9 +154,9 @@ def lines(
             axes.set_xticks(sorted({xs[0] for xs, _ in series.values()}))
         elif dots and not log_x:
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.legend(**LEGEND)
+        name_lines(axes, named)
 
-    return draw(paint, 2.4, alt=alt)
+    return draw(paint, 2.1 + LEGEND_ROW * math.ceil(len(names) / legend_columns(names)), alt=alt)
 
 
 def _set_log_x(axes: Axes) -> None:
@@ -141,11 +172,12 @@ def calibration(curves: Mapping[str, Sequence[tuple[float, Any]]], highlight: st
     def paint(axes: Axes) -> None:
         """The diagonal, each curve, and the intervals of the one that stands out."""
         ends = [x for points in curves.values() for p, m in points for x in (p, m["high"] or m["value"])]
-        axes.plot([0, max(ends)], [0, max(ends)], color=MUTED, lw=1, ls=(0, (3, 3)), label="perfect")
+        named = {}
+        (named["perfect"],) = axes.plot([0, max(ends)], [0, max(ends)], color=MUTED, lw=1, ls=(0, (3, 3)))
         for name, points in curves.items():
             colour = ACCENT if name == highlight else COLOURS[1]
             xs, ys = [p for p, _ in points], [m["value"] for _, m in points]
-            axes.plot(xs, ys, color=colour, lw=2 if name == highlight else 1.2, marker="o", ms=3.5, label=name)
+            (named[name],) = axes.plot(xs, ys, color=colour, lw=2 if name == highlight else 1.2, marker="o", ms=3.5)
             for x, measure in points if name == highlight else ():
                 if measure["low"] is not None:
                     axes.plot([x] * 2, [measure["low"], measure["high"]], color=colour, lw=4, alpha=0.25)
@@ -153,6 +185,6 @@ def calibration(curves: Mapping[str, Sequence[tuple[float, Any]]], highlight: st
         axes.set_ylabel("observed")
         axes.grid(color=FAINT, lw=0.7)
         axes.locator_params(nbins=5)
-        axes.legend(**LEGEND)
+        name_lines(axes, named)
 
     return draw(paint, 2.4, alt=alt)

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from roilake.config import NightConfig
 from roilake.lake import Lake, report_name
@@ -89,9 +90,10 @@ def print_summary(
     console.print(f"\nNight of {summary['ds']}: [bold]{state}[/bold] in {summary['seconds']:.0f} s ({config.pipeline})")
     for on, measures in found.items():
         table = metrics_table(measures, config.default_model, on, wide=wide)
-        console.print("", _as_text(table) if wide else table, sep="\n", soft_wrap=wide, highlight=not wide)
+        shown = Text(_as_text(table)) if wide else table
+        console.print("", shown, sep="\n", soft_wrap=wide)
     page = Path(summary["report"])
-    console.print(f"\nReport: {page}\nAll metrics: {page.with_suffix('.txt')}", soft_wrap=True)
+    console.print(Text(f"\nReport: {page}\nAll metrics: {page.with_suffix('.txt')}"), soft_wrap=True)
 
 
 def whole_text(night: NightData) -> str:

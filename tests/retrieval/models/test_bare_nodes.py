@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import torch
 
@@ -78,9 +77,7 @@ def test_a_type_without_nodes_has_one_row_of_zeros_that_is_no_node(store: Featur
 
 
 @pytest.mark.parametrize(("kind", "options"), VARIANTS)
-def test_every_tower_learns_and_scores_without_queries(
-    kind: str, options: dict[str, Any], store: FeatureStore
-) -> None:
+def test_every_tower_learns_and_scores_without_queries(kind: str, options: dict[str, Any], store: FeatureStore) -> None:
     model, features = made(kind, options, store), store.features(WINDOW)
     score_BI = model.embed_requests(requests(), features) @ model.embed_items(items(), features).T
     assert score_BI.shape == (3, 4) and torch.isfinite(score_BI).all()

@@ -15,6 +15,7 @@ from roilake.config.base import (
     Fraction,
     IntakeConfig,
     ModelConfig,
+    ModelName,
     NightConfig,
     Positive,
     Rate,
@@ -224,7 +225,7 @@ class RetrievalConfig(NightConfig):
     graph: GraphConfig = GraphConfig()
     interest: InterestConfig = InterestConfig()
     roi: RoiConfig = RoiConfig()
-    models: dict[str, GraphModelConfig]
+    models: dict[ModelName, GraphModelConfig]
     training: TrainingConfig = TrainingConfig()
     scoring: ScoringConfig = ScoringConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from roilake.pipelines.retrieval.explain.request import Explanation
+from roilake.report.formatting import plain
 from roilake.report.plots import COLOURS, INK, MUTED, draw
 
 COLUMN, LABEL, GAP = 2.0, 1.45, 1.6
@@ -68,7 +69,7 @@ def _arrange(explanation: Explanation, items: pd.DataFrame) -> _Drawing:
     height, last = -min((y for _, y in spots.values()), default=0.0), kept["hop"].max() if len(kept) else 0
     step = max(1.0, height / max(len(items) - 1, 1))
     lists = {rank: ((last + 1) * COLUMN - 0.7, -step * row) for row, rank in enumerate(items["rank"])}
-    colours = dict(zip(explanation.neighbours["edge_type"].unique(), COLOURS * 2, strict=False))
+    colours = dict(zip(explanation.neighbours["edge_type"].unique(), COLOURS, strict=False))
     return _Drawing(kept, spots, roots, lists, colours)
 
 
@@ -159,4 +160,4 @@ def _curve(axes: Axes, start: Spot, end: Spot, **style: Any) -> None:
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= 30 else f"{label[:29]}…"
+    return plain(label, 30)
