@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
+from pyarrow.dataset import dataset
 
 from roilake import read, read_arrow
 from roilake.errors import LakeError
@@ -87,6 +89,22 @@ def test_a_cumulative_table_holds_all_nights_up_to_the_one_asked_for(folder: Pat
     for ds in (None, "all", [MONDAY, TUESDAY]):
         assert sorted(read("node_ids", lake=folder, ds=ds)["key"]) == ["a", "b", "c"]
     assert list(read("node_ids", lake=folder, where={"ds": "2020-01-07"})["key"]) == ["c"]
+
+
+def test_a_version_that_nobody_published_is_read_as_the_readme_says(folder: Path) -> None:
+    """``to_pandas`` of deltalake 1.6 wants a pyarrow that petastorm cannot live with."""
+    lake = Lake(None, folder)
+    version = lake.version("recommendations")
+    table = DeltaTable(f"{folder}/recommendations", version=version)
+    with pytest.raises(TypeError, match="field"):
+        table.to_pandas()
+    rows = dataset(table.file_uris(), partitioning="hive").to_table().to_pandas()
+    own = lake.to_arrow("recommendations", version).to_pandas().astype({"ds": str})
+    order = ["ds", "user", "rank"]
+    pd.testing.assert_frame_equal(
+        rows[own.columns].sort_values(order, ignore_index=True), own.sort_values(order, ignore_index=True)
+    )
+    assert {*rows["ds"]} == {str(MONDAY), str(TUESDAY), str(WEDNESDAY)} and 99.0 in set(rows["score"])
 
 
 def test_some_columns_of_some_rows(folder: Path) -> None:

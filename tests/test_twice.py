@@ -29,10 +29,10 @@ OF_THE_RUN = {"runs": ["seconds", "bytes", "details"]}
 def retrieval_night(folder: Path) -> RetrievalConfig:
     """A dozen users, every third event without a query; users have a field, items a text."""
     draw = np.random.default_rng(4)
+    hours = [f"2020-01-{day:02d} {hour:02d}:00:00" for day in range(3, 11) for hour in range(4, 24)]
+    queries = draw.choice(["", "hot", "cold"], len(hours))
     lines = [
-        f"u{draw.integers(12)},i{draw.integers(15)},{draw.choice(['', 'hot', 'cold'])},2020-01-{day:02d} {hour:02d}:00:00"
-        for day in range(3, 11)
-        for hour in range(4, 24)
+        f"u{draw.integers(12)},i{draw.integers(15)},{query},{hour}" for query, hour in zip(queries, hours, strict=True)
     ]
     tables = {
         "events": ["user,item,query,time", *lines],
@@ -48,7 +48,7 @@ def retrieval_night(folder: Path) -> RetrievalConfig:
         "source": {
             "events": {**files["events"], "columns": {name: name for name in ("user", "item", "query", "time")}},
             "users": {**files["users"], "key": "key", "fields": {"age": "age"}},
-            "items": {**files["items"], "key": "key", "terms": "text"},
+            "items": {**files["items"], "key": "key", "terms": "text", "title": "text"},
         },
         "windows": {"length": "1d", "train": 2},
         "models": {kind: {"kind": kind, "options": SHORT.get(kind, {})} for kind in retrieval.kinds()},
@@ -108,9 +108,10 @@ def test_all_tables_are_equal(twice: Nights, pipeline: str) -> None:
     once, again = tables
     assert once.keys() == again.keys() and {"models", "metrics", "node_ids", "runs"} <= once.keys()
     for name, rows in once.items():
-        assert rows == again[name] or [pair for pair in zip(rows, again[name], strict=True) if pair[0] != pair[1]] == []
+        assert rows == again[name], name
     assert {row["model"] for row in once["metrics"]} == {*config.evaluated}
-    assert {"recommendations": 1, "rois": 1, "adjacency": 1, "cvr_scores": 1, "pseudo_labels": 1}.keys() & once.keys()
+    made = {"rois", "recommendations"} if pipeline == "retrieval" else {"pseudo_labels", "cvr_scores"}
+    assert all(once[name] for name in made)
 
 
 @pytest.mark.parametrize("pipeline", ["conversion", "retrieval"])

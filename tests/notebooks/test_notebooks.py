@@ -107,7 +107,9 @@ def test_last_night_shows_steps_metrics_and_recommendations(executed: dict[str, 
 def test_why_these_items_draws_a_region(executed: dict[str, NotebookNode]) -> None:
     page = shown(executed["02"])
     assert page.count("<svg") == 1
-    assert all(word in page for word in ("user → item", "query → user", "recommended", "own ", "relevance", "share"))
+    assert all(
+        word in page for word in ("user → item", "query → user", "recommended", "own ", "relevance", "share", "ranks")
+    )
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def write_night(
     rows = {
         "events": [event(ds, hour) for hour in range(events)],
         "node_ids": [{"node_type": kind, "key": f"{kind} {ds}", "id": ds.day} for kind in ("user", "item")],
-        "nodes": [{"node_type": kind, "id": 0, "key": kind, "fields": [], "terms": []} for kind in ("user", "item")],
+        "nodes": [node(kind, day) for kind in ("user", "item") for day in range(FIRST.day, ds.day + 1)],
         "rois": [roi("request", ds, "serve"), roi("request", ds - timedelta(1), "test"), roi("item", ds, "item")],
         "metrics": [metric(run, model, value) for model, value in (("zoomer", auc), ("popularity", 0.6))],
         "quarantine": [{"step": "ingest_events", "row": f'{{"n":{n}}}', "reason": "no time"} for n in range(rejected)],
@@ -40,6 +40,11 @@ def write_night(
     }  # fmt: skip
     models = {name: {"kind": name} for name in ("zoomer", "popularity")}
     publish(lake, run, rows, {"default_model": "zoomer", "models": models, "training": {"epochs": epochs}})
+
+
+def node(kind: str, day: int) -> dict[str, Any]:
+    """The node that came on a day."""
+    return {"node_type": kind, "id": day, "key": f"{kind} {day}", "fields": [], "terms": []}
 
 
 def write_conversion(lake: Lake, ds: date, upstream: Any = None) -> None:

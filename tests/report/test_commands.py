@@ -35,9 +35,9 @@ def test_a_night_is_read_as_it_was_published(folder: Path) -> None:
     night = found.night
     assert (found.before and found.before.ds, found.since) == (FIRST, None)  # the last night is shown once
     assert night.rows == {
-        "events": 2, "metrics": 2, "node_ids": 2, "nodes": 2, "quarantine": 1, "rois": 3, "runs": 6,
+        "events": 2, "metrics": 2, "node_ids": 2, "nodes": 4, "quarantine": 1, "rois": 3, "runs": 6,
     }  # fmt: skip
-    assert (night.own.new, night.own.nodes) == ({"item": 1, "user": 1}, {"item": 1, "user": 1})
+    assert (night.own.new, night.own.nodes) == ({"item": 1, "user": 1}, {"item": 2, "user": 2})
     assert night.own.nulls == {"query": 1}
     assert night.own.rois == {("item", "serve"): 1, ("request", "serve"): 1, ("request", "test"): 1}
     assert night.quarantine == ({"step": "ingest_events", "reason": "no time", "rows": 1, "examples": ['{"n":0}']},)

@@ -26,7 +26,7 @@ from tests.report.sample import last_night, measure, measures, night
 from tests.report.test_page import text_of
 
 ODD = (
-    "a$b_$", "tv $200 50% off $300", r"\$x^2_{3}\frac", "_hidden", "__", "[bold]loud[/bold]", "[/]", ":warning: :smile:",
+    "a$b_$", "tv $200 50% off $300", r"\$x^2_{3}\frac", "_hidden", "__", "[bold]loud[/bold]", "[/]", ":warning: :tea:",
     '<b>"it\'s" & co</b>', "two\nlines\tand tabs", "bell\x07 \x1b[31mred", "مرحبا", "שלום", "電視 📺", "{own} {0} %s",
     "a very long name " * 30,
 )  # fmt: skip

@@ -18,7 +18,7 @@ from roilake.lake import Lake
 from roilake.pipelines.conversion.report.sections import traffic
 from roilake.report import compare, gather, nights, nights_table, published, report_path, run_rows, write_page
 from roilake.report.page import render
-from tests.report.small_lake import FIRST, SECOND, write_conversion, write_lake
+from tests.report.small_lake import FIRST, SECOND, write_conversion, write_lake, write_night
 
 THIRD = date(2020, 1, 11)
 
@@ -71,6 +71,15 @@ def test_counts_are_those_of_the_pipeline(lake: Lake) -> None:
     assert nights["retrieval"].models == {"zoomer", "popularity"} and nights["conversion"].models == {"ukd", "base"}
     assert traffic(nights["conversion"].own, "train") == (4, 2, 1)
     assert gather(lake, published(lake, "retrieval", SECOND)).before.ds == FIRST  # type: ignore[union-attr]
+
+
+def test_new_nodes_are_those_that_the_pipeline_had_not_before_whoever_gave_their_ids(tmp_path: Path) -> None:
+    lake = Lake(None, tmp_path / "lake")
+    write_conversion(lake, FIRST)
+    write_night(lake, SECOND, auc=0.7, events=4, rejected=0, epochs=1)
+    data = gather(lake, published(lake, "retrieval", SECOND))
+    assert data.night.rows["node_ids"] == 2 and data.night.own.new == data.night.own.nodes == {"item": 2, "user": 2}
+    assert "4 events came in, with 2 new users and 2 new items" in render(data)
 
 
 def test_runs_lists_both(lake: Lake) -> None:

@@ -18,8 +18,17 @@ from roilake.cli import app
 from roilake.errors import AuditError, SourceError
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import EvaluationConfig, RetrievalConfig, RoiConfig
+from roilake.pipelines.retrieval.explain import (
+    draw_request,
+    explain_request,
+    first_lists,
+    leading_events,
+    recommended,
+    shared_nodes,
+)
 from roilake.pipelines.retrieval.models import kinds
 from roilake.pipelines.retrieval.roi import REQUEST_ROOTS, RoiLayout
+from roilake.reading import read
 from roilake.runtime.night import run_night
 from roilake.runtime.registry import load_config
 
@@ -138,7 +147,7 @@ def test_a_night_without_the_table_of_edges_is_published(
 def test_every_kind_of_model_works_without_queries_and_on_the_night_that_brings_them(
     lake: Lake, make_night: Callable[..., RetrievalConfig]
 ) -> None:
-    """No column is mapped to a query, and no node is described. The next night maps one and builds on what was learnt."""
+    """No column is mapped to a query, no node is described. The next night maps one and builds on what was learnt."""
     models = {kind: {"kind": kind, "options": SHORT.get(kind, {})} for kind in kinds()}
     sections = {"models": models, "training": {"workers": 1, "epochs": 1}, "evaluation": {"bootstrap": 10}}
     config = make_night(lonely_events().replace("ann", "bob", 9), **sections)
@@ -146,12 +155,26 @@ def test_every_kind_of_model_works_without_queries_and_on_the_night_that_brings_
     events = config.source.events.model_copy(update={"columns": columns})
     bare = config.model_copy(update={"source": config.source.model_copy(update={"events": events})})
     bare.check()
-    next_night = config.model_copy(update={"models": {"zoomer": config.models["zoomer"]}})
-    for night, ds, queries in ((bare, DS - timedelta(days=1), set()), (next_night, DS, {"cold", "unheard"})):
+    with_queries = config.model_copy(update={"models": {"zoomer": config.models["zoomer"]}})
+    for night, ds, queries in ((bare, DS - timedelta(days=1), set()), (with_queries, DS, {"cold", "unheard"})):
         results = {result.step: result for result in run_night(lake, night, ds)}
         rows = lake.to_arrow("recommendations", lake.version("recommendations"), filters={"ds": ds}).to_pylist()
         assert {row["query"] for row in rows} - {None} == queries
         assert rows and all(math.isfinite(row["score"]) for row in rows)
         metrics = lake.to_arrow("metrics", lake.version("metrics"), filters={"ds": ds}).to_pylist()
         assert {row["model"] for row in metrics} == night.models.keys()
+        check_explained(lake, ds)
     assert results["embed_interests"].details["source"] == f"zoomer@{DS - timedelta(days=1)}"
+
+
+def check_explained(lake: Lake, ds: date) -> None:
+    """A request without a query is drawn, and all that led to it is of its user."""
+    found = explain_request("ann", lake=lake.folder, ds=ds)
+    items = recommended(found)
+    shared = shared_nodes(found, items)
+    assert "region of interest of user ann" in draw_request(found, items, shared)
+    events = leading_events(found, shared)
+    assert len(items) and len(events) and {*events["edge_type"]} <= {"user_item", "user_query"}
+    best = read("recommendations", lake=lake.folder, ds=ds)
+    shown = first_lists(best[best["query"].isna()], found.names)
+    assert [*shown["user"]] == [*sorted(best["user"].unique())]

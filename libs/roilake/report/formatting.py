@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -13,7 +14,7 @@ def plain(text: str, most: int | None = None) -> str:
     """Any text on one line, without characters that are not shown; of more than ``most`` characters the middle is left
     out, for names mostly differ at their ends."""
     shown = "".join(" " if unicodedata.category(char) in _NOT_SHOWN else char for char in text)
-    line = " ".join(shown.split())
+    line = re.sub(" +", " ", shown).strip(" ")
     if most is None or len(line) <= most:
         return line
     return f"{line[: most - most // 3 - 1]}…{line[len(line) - most // 3 :]}"

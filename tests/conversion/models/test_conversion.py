@@ -93,9 +93,13 @@ def test_kinds_and_their_options() -> None:
     assert taught == {"ukd"} and not conversion.needs_teacher("ukd", {"alpha": 0})
 
 
+@pytest.mark.parametrize("fields", [len(FIELDS), 2])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_model_learns_and_predicts_probabilities(kind: str) -> None:
-    built, data = model(kind, **({"alpha": 0.1} if kind == "ukd" else {})), batch()
+def test_every_model_learns_and_predicts_probabilities(kind: str, fields: int) -> None:
+    """Also where nothing is known but the ids of user and item."""
+    schema = replace(SCHEMA, fields=FIELDS[:fields])
+    built, data = model(kind, schema, **({"alpha": 0.1} if kind == "ukd" else {})), batch()
+    data = replace(data, row_BF=data.row_BF[:, :fields])
     optimizer = torch.optim.Adam(built.parameters(), 0.02)
     before = built.predict(data)
     for _ in range(60):

@@ -17,13 +17,13 @@ LAYOUT = RoiLayout.of(({"user_item": 2}, {"item_query": 2}), ("user", "query"))
 NAMES = Names(
     pd.DataFrame(
         [
-            ("user", 0, "ann", []),
-            ("query", 0, "Sci-Fi", ["sci", "fi"]),
-            ("query", 1, "War", ["war"]),
-            ("item", 0, "i0", ["the", "thin", "red", "line"]),
-            ("item", 1, "i1", []),
+            ("user", 0, "ann", [], None),
+            ("query", 0, "Sci-Fi", ["sci", "fi"], "Sci-Fi"),
+            ("query", 1, "War", ["war"], None),
+            ("item", 0, "i0", ["the", "thin", "red", "line"], None),
+            ("item", 1, "i1", ["the", "matrix"], "The Matrix"),
         ],
-        columns=["node_type", "id", "key", "terms"],
+        columns=["node_type", "id", "key", "terms", "title"],
     )
 )
 ROW = {
@@ -37,7 +37,7 @@ def test_each_neighbour_is_named_below_its_parent() -> None:
     assert list(table["entry"]) == [0, 1, 2, 4, 5] and list(table["above"]) == [-1, -1, 0, 1, 1]
     assert list(table["parent"]) == ["ann", "ann", "i1", "i0", "i0"]
     assert list(table["neighbour"]) == ["i1", "i0", "War", "Sci-Fi", "War"]
-    assert list(table["label"]) == ["i1", "the thin red (i0)", "War", "Sci-Fi", "War"]
+    assert list(table["label"]) == ["The Matrix (i1)", "the thin red (i0)", "War", "Sci-Fi", "War"]
     assert list(table["path"]) == ["user/user_item"] * 2 + ["user/user_item/item_query"] * 3
     assert list(table["position"]) == [0, 1, 0, 0, 1] and list(table["hop"]) == [1, 1, 2, 2, 2]
     np.testing.assert_allclose(table["relevance"], np.array([127, 64, 32, 16, 8]) / 127)

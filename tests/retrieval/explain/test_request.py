@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,20 @@ import torch
 
 from roilake.errors import LakeError
 from roilake.feed import files_of
-from roilake.pipelines.retrieval.explain import Explanation, draw_request, explain_request, recommended, shared_nodes
+from roilake.pipelines.retrieval.explain import (
+    Explanation,
+    draw_request,
+    explain_request,
+    leading_events,
+    recommended,
+    shared_nodes,
+)
 from roilake.pipelines.retrieval.explain.request import _night as pinned
 from roilake.pipelines.retrieval.feed.rows import read_requests
 from roilake.pipelines.retrieval.models.graphsage import map_name
 from roilake.pipelines.retrieval.scoring.towers import Tower, Worker
 from roilake.reading import read
+from roilake.report.formatting import plain
 from tests.retrieval.two_nights import SECOND, Nights
 
 pytestmark = pytest.mark.slow
@@ -84,11 +93,38 @@ def test_shared_nodes_lie_in_both_regions(found: Explanation) -> None:
     assert set(same["item"]) == set(items["item"]) & {key for kind, key in own if kind == "item"}
 
 
+def test_the_events_behind_an_edge_are_those_that_its_weight_sums_up(nights: Nights, found: Explanation) -> None:
+    """Weight = sum over the user's events with the neighbour before the night's end of 2^(-age / half-life)."""
+    shared = shared_nodes(found, recommended(found, top=50))
+    events = leading_events(found, shared)
+    kept = found.neighbours[(found.neighbours["parent_type"] == "user") & (found.neighbours["parent"] == found.user)]
+    assert {*zip(events["edge_type"], events["neighbour"], strict=True)} == {
+        *zip(kept["edge_type"], kept["neighbour"], strict=True)
+    }
+    where = {
+        "as_of": found.as_of,
+        "src": found.names.id_of("user", found.user),
+        "edge_type": ["user_item", "user_query"],
+    }
+    edges = read("edges", lake=nights.lake.folder, where=where).set_index(["edge_type", "dst"])["weight"]
+    half_life = pd.Timedelta(days=nights.config.graph.half_life_days)
+    age = (pd.Timestamp(found.as_of, tz="UTC") - events["time"]) / half_life
+    for (edge_type, neighbour), ages in age.groupby([events["edge_type"], events["neighbour"]]):
+        node = found.names.id_of(str(edge_type).removeprefix("user_"), neighbour)
+        assert (2.0**-ages).sum() == pytest.approx(edges[edge_type, node], rel=1e-5)
+    assert events["share"].is_monotonic_decreasing and not events.duplicated(["event_id", "edge_type"]).any()
+    both = {(row.node, row.rank) for row in shared.itertuples() if row.node_type in ("item", "query")}
+    assert both >= {(row.neighbour, rank) for row in events.itertuples() for rank in row.ranks} != set()
+
+
 def test_the_picture_names_every_neighbour(found: Explanation) -> None:
     items = recommended(found)
     svg = draw_request(found, items, shared_nodes(found, items))
     assert svg.startswith("<svg") and f"user {found.user}" in svg and "recommended" in svg
-    assert all(str(key) in svg for key in found.neighbours["neighbour"] if "&" not in key and "'" not in key)
+    assert all(plain(label, 30) in unescape(svg) for label in found.neighbours["label"])
+    where = {"user": found.user, "query": found.query, "rank": range(1, len(items) + 1)}
+    rows = read("recommendations", lake=found.lake, where=where).sort_values("rank")
+    assert [f"{row.title} ({row.item})" for row in rows.itertuples()] == [*items["label"]]
 
 
 def test_what_cannot_be_explained_is_one_line(nights: Nights, found: Explanation) -> None:

@@ -55,7 +55,7 @@ BUILT = ("events", "node_ids", "nodes", "edges", "adjacency", "requests", "inter
 @pytest.fixture
 def config(make_night: Callable[..., RetrievalConfig]) -> RetrievalConfig:
     similarity = {"edge_types": ["item_item_similar", "query_item_similar"], "min_jaccard": 0.2, "top": 2}
-    items = {"path": "", "format": "csv", "key": "id", "terms": "title", "fields": {"shelf": "shelf"}}
+    items = {"path": "", "format": "csv", "key": "id", "terms": "title", "title": "title", "fields": {"shelf": "shelf"}}
     night = make_night(random_events(11), graph={"similarity": similarity, "max_neighbours": 3}, interest={"dim": 4})
     catalogue = Path(night.source.events.path).parent / "items.csv"
     titles = [
@@ -111,6 +111,7 @@ def check_nodes(nodes: list[dict[str, Any]]) -> None:
     assert by_key["item", "i00"]["terms"] == ["tale", "word0", "meat"]
     assert dict(by_key["item", "i00"]["fields"]) == {"shelf": "s0"}
     assert by_key["item", "i04"]["terms"] == [] and by_key["item", "i04"]["fields"] == []
+    assert [by_key[node]["title"] for node in (("item", "i00"), ("item", "i04"))] == ["Tale: word0 & meat", None]
     assert by_key["query", "q1 word0"]["terms"] == ["q1", "word0"]
 
 

@@ -80,7 +80,10 @@ def _tables(rng: np.random.Generator, config: RetrievalConfig, ds: date) -> dict
     ids = [(kind, index) for kind, size in SIZES.items() for index in range(size)]
     starts = {start + (ds - DS): split for start, split in WINDOWS.items()}
     requests = [row for start, split in starts.items() for row in _requests(rng, start, split)]
-    nodes = [{"node_type": k, "id": i, "key": f"{k[0]}{i}", "fields": [], "terms": [f"t{i % 3}"]} for k, i in ids]
+    nodes = [
+        {"node_type": k, "id": i, "key": f"{k[0]}{i}", "fields": [], "terms": [f"t{i % 3}"], "title": f"{k} {i}"}
+        for k, i in ids
+    ]
     return {
         "events": _events(),
         "node_ids": [{name: row[name] for name in ("node_type", "id", "key")} for row in nodes],

@@ -74,6 +74,7 @@ def test_recommendations_are_the_head_of_the_full_order(filled: Lake) -> None:
     night = night_of(filled, config)
     scores = full_scores(night, night.towers[0], SERVE)
     for user, rows in recommendations(filled).items():
+        assert [row["title"] for row in rows] == [f"item {row['item'].removeprefix('i')}" for row in rows]
         expected = scores[SERVE.toordinal() * 100 + user]
         order = np.argsort(-expected, kind="stable")[:5]
         assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]

@@ -58,11 +58,13 @@ class EventSource(FileSource):
 
 
 class AttributeSource(FileSource):
-    """Attributes of one node type: ``key`` is the node's key; ``fields`` are categories; ``terms`` is a text."""
+    """Attributes of one node type: ``key`` is the node's key; ``fields`` are categories; ``terms`` is a text to learn
+    from; ``title`` is what readers are shown beside the key."""
 
     key: str
     fields: dict[str, str] = {}
     terms: str | None = None
+    title: str | None = None
 
 
 class SourceConfig(IntakeConfig):

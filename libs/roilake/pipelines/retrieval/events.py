@@ -101,8 +101,8 @@ def attribute_sources(source: SourceConfig) -> dict[str, AttributeSource]:
 
 
 def attribute_rows(spark: SparkSession, source: SourceConfig) -> DataFrame | None:
-    """(node_type, key, terms, fields) of each row of all sources of attributes, with ``row`` and ``reason``; None where
-    there is no such source."""
+    """(node_type, key, terms, title, fields) of each row of all sources of attributes, with ``row`` and ``reason``; None
+    where there is no such source."""
     tables = [_attribute_rows(spark, of_type, name) for name, of_type in attribute_sources(source).items()]
     return reduce(DataFrame.unionByName, tables) if tables else None
 
@@ -115,7 +115,7 @@ def _attribute_rows(spark: SparkSession, source: AttributeSource, name: str) -> 
         files,
         name,
         f"source.{name}",
-        {"key": source.key, "terms": source.terms},
+        {"key": source.key, "terms": source.terms, "title": source.title},
         identity="key",
         identified_by=(),
         required=("key",),
@@ -128,11 +128,12 @@ def _attribute_rows(spark: SparkSession, source: AttributeSource, name: str) -> 
 
 
 def node_attributes(sound: DataFrame) -> DataFrame:
-    """(node_type, key, fields, terms) of what the sound ones of ``attribute_rows`` describe: of several rows of a key,
-    the one whose values sort first."""
-    first = sound.groupBy("node_type", "key").agg(F.min(F.struct("terms", "fields")).alias("first"))
+    """(node_type, key, fields, terms, title) of what the sound ones of ``attribute_rows`` describe: of several rows of a
+    key, the one whose values sort first."""
+    first = sound.groupBy("node_type", "key").agg(F.min(F.struct("terms", "fields", "title")).alias("first"))
     terms = F.coalesce(words(F.col("first.terms")), F.array().cast("array<string>"))
-    return first.select("node_type", "key", F.map_from_entries("first.fields").alias("fields"), terms.alias("terms"))
+    fields = F.map_from_entries("first.fields")
+    return first.select("node_type", "key", fields.alias("fields"), terms.alias("terms"), "first.title")
 
 
 def queries_of_items(spark: SparkSession, source: SourceConfig) -> DataFrame | None:

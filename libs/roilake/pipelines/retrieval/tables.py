@@ -31,7 +31,8 @@ NODES = table(
     id int node id
     key string key of the node in the events
     fields string->string categories by field name
-    terms string[] distinct lower-cased words of the node's text, in order""",
+    terms string[] distinct lower-cased words of the node's text, in order
+    title string? what people call the node, as the source has it; null where it has none""",
 )
 
 EDGES = table(
@@ -120,6 +121,7 @@ RECOMMENDATIONS = table(
     query string? key of the query; null when there is none
     rank int 1 is best
     item string key of the item
+    title string? title of the item; null where the source has none
     score double score of the model, comparable within a user and query
     pcvr double? probability of a conversion, if clicked, by the conversion pipeline; null where it knows no such pair
     model string name@ds of the model""",

@@ -1,6 +1,7 @@
-"""Why these items? One request's region of interest, what a model attended to in it, and what it shares with the
-items that were recommended; as tables and drawn. Reads published tables; no Spark."""
+"""Why these items? One request's region of interest, what a model attended to in it, what it shares with the items that
+were recommended, and the user's events behind it; as tables and drawn. Reads published tables; no Spark."""
 
+from roilake.pipelines.retrieval.explain.events import leading_events
 from roilake.pipelines.retrieval.explain.neighbours import Names, kept_neighbours
 from roilake.pipelines.retrieval.explain.picture import draw_request
 from roilake.pipelines.retrieval.explain.recommended import first_lists, recommended, shared_nodes
@@ -13,6 +14,7 @@ __all__ = [
     "explain_request",
     "first_lists",
     "kept_neighbours",
+    "leading_events",
     "recommended",
     "shared_nodes",
 ]

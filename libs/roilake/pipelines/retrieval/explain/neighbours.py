@@ -25,12 +25,12 @@ WORD = re.compile(r"\w+")
 class Names:
     """Keys and labels of all nodes of a night, by type and id."""
 
-    nodes: pd.DataFrame  # node_type, id, key, terms
+    nodes: pd.DataFrame  # node_type, id, key, terms, title
 
     @classmethod
     def read(cls, lake: str | Path, ds: date | str | None = None) -> Names:
         """Those of the published night ``ds`` (default: the last one)."""
-        return cls(read("nodes", lake=lake, ds=ds, columns=["node_type", "id", "key", "terms"]))
+        return cls(read("nodes", lake=lake, ds=ds, columns=["node_type", "id", "key", "terms", "title"]))
 
     @cached_property
     def _ids(self) -> dict[tuple[str, str], int]:
@@ -51,9 +51,12 @@ class Names:
         return None if node < 0 else str(self._rows.at[(node_type, node), "key"])
 
     def label_of(self, node_type: str, key: str) -> str:
-        """The first words of the node's text, and its key where they differ. Raises LakeError as ``id_of`` does."""
-        words = " ".join(self._rows.at[(node_type, self.id_of(node_type, key)), "terms"][:WORDS])
-        return key if words in ("", " ".join(WORD.findall(key.lower()))) else f"{words} ({key})"
+        """The node's title, or else the first words of its text, and its key where they differ. Raises LakeError as
+        ``id_of`` does."""
+        node = self._rows.loc[(node_type, self.id_of(node_type, key))]
+        name = node["title"] or " ".join(node["terms"][:WORDS])
+        same = name in ("", key, " ".join(WORD.findall(key.lower())))
+        return key if same else f"{name} ({key})"
 
 
 def kept_neighbours(layout: RoiLayout, row: Mapping[str, Any], names: Names) -> pd.DataFrame:

@@ -14,14 +14,14 @@ from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import NODE_TYPES
 from roilake.pipelines.retrieval.events import words
 
-ATTRIBUTES = "node_type string, key string, fields map<string,string>, terms array<string>"
+ATTRIBUTES = "node_type string, key string, fields map<string,string>, terms array<string>, title string"
 """Columns of what sources tell of nodes."""
 
 
 def describe_nodes(ids: DataFrame, attributes: DataFrame, query_terms_from_key: bool) -> DataFrame:
-    """(node_type, id, key, fields, terms) of every id, and ``described``: 1 where a source knows it, else 0. Nodes that
-    no source describes have no fields and no terms; with ``query_terms_from_key`` (no source for queries) the terms of
-    a query are the words of its key."""
+    """(node_type, id, key, fields, terms, title) of every id, and ``described``: 1 where a source knows it, else 0.
+    Nodes that no source describes have no fields, no terms and no title; with ``query_terms_from_key`` (no source for
+    queries) the terms of a query are the words of its key."""
     own_words = F.when((F.col("node_type") == "query") & F.lit(query_terms_from_key), words(F.col("key")))
     no_fields = F.create_map().cast("map<string,string>")
     no_terms = F.array().cast("array<string>")
@@ -31,6 +31,7 @@ def describe_nodes(ids: DataFrame, attributes: DataFrame, query_terms_from_key: 
         "key",
         F.coalesce("fields", no_fields).alias("fields"),
         F.coalesce(own_words, "terms", no_terms).alias("terms"),
+        "title",
         F.col("fields").isNotNull().cast("int").alias("described"),
     )
 

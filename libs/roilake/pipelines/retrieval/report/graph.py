@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
 from roilake.lake import TABLES, Lake, Publication, count_by, count_nulls
 from roilake.report import ReportData, Section, render_section
 from roilake.report.figures import Count, counts
@@ -20,8 +24,9 @@ FANOUT = "reports/fanout.json"
 
 @dataclass(frozen=True)
 class Graph:
-    """``nodes`` and ``edges`` at the end of the night and ``new`` nodes by type; ``nulls`` among the night's events by
-    column; ``rois`` counts regions by (side, split), an item's split being that of the window it was cut for."""
+    """``nodes`` and ``edges`` at the end of the night by type, and ``new`` nodes, which the night before did not have;
+    ``nulls`` among the night's events by column; ``rois`` counts regions by (side, split), an item's split being that
+    of the window it was cut for."""
 
     nodes: Mapping[str, int] = field(default_factory=dict)
     edges: Mapping[str, int] = field(default_factory=dict)
@@ -37,11 +42,28 @@ def read_graph(lake: Lake, night: Publication) -> Graph:
     return Graph(
         nodes=_by_type(lake, night, "nodes", "node_type", own),
         edges=_by_type(lake, night, "edges", "edge_type", _latest_graph(lake, night)),
-        new=_by_type(lake, night, "node_ids", "node_type", {**own, "pipeline": night.pipeline}),
+        new=_new_nodes(lake, night),
         nulls=_nulls(lake, night),
         rois=_rois(lake, night),
         fanout=tuple(json.loads(lake.files.read_text(FANOUT))) if lake.files.exists(FANOUT) else (),
     )
+
+
+def _new_nodes(lake: Lake, night: Publication) -> dict[str, int]:
+    """Nodes by type that the night published before did not have, whichever pipeline gave their ids."""
+    now, last = _node_ids(lake, night), lake.publication(night.pipeline, before=night.ds)
+    known = _node_ids(lake, last) if last else {}
+    return {kind: len(np.setdiff1d(ids, known.get(kind, ids[:0]), assume_unique=True)) for kind, ids in now.items()}
+
+
+def _node_ids(lake: Lake, night: Publication) -> dict[str, NDArray[np.int32]]:
+    """Ids of the night's own nodes by type."""
+    if "nodes" not in night.versions:
+        return {}
+    version, columns = night.versions["nodes"], ["node_type", "id"]
+    rows = lake.to_arrow("nodes", version, filters={"ds": night.ds}, columns=columns)
+    kinds = sorted(pc.unique(rows["node_type"]).to_pylist())
+    return {kind: rows.filter(pc.equal(rows["node_type"], kind))["id"].to_numpy() for kind in kinds}
 
 
 def _by_type(lake: Lake, night: Publication, table: str, column: str, where: Mapping[str, object]) -> dict[str, int]:

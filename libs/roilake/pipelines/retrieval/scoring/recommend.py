@@ -127,5 +127,8 @@ def match_rows(user_R: NDArray, user_E: NDArray, item_E: NDArray) -> Seen:
 
 
 def with_keys(rows: DataFrame, nodes: DataFrame, model: str, ds: date) -> DataFrame:
-    """Rows of ``recommendations``: ids of the night's ``nodes`` become keys (query -1 becomes null)."""
-    return keyed(rows, nodes, *NODE_TYPES).withColumns({"ds": F.lit(ds), "model": F.lit(f"{model}@{ds}")})
+    """Rows of ``recommendations``: ids of the night's ``nodes`` become keys (query -1 becomes null), and items have
+    their titles."""
+    titles = nodes.where(F.col("node_type") == "item").select(F.col("id").alias("item"), "title")
+    titled = rows.join(F.broadcast(titles), on="item", how="left")
+    return keyed(titled, nodes, *NODE_TYPES).withColumns({"ds": F.lit(ds), "model": F.lit(f"{model}@{ds}")})
