@@ -29,7 +29,7 @@ OF_THE_RUN = {"runs": ["seconds", "bytes", "details"]}
 def retrieval_night(folder: Path) -> RetrievalConfig:
     """A dozen users, every third event without a query; users have a field, items a text."""
     draw = np.random.default_rng(4)
-    hours = [f"2020-01-{day:02d} {hour:02d}:00:00" for day in range(3, 11) for hour in range(4, 24)]
+    hours = [f"2020-01-{day:02d} {hour:02d}:00:00" for day in range(5, 11) for hour in range(4, 24)]
     queries = draw.choice(["", "hot", "cold"], len(hours))
     lines = [
         f"u{draw.integers(12)},i{draw.integers(15)},{query},{hour}" for query, hour in zip(queries, hours, strict=True)
@@ -50,7 +50,7 @@ def retrieval_night(folder: Path) -> RetrievalConfig:
             "users": {**files["users"], "key": "key", "fields": {"age": "age"}},
             "items": {**files["items"], "key": "key", "terms": "text", "title": "text"},
         },
-        "windows": {"length": "1d", "train": 2},
+        "windows": {"length": "1d", "train": 1},
         "models": {kind: {"kind": kind, "options": SHORT.get(kind, {})} for kind in retrieval.kinds()},
         "training": {"workers": 1, "epochs": 1, "batch_size": 64},
         "evaluation": {"bootstrap": 5},
@@ -109,7 +109,7 @@ def test_all_tables_are_equal(twice: Nights, pipeline: str) -> None:
     assert once.keys() == again.keys() and {"models", "metrics", "node_ids", "runs"} <= once.keys()
     for name, rows in once.items():
         assert rows == again[name], name
-    assert {row["model"] for row in once["metrics"]} == {*config.evaluated}
+    assert {row["model"] for row in once["metrics"] if row["pipeline"] == pipeline} == {*config.evaluated}
     made = {"rois", "recommendations"} if pipeline == "retrieval" else {"pseudo_labels", "cvr_scores"}
     assert all(once[name] for name in made)
 

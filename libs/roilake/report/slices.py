@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from roilake.metrics.slices import BINS, is_group
 from roilake.report import leaderboard
 from roilake.report.changes import Change, slice_changes
+from roilake.report.formatting import plain
 from roilake.report.night import Measure, NightData
 from roilake.report.section import Texts
 
 SHOWN = 20
 """Slices that are shown at once; the others unfold."""
+LONGEST = 60
+"""Characters of a value."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,9 @@ Group = tuple[str, list[Slice]]
 
 
 def group_and_value(name: str, texts: Texts) -> tuple[str, str]:
-    """What a slice is cut by, and its value there: ``gender=F`` is (gender, F)."""
+    """What a slice is cut by, and its value there, a long one shortened: ``gender=F`` is (gender, F)."""
     group, _, value = name.partition("=")
-    return texts.slice_names.get(name, (group.replace("_", " "), value or "yes"))
+    return texts.slice_names.get(name, (group.replace("_", " "), plain(value, LONGEST) or "yes"))
 
 
 def groups(night: NightData, before: NightData | None) -> list[Group]:
