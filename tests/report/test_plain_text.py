@@ -20,6 +20,7 @@ from roilake.report import notebook, plots, slices
 from roilake.report.compare import Comparison, print_comparison
 from roilake.report.data import ReportData
 from roilake.report.formatting import plain
+from roilake.report.night import NightData
 from roilake.report.page import render
 from roilake.report.summary import metrics_table
 from tests.report.sample import last_night, measure, measures, night
@@ -30,6 +31,7 @@ ODD = (
     '<b>"it\'s" & co</b>', "two\nlines\tand tabs", "bell\x07 \x1b[31mred", "مرحبا", "שלום", "電視 📺", "{own} {0} %s",
     "a very long name " * 30,
 )  # fmt: skip
+DEFAULT = "<b>{own} $x_1$ %s[/bold]"
 
 
 @pytest.fixture(autouse=True)
@@ -76,15 +78,22 @@ def test_forty_lines_can_be_told_apart() -> None:
 
 
 def renamed() -> ReportData:
-    """Nights whose models, slices and rejected rows have odd names."""
+    """Nights whose models (the default one, too), slices and rejected rows have odd names."""
 
-    def with_names(one):
-        found = dict(one.metrics)
+    def with_names(one: NightData) -> NightData:
+        found = {cut: {DEFAULT if m == "zoomer" else m: v for m, v in of.items()} for cut, of in one.metrics.items()}
+        found["test", f"delta_vs_{DEFAULT}"] = found.pop(("test", "delta_vs_zoomer"))
         found["test", "all"] = {**found["test", "all"], **{name: measures(0.7) for name in ODD}}
-        found |= {("test", f"gender={name}"): {"zoomer": measures(0.8)} for name in ODD}
-        curves = {**one.curves, **dict.fromkeys(ODD, one.curves["zoomer"])}
+        found |= {("test", f"gender={name}"): {DEFAULT: measures(0.8)} for name in ODD}
+        curves = {**one.curves, **dict.fromkeys((*ODD, DEFAULT), one.curves["zoomer"])}
         bad = tuple({"step": "s", "reason": name, "rows": 1, "examples": [name]} for name in ODD)
-        return replace(one, metrics=found, curves=curves, quarantine=bad, config={**one.config, "name": ODD[8]})
+        return replace(
+            one,
+            metrics=found,
+            curves=curves,
+            quarantine=bad,
+            config={**one.config, "name": ODD[8], "default_model": DEFAULT},
+        )
 
     return ReportData(with_names(night()), before=with_names(last_night()), problems=ODD)
 
@@ -95,13 +104,13 @@ def test_a_page_shows_any_name() -> None:
     for name in ODD:
         assert text.count(" ".join(name.split())) >= 2, name  # a model, and why a row was rejected
         assert " ".join(plain(name, slices.LONGEST).split()) in text, name
-    assert "<b>" not in page
+    assert "<b>" not in page and f"{DEFAULT}: " in text
 
 
 def test_a_console_shows_any_name() -> None:
     data, out = renamed(), StringIO()
     console = Console(file=out, width=400, force_terminal=True, color_system=None)
-    console.print(metrics_table(data.night.measures, "zoomer", data.night.on, wide=False))
+    console.print(metrics_table(data.night.measures, DEFAULT, data.night.on, wide=False))
     after = replace(data.night, config={**data.night.config, "models": {name: name for name in ODD}})
     print_comparison(Comparison(data.night, after), console)
     said = " ".join(out.getvalue().split())

@@ -100,7 +100,9 @@ def over_nights(metrics: pd.DataFrame, metric: str, highlight: str) -> str:
         axes.locator_params(axis="y", nbins=5)
         plots.name_lines(axes, named)
 
-    return plots.draw(paint, 2.6, alt=f"{label(metric)} of {', '.join(models)} over {len(nights)} nights")
+    return plots.draw(
+        paint, plots.height_with_legend(models), alt=f"{label(metric)} of {', '.join(models)} over {len(nights)} nights"
+    )
 
 
 def since(metrics: pd.DataFrame, before: date, after: date, names: Sequence[str]) -> pd.DataFrame:

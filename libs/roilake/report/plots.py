@@ -120,7 +120,13 @@ def name_lines(axes: Axes, named: Mapping[str, Line2D]) -> None:
 
 def legend_columns(names: Sequence[str]) -> int:
     """As many as the longest name leaves room for, at most three."""
-    return max(1, min(3, LEGEND_WIDTH // (6 + max(len(plain(name, LONGEST)) for name in names))))
+    longest = max((len(plain(name, LONGEST)) for name in names), default=0)
+    return max(1, min(3, LEGEND_WIDTH // (6 + longest)))
+
+
+def height_with_legend(names: Sequence[str]) -> float:
+    """Inches for a plot whose legend has these names."""
+    return 2.1 + LEGEND_ROW * math.ceil(len(names) / legend_columns(names))
 
 
 def lines(
@@ -156,7 +162,7 @@ def lines(
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         name_lines(axes, named)
 
-    return draw(paint, 2.1 + LEGEND_ROW * math.ceil(len(names) / legend_columns(names)), alt=alt)
+    return draw(paint, height_with_legend(names), alt=alt)
 
 
 def _set_log_x(axes: Axes) -> None:
