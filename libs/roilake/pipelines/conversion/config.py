@@ -23,7 +23,7 @@ from roilake.config.base import (
 from roilake.metrics.slices import ALL, delta_vs
 from roilake.pipelines.conversion.metrics import CONVERSION, IMPRESSION
 
-Name = Annotated[str, Field(pattern=r"^[a-z]\w*$")]
+Name = Annotated[str, Field(pattern=r"^[a-z]\w*$", max_length=60)]  # names folders too
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Side = Literal["user", "item", "context"]
 
