@@ -101,8 +101,8 @@ def attribute_sources(source: SourceConfig) -> dict[str, AttributeSource]:
 
 
 def attribute_rows(spark: SparkSession, source: SourceConfig) -> DataFrame | None:
-    """(node_type, key, terms, title, fields) of each row of all sources of attributes, with ``row`` and ``reason``; None
-    where there is no such source."""
+    """(node_type, key, terms, title, fields) of each row of all sources of attributes, with ``row`` and ``reason``;
+    None where there is no such source."""
     tables = [_attribute_rows(spark, of_type, name) for name, of_type in attribute_sources(source).items()]
     return reduce(DataFrame.unionByName, tables) if tables else None
 
@@ -128,8 +128,8 @@ def _attribute_rows(spark: SparkSession, source: AttributeSource, name: str) -> 
 
 
 def node_attributes(sound: DataFrame) -> DataFrame:
-    """(node_type, key, fields, terms, title) of what the sound ones of ``attribute_rows`` describe: of several rows of a
-    key, the one whose values sort first."""
+    """(node_type, key, fields, terms, title) of what the sound ones of ``attribute_rows`` describe: of several rows of
+    a key, the one whose values sort first."""
     first = sound.groupBy("node_type", "key").agg(F.min(F.struct("terms", "fields", "title")).alias("first"))
     terms = F.coalesce(words(F.col("first.terms")), F.array().cast("array<string>"))
     fields = F.map_from_entries("first.fields")
