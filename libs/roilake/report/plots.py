@@ -148,7 +148,7 @@ def lines(
         for index, name in enumerate(names):
             xs, ys = series[name]
             width, marker = 2 if name == highlight else 1.3, "o" if dots or len(xs) == 1 else ""
-            style = {"lw": width, "marker": marker, "ms": 3.5, "zorder": 4 - index / len(names)}
+            style: Any = {"lw": width, "marker": marker, "ms": 3.5, "zorder": 4 - index / len(names)}
             (named[name],) = axes.plot(xs, ys, **style_of(index), **style)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
