@@ -12,7 +12,7 @@ from pathlib import Path
 
 from roilake.errors import LakeError
 
-LAYOUT = 2
+LAYOUT = 3
 MARKER = "_roilake.json"
 
 
