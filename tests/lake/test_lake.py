@@ -161,8 +161,7 @@ def test_partition_columns_come_back_typed_and_filtered(lake: Lake, make_run: Ca
 def test_the_schema_carries_each_columns_meaning_and_the_commit_its_run(
     lake: Lake, make_run: Callable[..., Run]
 ) -> None:
-    frame = lake.spark.createDataFrame([], TABLES["quarantine"].spark_schema)
-    lake.write("quarantine", frame, where={"ds": MONDAY, "step": "j"}, run=make_run(MONDAY))
+    lake.write("quarantine", quarantined(MONDAY, ["a"]), where={"ds": MONDAY, "step": "j"}, run=make_run(MONDAY))
     schema = lake.spark.read.format("delta").load(lake.table_path("quarantine")).schema
     fields = {field.name: field.metadata.get("comment") for field in schema}
     assert fields == {column.name: column.meaning for column in TABLES["quarantine"].columns}
@@ -195,7 +194,9 @@ def test_tasks_write_files_and_a_failed_attempt_leaves_no_rows(lake: Lake, make_
     schema, monday = TABLES["quarantine"].arrow_schema, MONDAY
 
     def make(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:  # travels to the tasks, so it names no module's own
-        columns = [{"ds": monday, "step": "j", "row": str(i), "reason": "r"} for i in rows["id"].to_pylist()]
+        columns = [
+            {"ds": monday, "pipeline": "toy", "step": "j", "row": str(i), "reason": "r"} for i in rows["id"].to_pylist()
+        ]
         yield "quarantine", pa.Table.from_pylist(columns, schema=schema)
         context = TaskContext.get()
         if context and context.partitionId() == 0 and context.attemptNumber() == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +42,14 @@ def _check_layout(marker: Path) -> Path:
 
 
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` make a file beside ``path``, then rename it."""
+    """Let ``write`` make a file beside ``path``, then rename it. Several may do so at once: the last one stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.aside")
-    write(aside)
-    os.replace(aside, path)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.aside")
+    try:
+        write(aside)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ def model_folder(pipeline: str, name: str, ds: object, run_id: str) -> str:
     return f"trained/{pipeline}/{name}/{ds}/{run_id}"
 
 
-def report_name(pipeline: str, ds: object, since: object = None) -> str:
-    """The name of a night's page; one that looks back to a chosen night lies beside it."""
-    return f"reports/{pipeline}/{ds}.html" if since is None else f"reports/{pipeline}/{ds}-since-{since}.html"
+def report_name(pipeline: str, ds: object, since: object = None, *, published: bool = True) -> str:
+    """The name of a night's page. One that looks back to a chosen night lies beside it, and so does that of an attempt
+    that is not ``published``."""
+    look = f"-since-{since}" if since is not None else ""
+    return f"reports/{pipeline}/{ds}{look}{'' if published else '-unpublished'}.html"

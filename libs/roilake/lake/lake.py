@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, Field, Schema, write_deltalake
+from deltalake import DeltaTable, Field, Schema
 from deltalake.transaction import AddAction
 
 from roilake.errors import LakeError
 from roilake.lake.data_files import DataFile, read_file
 from roilake.lake.files import LAYOUT, MARKER, Files, check_folder
+from roilake.lake.history import KEPT, PROPERTIES, drop_kept, keep
+from roilake.lake.locks import LOCKS, locked
 from roilake.lake.tables import TABLES, Table
-from roilake.lake.tasks import Make, TaskFiles, run_tasks, write_rows
-from roilake.lake.writes import Run, check_where, check_write, owned, predicate, properties
+from roilake.lake.tasks import Make, TaskFiles, digests, run_tasks, write_here, write_rows
+from roilake.lake.writes import Run, check_where, check_write, owned, properties
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -77,7 +82,8 @@ class Lake:
         ``$ROILAKE_SCRATCH``, or in the lake's own folder without it."""
         self._mark()
         root = os.environ.get("ROILAKE_SCRATCH")
-        folder = (Path(root) / self.folder.name if root else self.folder / "_scratch") / name
+        own = f"{self.folder.name}-{hashlib.sha256(self.path.encode()).hexdigest()[:8]}"  # lakes may share a name
+        folder = (Path(root) / own if root else self.folder / "_scratch") / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -87,6 +93,38 @@ class Lake:
         folder = self.files.local(f"_state/{name}")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    # One writer
+
+    @contextmanager
+    def writer(self, pipeline: str, step: str, ds: date, *, wait: bool = False) -> Iterator[None]:
+        """Be the one writer of a pipeline's nights while the block lasts; within it, and on the same thread, this may
+        be said again. Where another process is, wait, or raise LakeError, which names it. A folder that nothing was
+        written to is no lake afterwards either."""
+        file = self.folder / LOCKS / f"writer-{pipeline}.lock"
+        what = f"{self.path}: pipeline {pipeline!r}"
+        with locked(file, what, f"{step} of {ds}", wait=wait) as taken:
+            self._mark()
+            try:
+                yield
+            finally:
+                if taken:
+                    self._forget(file)
+
+    def locked(self, table: str) -> AbstractContextManager[bool]:
+        """Hold a table that several pipelines write, waiting for it: what is read and then written while the block
+        lasts is one change. For a moment only."""
+        file = self.folder / LOCKS / f"table-{table}.lock"
+        return locked(file, f"{self.path}: table {table!r}", "a commit", wait=True)
+
+    def _forget(self, lock: Path) -> None:
+        """Take away what a writer needs, where it is all that there is."""
+        if {each.name for each in self.folder.iterdir()} <= {MARKER, LOCKS}:
+            with suppress(OSError):  # another pipeline's writer has begun
+                lock.unlink()
+                lock.parent.rmdir()
+                (self.folder / MARKER).unlink(missing_ok=True)
+                self.folder.rmdir()
 
     # Reading
 
@@ -104,29 +142,59 @@ class Lake:
         Spark reads the version's parquet files; which they are, delta-rs tells: replaying a log in the JVM costs more
         than reading a small table (1.5 s against 0.2 s on two cores)."""
         definition = definition_of(table)
-        pinned = self._delta(table, version).version()
-        paths = [file.path for file in self.active_files(table, pinned)]
-        if not paths:
+        files = [file.path for file in self.active_files(table, version)]
+        if not files:
             return self.spark.createDataFrame([], definition.spark_schema)
-        reader = self.spark.read.schema(definition.spark_schema).option("basePath", self.table_path(table))
-        return reader.parquet(*paths).select(*definition.names)
+        reader = self.spark.read.schema(definition.spark_schema)
+        roots = {root: [file for file in files if file.startswith(f"{root}/")] for root in self._roots(table)}
+        parts = [reader.option("basePath", root).parquet(*some) for root, some in roots.items() if some]
+        return reduce(lambda one, other: one.unionByName(other), parts).select(*definition.names)
 
     def active_files(self, table: str, version: int | None = None, **partition: object) -> list[DataFile]:
         """The parquet files that make up a version, sorted by path; those of some partitions, each a value or several,
-        e.g. ``ds=ds, side="request"``. Asks the log only, no JVM."""
-        keys, adds = definition_of(table).partitions, self._delta(table, version).get_add_actions(flatten=True)
+        e.g. ``ds=ds, side="request"``. Asks the log only, no JVM. Raises LakeError for one that is gone."""
         wanted = {name: {str(each) for each in _values(value)} for name, value in partition.items()}
-        files = (
-            DataFile(
-                path=f"{self.table_path(table)}/{add['path']}",
-                partition={key: str(add[f"partition.{key}"]) for key in keys},
-                rows=add["num_records"],
-                bytes=add["size_bytes"],
-            )
-            for add in pa.table(adds).to_pylist()
+        return sorted(
+            (
+                DataFile(self._there(table, path), values, rows, size)
+                for path, values, rows, size in self._actions(self._delta(table, version))
+                if all(values[name] in some for name, some in wanted.items())
+            ),
+            key=lambda file: file.path,
         )
-        kept = [file for file in files if all(file.partition[name] in some for name, some in wanted.items())]
-        return sorted(kept, key=lambda file: file.path)
+
+    def _roots(self, table: str) -> tuple[str, str]:
+        """Where files of a table lie: in its own folder, and those that are kept for published nights."""
+        return self.table_path(table), str(self.folder / KEPT / table)
+
+    def _there(self, table: str, path: str) -> str:
+        found = next((f"{root}/{path}" for root in self._roots(table) if os.path.exists(f"{root}/{path}")), None)
+        if found is None:
+            raise LakeError(
+                f"{self.table_path(table)}/{path}: is gone, as VACUUM takes what no published night reads; "
+                "name a published night, or run this one again"
+            )
+        return found
+
+    def _actions(self, delta: DeltaTable) -> list[tuple[str, dict[str, str], int, int]]:
+        """(path, partition values, rows, bytes) of the files of a version."""
+        keys = delta.metadata().partition_columns
+        return [
+            (add["path"], {key: str(add[f"partition.{key}"]) for key in keys}, add["num_records"], add["size_bytes"])
+            for add in pa.table(delta.get_add_actions(flatten=True)).to_pylist()
+        ]
+
+    def same(self, table: str, first: int, second: int, **partition: object) -> bool:
+        """Whether two versions hold the same rows in a partition, as the log tells: in whatever order and files."""
+        if first == second:
+            return True
+        wanted = {name: str(value) for name, value in partition.items()}
+        found = []
+        for version in (first, second):
+            files = [(values, path) for path, values, *_ in self._actions(self._delta(table, version))]
+            own = [file for file in files if file[0].items() >= wanted.items()]
+            found.append(digests(own) or sorted(path for _, path in own))
+        return found[0] == found[1]
 
     def to_arrow(
         self,
@@ -157,25 +225,17 @@ class Lake:
         table that pipelines share, rows are those of the run's pipeline.
 
         ``rows`` may be a Spark DataFrame or, for what already lies on the driver, an Arrow table, written without a
-        Spark job. Columns are cast to the definition; a missing one raises LakeError. Running it twice leaves the same
-        table. Rows outside ``where`` are refused."""
+        Spark job. Columns are cast to the definition; a missing one, and a null where none may be, raises LakeError.
+        Running it twice leaves the same table: rows that are there already, in whatever order, are no new version.
+        Rows outside ``where`` are refused."""
         definition = definition_of(table)
         rows, where = owned(definition, rows, where, run)
         check_write(definition, rows, where)
-        if not self.exists(table):
-            self._create(definition)
+        self._mark()
         if isinstance(rows, pa.Table):
-            write_deltalake(
-                self.table_path(table),
-                rows.select(list(definition.names)).cast(definition.arrow_schema),
-                mode="overwrite",
-                predicate=predicate(where),
-                commit_properties=properties(run),
-            )
-        else:
-            typed = rows.select(*(rows[c.name].cast(c.spark_type).alias(c.name) for c in definition.columns))
-            self._commit(definition, write_rows(typed, definition, self.folder), where, run)
-        return self.version(table)
+            return self._commit(definition, write_here(rows, definition, self.folder), where, run)
+        typed = rows.select(*(rows[c.name].cast(c.spark_type).alias(c.name) for c in definition.columns))
+        return self._commit(definition, write_rows(typed, definition, self.folder), where, run)
 
     def write_from_tasks(
         self, tables: Sequence[str], parts: DataFrame, make: Make, *, where: dict[str, object], run: Run
@@ -198,26 +258,51 @@ class Lake:
         """As ``write_from_tasks``, of files that tasks have written, at once or in several turns."""
         for table in tables:
             check_where(definition_of(table), where)
-            if not self.exists(table):
-                self._create(definition_of(table))
-            self._commit(definition_of(table), files.get(table, []), where, run)
-        return {table: self.version(table) for table in tables}
+        return {table: self._commit(definition_of(table), files.get(table, []), where, run) for table in tables}
 
-    def _commit(self, table: Table, files: list[AddAction], where: dict[str, object], run: Run) -> None:
-        """Replace the files that match ``where`` by these, in one commit. Raises LakeError for files that lie
-        outside of it."""
+    def _commit(self, table: Table, files: list[AddAction], where: dict[str, object], run: Run) -> int:
+        """Replace the files that match ``where`` by these, in one commit, unless they hold the same rows; returns the
+        version that has them. Raises LakeError for files that lie outside of it."""
         wanted = {name: str(value) for name, value in where.items()}
-        if any({**dict(file.partition_values), **wanted} != dict(file.partition_values) for file in files):
-            raise LakeError(f"{table.name}: rows to write lie outside {where}")
+        with self.locked(table.name):
+            delta = self._ready(table)
+            if any({**dict(file.partition_values), **wanted} != dict(file.partition_values) for file in files):
+                raise LakeError(f"{table.name}: rows to write lie outside {where}")
+            there = [(values, path) for path, values, *_ in self._actions(delta) if values.items() >= wanted.items()]
+            now = digests((dict(file.partition_values), file.path) for file in files)
+            if now is not None and now == digests(there):
+                for file in files:
+                    (self.folder / table.name / file.path).unlink()
+                return delta.version()
+            if there and self._is_read(table, run):
+                keep(self.folder, table, (path for _, path in there))
+            delta.create_write_transaction(
+                [*files],
+                mode="overwrite",
+                schema=delta.schema(),
+                partition_by=list(table.partitions),
+                partition_filters=[(name, "=", value) for name, value in wanted.items()],
+                commit_properties=properties(run),
+            )
+            return self.version(table.name)
+
+    def _is_read(self, table: Table, run: Run) -> bool:
+        """Whether a published night reads the rows of this run's night: its own publication, or, of a cumulative
+        table, a later one."""
+        nights = [night for night in self.publications() if table.name in night.versions]
+        if table.cumulative:
+            return any(night.ds >= run.ds for night in nights)
+        return any((night.pipeline, night.ds) == (run.pipeline, run.ds) for night in nights)
+
+    def _ready(self, table: Table) -> DeltaTable:
+        """The table, made where it is missing, with the properties that keep its history (a lake of an older version
+        of the code has none)."""
+        if not self.exists(table.name):
+            self._create(table)
         delta = self._delta(table.name)
-        delta.create_write_transaction(
-            [*files],
-            mode="overwrite",
-            schema=delta.schema(),
-            partition_by=list(table.partitions),
-            partition_filters=[(name, "=", value) for name, value in wanted.items()],
-            commit_properties=properties(run),
-        )
+        if not PROPERTIES.items() <= delta.metadata().configuration.items():
+            delta.alter.set_table_properties(PROPERTIES)
+        return delta
 
     def _mark(self) -> None:
         if not self.files.exists(MARKER):
@@ -226,17 +311,17 @@ class Lake:
     def _create(self, table: Table) -> None:
         self._mark()
         stored = Schema.from_arrow(table.arrow_schema).fields
-        meanings = [{"comment": column.meaning} for column in table.columns]
-        fields = [Field(f.name, f.type, metadata=m) for f, m in zip(stored, meanings, strict=True)]
-        keys = list(table.partitions)
-        DeltaTable.create(self.table_path(table.name), Schema(fields), partition_by=keys, description=table.meaning)
-
-    def written(self, table: str, version: int) -> tuple[int, int]:
-        """Rows and bytes that the commit of ``version`` added."""
-        log = self.folder / table / "_delta_log" / f"{version:020d}.json"
-        actions = (json.loads(line) for line in log.read_text().splitlines())
-        adds = [action["add"] for action in actions if "add" in action]
-        return sum(json.loads(add["stats"])["numRecords"] for add in adds), sum(add["size"] for add in adds)
+        fields = [
+            Field(column.name, kept.type, nullable=column.nullable, metadata={"comment": column.meaning})
+            for column, kept in zip(table.columns, stored, strict=True)
+        ]
+        DeltaTable.create(
+            self.table_path(table.name),
+            Schema(fields),
+            partition_by=list(table.partitions),
+            description=table.meaning,
+            configuration=PROPERTIES,
+        )
 
     # Publishing
 
@@ -249,6 +334,7 @@ class Lake:
         }
         rows = pa.Table.from_pylist([row], schema=TABLES["publications"].arrow_schema)
         self.write("publications", rows, where={"ds": publication.ds}, run=run)
+        drop_kept(self.folder, publication.pipeline, publication.ds)
 
     def publication(self, pipeline: str, *, ds: date | None = None, before: date | None = None) -> Publication | None:
         """The publication of a pipeline's night ``ds``, the latest one before ``before``, or its latest of all, if

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
 from roilake.config import NightConfig
 from roilake.lake import TABLES, Lake
 from roilake.metrics.gates import GateResult, Measured, check_bounds, explained, result_of
-from roilake.runtime.pipeline import Pipeline, load
+from roilake.runtime.pipeline import PUBLISH, Pipeline, load
 from roilake.runtime.registry import find
+from roilake.runtime.schedule import commands_again
+
+Same = Callable[[str, int, int], bool]
+"""Whether two versions of a table hold the same rows of the night."""
 
 
 def audit(lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]) -> list[GateResult]:
@@ -32,7 +36,7 @@ def audit(lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]
         *check_bounds(config, now, last),
         *(result if result.passed or not result.metric else explained(result, now, last) for result in own),
         result_of("tables_filled", check_filled(lake, pipeline.name, ds, filled, versions)),
-        result_of("steps_in_order", check_runs(runs, pipeline)),
+        result_of("steps_in_order", _in_order(lake, config, ds, versions, runs)),
         result_of("rows_reconcile", check_sources(runs)),
         result_of("keys_kept", check_keys(runs, _last_runs(lake, config.pipeline, ds))),
         result_of("models_evaluated", check_evaluated(now, config.evaluated, pipeline)),
@@ -60,23 +64,63 @@ def check_filled(
             yield f"{table}: 0 rows for {ds}, at least 1 is needed"
 
 
-def check_runs(runs: Sequence[Mapping[str, Any]], pipeline: Pipeline) -> Iterator[str]:
-    """Every step succeeded, one that reconciles accounts for all rows that it read, and each read what earlier steps
-    wrote last."""
+def _in_order(
+    lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int], runs: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """What ``check_runs`` finds, and the commands that mend it."""
+    pipeline = find(config.pipeline)
+
+    def same(table: str, first: int, second: int) -> bool:
+        return lake.same(table, first, second, **TABLES[table].own(pipeline.name, ds))
+
+    yield from check_runs(runs, pipeline, same)
+    if again := steps_again(runs, pipeline, same):
+        yield f"run again, in this order: {commands_again(config, ds, lake.folder, again)}"
+
+
+def check_runs(runs: Sequence[Mapping[str, Any]], pipeline: Pipeline, same: Same) -> Iterator[str]:
+    """Every step succeeded, one that reconciles accounts for all rows that it read, and each read the rows that earlier
+    steps wrote last, be it in another version."""
     found = {row["step"]: row for row in runs}
+    stale = dict(_stale(found, pipeline, same))
+    for step in pipeline.steps:
+        if step.name in stale:
+            yield f"{step.name}: {stale[step.name]}"
+        if step.reconciles and step.name in found:
+            yield from _unbalanced(found[step.name])
+
+
+def steps_again(runs: Sequence[Mapping[str, Any]], pipeline: Pipeline, same: Same) -> list[str]:
+    """The steps to run again before the night can be published, in order: those that did not succeed or have read what
+    was replaced, all that read what these write, and the publishing one. None where all is well."""
+    again = dict(_stale({row["step"]: row for row in runs}, pipeline, same))
+    written: set[str] = set()
+    steps = []
+    for step in pipeline.steps:
+        if step.name in again or written.intersection(step.reads):
+            steps.append(step.name)
+            written.update(step.writes)
+    return [*steps, PUBLISH] if steps else []
+
+
+def _stale(found: Mapping[str, Mapping[str, Any]], pipeline: Pipeline, same: Same) -> Iterator[tuple[str, str]]:
+    """Steps, each with why what it left does not stand."""
     written: dict[str, tuple[str, int]] = {}
     for step in pipeline.steps:
         row = found.get(step.name)
         if row is None or row["status"] != "succeeded":
-            yield f"{step.name}: status is {row['status'] if row else 'missing'}, must be succeeded"
+            yield step.name, f"status is {row['status'] if row else 'missing'}, must be succeeded"
             continue
-        for table, version in json.loads(row["inputs"]).items():
-            writer, last = written.get(table, ("", version))
-            if version != last:
-                yield f"{step.name}: read {table} version {version}, not {writer}'s {last}; run {step.name} again"
+        inputs = json.loads(row["inputs"])
+        reads = {table: (inputs[table], *written[table]) for table in inputs if table in written}
+        problems = [
+            f"read {table} version {read}, not {writer}'s {last}"
+            for table, (read, writer, last) in reads.items()
+            if read != last and not same(table, read, last)
+        ]
+        if problems:
+            yield step.name, ", ".join(problems)
         written |= {table: (step.name, version) for table, version in json.loads(row["outputs"]).items()}
-        if step.reconciles:
-            yield from _unbalanced(row)
 
 
 def _unbalanced(row: Mapping[str, Any]) -> Iterator[str]:

@@ -62,7 +62,7 @@ def load_config(path: str | Path, pipeline: str | None = None) -> NightConfig:
         config.check()
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return config
+    return config.read_from(Path(path).absolute())
 
 
 def tables() -> dict[str, Table]:

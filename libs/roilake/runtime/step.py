@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -70,6 +70,7 @@ class Recorder:
     rows_later: int = 0
     bytes: int = 0
     details: dict[str, Any] = field(default_factory=dict)
+    peak_memory: Callable[[], int] = int  # bytes; none where nobody watches
     _result: StepResult | None = None
 
     def pin(self, table: str) -> int:
@@ -101,7 +102,7 @@ class Recorder:
         """``lake.write`` of this night's rows (``where`` narrows them), counted; returns the version."""
         began = time.monotonic()
         version = self.lake.write(table, rows, where={"ds": self.run.ds, **where}, run=self.run)
-        self._count({table: version}, began)
+        self._count({table: version}, began, **where)
         return version
 
     def write_from_tasks(self, tables: Sequence[str], parts: DataFrame, make: Make) -> None:
@@ -116,13 +117,15 @@ class Recorder:
         versions = self.lake.commit_files(tables, files, where={"ds": self.run.ds}, run=self.run)
         self._count(versions, began)
 
-    def _count(self, versions: Mapping[str, int], began: float) -> None:
+    def _count(self, versions: Mapping[str, int], began: float, **where: object) -> None:
         for table, version in versions.items():
-            count, size = self.lake.written(table, version)
+            own = TABLES[table].own(self.run.pipeline, self.run.ds)
+            files = self.lake.active_files(table, version, **own, **where)
+            count = sum(file.rows for file in files)
             self.outputs[table] = version
             if table != "quarantine":
                 self.rows_out += count
-                self.bytes += size
+                self.bytes += sum(file.bytes for file in files)
             self.progress(f"wrote {table} version {version}", rows=count, seconds=time.monotonic() - began)
 
     @contextmanager
@@ -151,8 +154,15 @@ class Recorder:
             raise RuntimeError("the step has not ended yet")
         return self._result
 
-    def close(self, status: str) -> None:
-        """Write the row in ``runs``."""
+    @property
+    def closed(self) -> bool:
+        """Whether the step has its row in ``runs`` already."""
+        return self._result is not None
+
+    def close(self, status: str) -> int:
+        """Write the row in ``runs``; returns its version. The harness does so when the step ends; only who needs the
+        row before that does so itself."""
+        self.details["peak_memory"] = self.peak_memory()
         self._result = StepResult(
             pipeline=self.run.pipeline,
             step=self.run.step,
@@ -173,28 +183,29 @@ class Recorder:
         texts = ("inputs", "outputs", "upstreams", "details")
         row |= {name: json.dumps(row[name], sort_keys=True) for name in texts}
         rows = pa.Table.from_pylist([row], schema=TABLES["runs"].arrow_schema)
-        self.lake.write("runs", rows, where={"ds": self.run.ds, "step": self.run.step}, run=self.run)
+        return self.lake.write("runs", rows, where={"ds": self.run.ds, "step": self.run.step}, run=self.run)
 
 
 @contextmanager
 def recorded(lake: Lake, config: NightConfig, ds: date, step: str) -> Iterator[Recorder]:
-    """Measure a step and write its row in ``runs``: status ``succeeded``, or ``failed`` when an audit fails. Any
-    other error leaves no row, so that bad input writes nothing."""
-    record = Recorder(lake, config, make_run(config, ds, step), time.monotonic())
-    record.details |= _planned(lake, config, ds, step)
-    record.progress(f"starts, ds {ds}")
-    memory = PeakMemory()
-    try:
-        yield record
-    except AuditError:
-        record.details["peak_memory"] = memory.stop()
-        record.close("failed")
-        raise
-    finally:
-        most = memory.stop()
-    record.details["peak_memory"] = most
-    record.close("succeeded")
-    record.progress(f"done: {record.rows_in:,} rows in, {record.rows_out:,} out")
+    """Measure a step, as the pipeline's one writer, and write its row in ``runs``: status ``succeeded``, or ``failed``
+    when an audit fails. Any other error leaves no row, so that bad input writes nothing."""
+    with lake.writer(config.pipeline, step, ds):
+        memory = PeakMemory()
+        record = Recorder(lake, config, make_run(config, ds, step), time.monotonic(), peak_memory=memory.stop)
+        record.details |= _planned(lake, config, ds, step)
+        record.progress(f"starts, ds {ds}")
+        try:
+            yield record
+        except BaseException as error:
+            if isinstance(error, AuditError) or record.closed:
+                record.close("failed")
+            raise
+        finally:
+            memory.stop()
+        if not record.closed:
+            record.close("succeeded")
+        record.progress(f"done: {record.rows_in:,} rows in, {record.rows_out:,} out")
 
 
 def _planned(lake: Lake, config: NightConfig, ds: date, step: str) -> dict[str, float]:
