@@ -92,6 +92,35 @@ def test_a_rerun_replaces_its_own_rows_only(lake: Lake, make_run: Callable[..., 
     assert lake.read("quarantine", version=first).count() == 3
 
 
+@pytest.mark.parametrize("way", ["arrow", "frame", "tasks"])
+def test_equal_rows_are_no_new_version(lake: Lake, make_run: Callable[..., Run], way: str) -> None:
+    """In whatever order, and in however many files."""
+    where: dict[str, object] = {"ds": MONDAY, "step": "j"}
+
+    def write(rows: list[str], parts: int) -> int:
+        held = quarantined(MONDAY, rows)
+        if way == "arrow":
+            return lake.write("quarantine", held, where=where, run=make_run(MONDAY))
+        held = held.set_column(held.column_names.index("pipeline"), "pipeline", pa.array(["toy"] * len(held)))
+        schema = TABLES["quarantine"].spark_schema
+        frame = lake.spark.createDataFrame(held.to_pylist(), schema).repartition(parts)
+        if way == "frame":
+            return lake.write("quarantine", frame, where=where, run=make_run(MONDAY))
+        versions = lake.write_from_tasks(
+            ["quarantine"], frame, lambda part: [("quarantine", part)], where=where, run=make_run(MONDAY)
+        )
+        return versions["quarantine"]
+
+    first = write(["a", "b", "c"], 1)
+    files = list((lake.folder / "quarantine").rglob("*.parquet"))
+    assert write(["c", "a", "b"], 2) == first and lake.version("quarantine") == first
+    assert list((lake.folder / "quarantine").rglob("*.parquet")) == files  # nothing is left of the rerun
+    second = write(["a", "b", "d"], 1)
+    third = write(["a", "b", "c"], 2)
+    assert first < second < third and lake.same("quarantine", first, third, ds=MONDAY)
+    assert not lake.same("quarantine", first, second, ds=MONDAY)
+
+
 def test_pipelines_share_a_table_and_keep_their_own_rows(lake: Lake, make_run: Callable[..., Run]) -> None:
     def write(pipeline: str, row: str) -> None:
         run = replace(make_run(MONDAY), pipeline=pipeline)

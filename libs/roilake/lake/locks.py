@@ -47,7 +47,7 @@ def _take(file: Path, what: str, *, wait: bool) -> int:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # its folder was removed in between
+        except (FileNotFoundError, FileExistsError):  # its folder came or went in between
             continue
         try:
             _lock(descriptor, what, wait=wait)

@@ -60,7 +60,9 @@ def _digest(package: Path) -> str:
     found = hashlib.sha256()
     for folder in (package, jobs) if jobs else (package,):
         for file in sorted(file for file in folder.rglob("*") if file.suffix in _CODE):
-            found.update(f"{file.relative_to(folder.parent)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+            found.update(
+                f"{file.relative_to(folder.parent)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode()
+            )
     return found.hexdigest()[:12]
 
 
