@@ -25,10 +25,10 @@ def test_a_failed_audit_is_1(tmp_path: Path, way: str) -> None:
     (tmp_path / "points.csv").write_text("name,time,x,y\n,2020-01-09 10:00:00,0,1\n")
     text = (ROOT / "tests" / "toy" / "night.yaml").read_text()
     (tmp_path / "night.yaml").write_text(text.replace("points.csv", str(tmp_path / "points.csv")))
-    environment = {"ROILAKE_PIPELINES": "tests.toy", "PYTHONPATH": f"{ROOT}/libs:{ROOT}", "PYSPARK_PYTHON": sys.executable}
+    environment = {"ROILAKE_PIPELINES": "tests.toy", "PYTHONPATH": f"{ROOT}/libs:{ROOT}"}
     done = subprocess.run(
         [*WAYS[way], "--conf", str(tmp_path / "night.yaml"), "--lake", str(tmp_path / "lake")],
-        cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment},
+        cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment, "PYSPARK_PYTHON": sys.executable},
     )  # fmt: skip
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert (done.returncode, len(errors)) == (1, 1) and "budget" in errors[0], done.stderr

@@ -7,42 +7,29 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, Field, Schema
+from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
 from roilake.errors import LakeError
 from roilake.lake.data_files import DataFile, read_file
+from roilake.lake.delta import Active, active, ready, replace
 from roilake.lake.files import LAYOUT, MARKER, Files, check_folder
-from roilake.lake.history import KEPT, PROPERTIES, drop_kept, keep
+from roilake.lake.history import KEPT, drop_kept, keep
 from roilake.lake.locks import LOCKS, locked
+from roilake.lake.publications import Publication
 from roilake.lake.tables import TABLES, Table
 from roilake.lake.tasks import Make, TaskFiles, digests, run_tasks, write_here, write_rows
-from roilake.lake.writes import Run, check_where, check_write, owned, properties
+from roilake.lake.writes import Run, check_where, check_write, owned
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-
-@dataclass(frozen=True)
-class Publication:
-    """A published night of a pipeline: the versions of all tables that belong together. ``upstreams`` maps the
-    pipelines that it read to ``{"ds": ..., "run_id": ..., "tables": {name: version}}``; ``config`` is JSON."""
-
-    pipeline: str
-    ds: date
-    run_id: str
-    versions: dict[str, int]
-    config: str
-    code_revision: str
-    upstreams: dict[str, Any] = field(default_factory=dict)
 
 
 class Lake:
@@ -154,14 +141,11 @@ class Lake:
         """The parquet files that make up a version, sorted by path; those of some partitions, each a value or several,
         e.g. ``ds=ds, side="request"``. Asks the log only, no JVM. Raises LakeError for one that is gone."""
         wanted = {name: {str(each) for each in _values(value)} for name, value in partition.items()}
-        return sorted(
-            (
-                DataFile(self._there(table, path), values, rows, size)
-                for path, values, rows, size in self._actions(self._delta(table, version))
-                if all(values[name] in some for name, some in wanted.items())
-            ),
-            key=lambda file: file.path,
+        files = (
+            DataFile(self._there(table, file.path), file.partition, file.rows, file.bytes)
+            for file in active(self._delta(table, version), wanted)
         )
+        return sorted(files, key=lambda file: file.path)
 
     def _roots(self, table: str) -> tuple[str, str]:
         """Where files of a table lie: in its own folder, and those that are kept for published nights."""
@@ -176,25 +160,14 @@ class Lake:
             )
         return found
 
-    def _actions(self, delta: DeltaTable) -> list[tuple[str, dict[str, str], int, int]]:
-        """(path, partition values, rows, bytes) of the files of a version."""
-        keys = delta.metadata().partition_columns
-        return [
-            (add["path"], {key: str(add[f"partition.{key}"]) for key in keys}, add["num_records"], add["size_bytes"])
-            for add in pa.table(delta.get_add_actions(flatten=True)).to_pylist()
-        ]
-
     def same(self, table: str, first: int, second: int, **partition: object) -> bool:
         """Whether two versions hold the same rows in a partition, as the log tells: in whatever order and files."""
         if first == second:
             return True
-        wanted = {name: str(value) for name, value in partition.items()}
-        found = []
-        for version in (first, second):
-            files = [(values, path) for path, values, *_ in self._actions(self._delta(table, version))]
-            own = [file for file in files if file[0].items() >= wanted.items()]
-            found.append(digests(own) or sorted(path for _, path in own))
-        return found[0] == found[1]
+        wanted = {name: {str(value)} for name, value in partition.items()}
+        one, other = (active(self._delta(table, version), wanted) for version in (first, second))
+        known = digests(one)
+        return known == digests(other) if known is not None else sorted(one) == sorted(other)
 
     def to_arrow(
         self,
@@ -265,75 +238,39 @@ class Lake:
         version that has them. Raises LakeError for files that lie outside of it."""
         wanted = {name: str(value) for name, value in where.items()}
         with self.locked(table.name):
-            delta = self._ready(table)
+            delta = ready(self.folder / table.name, table)
             if any({**dict(file.partition_values), **wanted} != dict(file.partition_values) for file in files):
                 raise LakeError(f"{table.name}: rows to write lie outside {where}")
-            there = [(values, path) for path, values, *_ in self._actions(delta) if values.items() >= wanted.items()]
-            now = digests((dict(file.partition_values), file.path) for file in files)
+            there = active(delta, {name: {value} for name, value in wanted.items()})
+            now = digests(Active(file.path, dict(file.partition_values), 0, 0) for file in files)
             if now is not None and now == digests(there):
                 for file in files:
                     (self.folder / table.name / file.path).unlink()
                 return delta.version()
             if there and self._is_read(table, run):
-                keep(self.folder, table, (path for _, path in there))
-            delta.create_write_transaction(
-                [*files],
-                mode="overwrite",
-                schema=delta.schema(),
-                partition_by=list(table.partitions),
-                partition_filters=[(name, "=", value) for name, value in wanted.items()],
-                commit_properties=properties(run),
-            )
+                keep(self.folder, table, (file.path for file in there))
+            replace(delta, files, wanted, run)
             return self.version(table.name)
 
     def _is_read(self, table: Table, run: Run) -> bool:
-        """Whether a published night reads the rows of this run's night: its own publication, or, of a cumulative
+        """Whether a published night may read the rows of this run's night: its own publication, or, of a cumulative
         table, a later one."""
-        nights = [night for night in self.publications() if table.name in night.versions]
+        if not self.exists("publications"):
+            return False
+        nights = [(file.partition["pipeline"], file.partition["ds"]) for file in self.active_files("publications")]
         if table.cumulative:
-            return any(night.ds >= run.ds for night in nights)
-        return any((night.pipeline, night.ds) == (run.pipeline, run.ds) for night in nights)
-
-    def _ready(self, table: Table) -> DeltaTable:
-        """The table, made where it is missing, with the properties that keep its history (a lake of an older version
-        of the code has none)."""
-        if not self.exists(table.name):
-            self._create(table)
-        delta = self._delta(table.name)
-        if not PROPERTIES.items() <= delta.metadata().configuration.items():
-            delta.alter.set_table_properties(PROPERTIES)
-        return delta
+            return any(ds >= str(run.ds) for _, ds in nights)
+        return (run.pipeline, str(run.ds)) in nights
 
     def _mark(self) -> None:
         if not self.files.exists(MARKER):
             self.files.write_text(MARKER, json.dumps({"layout": LAYOUT}) + "\n")
 
-    def _create(self, table: Table) -> None:
-        self._mark()
-        stored = Schema.from_arrow(table.arrow_schema).fields
-        fields = [
-            Field(column.name, kept.type, nullable=column.nullable, metadata={"comment": column.meaning})
-            for column, kept in zip(table.columns, stored, strict=True)
-        ]
-        DeltaTable.create(
-            self.table_path(table.name),
-            Schema(fields),
-            partition_by=list(table.partitions),
-            description=table.meaning,
-            configuration=PROPERTIES,
-        )
-
     # Publishing
 
     def publish(self, publication: Publication, run: Run) -> None:
         """Make a night visible, as one commit: the versions of its tables that belong together."""
-        row = {
-            **asdict(publication),
-            "versions": sorted(publication.versions.items()),
-            "upstreams": json.dumps(publication.upstreams, sort_keys=True),
-        }
-        rows = pa.Table.from_pylist([row], schema=TABLES["publications"].arrow_schema)
-        self.write("publications", rows, where={"ds": publication.ds}, run=run)
+        self.write("publications", publication.to_arrow(), where={"ds": publication.ds}, run=run)
         drop_kept(self.folder, publication.pipeline, publication.ds)
 
     def publication(self, pipeline: str, *, ds: date | None = None, before: date | None = None) -> Publication | None:
@@ -352,10 +289,7 @@ class Lake:
 
     def _publications(self, version: int) -> list[Publication]:
         rows = self.to_arrow("publications", version).to_pylist()
-        nights = [
-            Publication(**{**row, "versions": dict(row["versions"]), "upstreams": json.loads(row["upstreams"])})
-            for row in rows
-        ]
+        nights = [Publication.of(row) for row in rows]
         return sorted(nights, key=lambda night: (night.ds, night.pipeline))
 
     def replaced_publication(self, run_id: str) -> Publication | None:

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
 from roilake.errors import LakeError
+from roilake.lake.delta import Active
 from roilake.lake.digests import digest
 from roilake.lake.tables import TABLES, Table
 
@@ -106,14 +107,14 @@ def _action(described: Mapping[str, Any]) -> AddAction:
     )
 
 
-def digests(files: Iterable[tuple[Mapping[str, str], str]]) -> dict[tuple[tuple[str, str], ...], int] | None:
-    """Of files (partition values, path) the digest of the rows by partition; None where a file's name tells none."""
+def digests(files: Iterable[Active]) -> dict[tuple[tuple[str, str], ...], int] | None:
+    """The digest of the rows of files, by partition; None where a file's name tells none."""
     found: dict[tuple[tuple[str, str], ...], int] = {}
-    for values, path in files:
-        named = _NAME.fullmatch(path.rsplit("/", 1)[-1])
+    for file in files:
+        named = _NAME.fullmatch(file.path.rsplit("/", 1)[-1])
         if named is None:
             return None
-        partition = tuple(sorted(values.items()))
+        partition = tuple(sorted(file.partition.items()))
         found[partition] = (found.get(partition, 0) + int(named["digest"], 16)) % (1 << 64)
     return found
 
