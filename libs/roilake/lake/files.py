@@ -79,9 +79,10 @@ class Files:
         return self.local(name)
 
 
-def model_folder(pipeline: str, name: str, ds: object, run_id: str) -> str:
-    """The name of the folder that holds a trained model. It lies outside of every table's folder."""
-    return f"trained/{pipeline}/{name}/{ds}/{run_id}"
+def model_folder(pipeline: str, name: str, ds: object, run_id: str, inputs: str) -> str:
+    """The name of the folder that holds a trained model. It lies outside of every table's folder. ``inputs`` is a
+    digest of what the model is made of: a run on other rows leaves the models of a published night alone."""
+    return f"trained/{pipeline}/{name}/{ds}/{run_id}-{inputs}"
 
 
 def report_name(pipeline: str, ds: object, since: object = None, *, published: bool = True) -> str:

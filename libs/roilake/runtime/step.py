@@ -86,6 +86,11 @@ class Recorder:
         filters = {**TABLES[table].own(self.run.pipeline, self.run.ds), **where}
         return self.lake.to_arrow(table, self.pin(table), filters=filters, columns=columns)
 
+    def contents(self) -> dict[str, str]:
+        """Of each table that was read so far, a digest of this night's own rows."""
+        owned = {table: TABLES[table].own(self.run.pipeline, self.run.ds) for table in sorted(self.run.inputs)}
+        return {table: self.lake.content(table, self.run.inputs[table], **own) for table, own in owned.items()}
+
     def upstream(self, pipeline: str, table: str) -> Publication | None:
         """The publication of another pipeline that this night reads ``table`` of, noted; None, which is logged,
         where an optional one is missing. Raises LakeError for a missing one that the config needs."""
