@@ -99,6 +99,15 @@ def test_vacuum_leaves_published_nights_whole(tmp_path: Path) -> None:
         compare(lake, f"run{FIRST:%m%d}abc", str(SECOND))
 
 
+def test_compacted_tables_are_read_all_the_same(tmp_path: Path) -> None:
+    lake = write_lake(tmp_path / "lake")
+    before = seen(lake)
+    for name in ("metrics", "runs", "events"):
+        table = DeltaTable(lake.table_path(name))
+        assert table.optimize.z_order([TABLES[name].names[-1]])["numFilesAdded"] > 0
+    assert vacuum(lake) > 4 and seen(lake) == before
+
+
 def test_sparks_vacuum_and_readers(spark: SparkSession, tmp_path: Path) -> None:
     """Columns that are never null are declared so, and Spark reads, cleans up and compacts such tables."""
     lake = Lake.open(spark, write_lake(tmp_path / "lake").folder, create=False)

@@ -18,7 +18,7 @@ from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
 from roilake.errors import LakeError
-from roilake.lake.data_files import DataFile, read_file
+from roilake.lake.data_files import DataFile, content_of, read_file
 from roilake.lake.delta import Active, active, ready, replace
 from roilake.lake.files import LAYOUT, MARKER, Files, check_folder
 from roilake.lake.history import KEPT, drop_kept, keep
@@ -141,24 +141,34 @@ class Lake:
         """The parquet files that make up a version, sorted by path; those of some partitions, each a value or several,
         e.g. ``ds=ds, side="request"``. Asks the log only, no JVM. Raises LakeError for one that is gone."""
         wanted = {name: {str(each) for each in _values(value)} for name, value in partition.items()}
-        files = (
-            DataFile(self._there(table, file.path), file.partition, file.rows, file.bytes)
-            for file in active(self._delta(table, version), wanted)
-        )
+        files = [self._there(table, file) for file in active(self._delta(table, version), wanted)]
+        gone = {tuple(file.partition.items()): file for file in files if not os.path.exists(file.path)}
+        for partition, file in gone.items():
+            own = [each for each in files if tuple(each.partition.items()) == partition]
+            files = [each for each in files if each not in own] + self._rewritten(table, own, file)
         return sorted(files, key=lambda file: file.path)
 
     def _roots(self, table: str) -> tuple[str, str]:
         """Where files of a table lie: in its own folder, and those that are kept for published nights."""
         return self.table_path(table), str(self.folder / KEPT / table)
 
-    def _there(self, table: str, path: str) -> str:
-        found = next((f"{root}/{path}" for root in self._roots(table) if os.path.exists(f"{root}/{path}")), None)
-        if found is None:
+    def _there(self, table: str, file: Active) -> DataFile:
+        """Where a file of a version lies, or did."""
+        paths = [f"{root}/{file.path}" for root in self._roots(table)]
+        found = next((path for path in paths if os.path.exists(path)), paths[0])
+        return DataFile(found, file.partition, file.rows, file.bytes)
+
+    def _rewritten(self, table: str, files: list[DataFile], gone: DataFile) -> list[DataFile]:
+        """The latest files of a partition, where they hold the very rows of ``files``, of which one is gone: the table
+        was compacted since. Raises LakeError where they do not."""
+        wanted = {name: {value} for name, value in gone.partition.items()}
+        latest = [self._there(table, file) for file in active(self._delta(table), wanted)]
+        if not latest or digests(files) != content_of(latest, definition_of(table)):
             raise LakeError(
-                f"{self.table_path(table)}/{path}: is gone, as VACUUM takes what no published night reads; "
-                "name a published night, or run this one again"
+                f"{gone.path}: is gone, as VACUUM takes what no published night reads; name a published night, or run "
+                "this one again"
             )
-        return found
+        return latest
 
     def same(self, table: str, first: int, second: int, **partition: object) -> bool:
         """Whether two versions hold the same rows in a partition, as the log tells: in whatever order and files."""

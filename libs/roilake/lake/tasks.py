@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
 from roilake.errors import LakeError
+from roilake.lake.data_files import DataFile, Partition
 from roilake.lake.delta import Active
 from roilake.lake.digests import digest
 from roilake.lake.tables import TABLES, Table
@@ -107,9 +108,9 @@ def _action(described: Mapping[str, Any]) -> AddAction:
     )
 
 
-def digests(files: Iterable[Active]) -> dict[tuple[tuple[str, str], ...], int] | None:
+def digests(files: Iterable[Active | DataFile]) -> dict[Partition, int] | None:
     """The digest of the rows of files, by partition; None where a file's name tells none."""
-    found: dict[tuple[tuple[str, str], ...], int] = {}
+    found: dict[Partition, int] = {}
     for file in files:
         named = _NAME.fullmatch(file.path.rsplit("/", 1)[-1])
         if named is None:
