@@ -7,7 +7,8 @@ What readers see of a night is its publication: a version of each table. These s
 - A night's rows lie in files of its own, which later nights leave alone. When a run replaces rows that a published
   night reads, their files first get a second name below ``_kept``, outside of every table's folder, where VACUUM does
   not look; a link, no copy. It goes when the night is published anew.
-- Rows that are the same as before are not replaced at all.
+- Rows that are the same as before are not replaced at all. Where a table was compacted (OPTIMIZE, then VACUUM), a
+  night's rows are read from its latest version, once they have been found to be the same.
 
 All else ends with VACUUM, which by default takes what was replaced 30 days ago (see ``PROPERTIES``): rows of runs that
 were never published, and of publications that a later run of their night has replaced."""
