@@ -21,7 +21,7 @@ from roilake.pipelines.retrieval import PIPELINE
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.report import night_summary, print_summary, report_path, to_json
 from roilake.runtime import publish as publish_night
-from roilake.runtime.audit import check_evaluated, check_runs, steps_again
+from roilake.runtime.audit import check_balance, check_evaluated, stale_steps, steps_again
 from tests.retrieval.scoring.small_night import DS, USERS, own, small_config, write_run, write_small_night
 
 NEXT = DS + timedelta(days=1)
@@ -146,26 +146,36 @@ def run_row(step: str, **changes: object) -> dict:
     return row | {name: json.dumps(row[name]) for name in ("inputs", "outputs")}
 
 
-def never(table: str, read: int, last: int) -> bool:
+def never(table: str, first: int, second: int) -> bool:
     return False
 
 
 def test_steps_must_have_read_what_was_written_last() -> None:
     rows = {step.name: run_row(step.name) for step in PIPELINE.steps}
-    assert list(check_runs(list(rows.values()), PIPELINE, never)) == []
-    assert steps_again(list(rows.values()), PIPELINE, never) == []
+    assert list(stale_steps(list(rows.values()), PIPELINE, {}, never)) == []
     rows["build_graph"] = run_row("build_graph", outputs={"adjacency": 7})
     rows["build_rois"] = run_row("build_rois", inputs={"adjacency": 6, "requests": 2})
-    rows["ingest_events"] = run_row("ingest_events", rows_in=6)
-    assert steps_again(list(rows.values()), PIPELINE, never) == [
-        "build_rois", "train_models", "score_requests", "evaluate_models", "publish_night",
-    ]  # fmt: skip
-    assert steps_again(list(rows.values()), PIPELINE, lambda table, read, last: (read, last) == (6, 7)) == []
+    old = ("build_rois", "read adjacency version 6, not build_graph's 7")
+    assert list(stale_steps(list(rows.values()), PIPELINE, {"adjacency": 7}, never)) == [old]
+    assert list(stale_steps(list(rows.values()), PIPELINE, {}, lambda *versions: versions == ("adjacency", 6, 7))) == []
     del rows["train_models"]
-    assert list(check_runs(list(rows.values()), PIPELINE, never)) == [
-        "ingest_events: 6 rows in, but 4 out, 1 quarantined, 2 later than the night; they must add up",
-        "build_rois: read adjacency version 6, not build_graph's 7",
-        "train_models: status is missing, must be succeeded",
+    assert list(stale_steps(list(rows.values()), PIPELINE, {"adjacency": 9}, never)) == [
+        old,
+        ("train_models", "status is missing, must be succeeded"),
+        ("build_graph", "wrote adjacency version 7, and version 9 has other rows of the night"),
+    ]
+
+
+def test_what_read_a_stale_step_runs_again_too() -> None:
+    after = ["train_models", "score_requests", "evaluate_models", "publish_night"]
+    assert steps_again(["build_rois"], PIPELINE) == ["build_rois", *after]
+    assert steps_again(["evaluate_models"], PIPELINE) == ["evaluate_models", "publish_night"]
+
+
+def test_rows_must_add_up() -> None:
+    rows = [run_row("ingest_events", rows_in=6), run_row("build_graph", rows_in=99)]
+    assert list(check_balance(rows, PIPELINE)) == [
+        "ingest_events: 6 rows in, but 4 out, 1 quarantined, 2 later than the night; they must add up"
     ]
 
 

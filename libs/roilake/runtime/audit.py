@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -67,60 +67,61 @@ def check_filled(
 def _in_order(
     lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int], runs: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
-    """What ``check_runs`` finds, and the commands that mend it."""
-    pipeline = find(config.pipeline)
+    """What is wrong with the night's steps, and the commands that mend it."""
+    runs = lake.to_arrow("runs", versions["runs"], filters={"pipeline": pipeline.name, "ds": ds}).to_pylist()
 
     def same(table: str, first: int, second: int) -> bool:
         return lake.same(table, first, second, **TABLES[table].own(pipeline.name, ds))
 
-    yield from check_runs(runs, pipeline, same)
-    if again := steps_again(runs, pipeline, same):
+    stale = list(stale_steps(runs, pipeline, versions, same))
+    yield from (f"{step}: {problem}" for step, problem in stale)
+    yield from check_balance(runs, pipeline)
+    if stale:
+        again = steps_again([step for step, _ in stale], pipeline)
         yield f"run again, in this order: {commands_again(config, ds, lake.folder, again)}"
 
 
-def check_runs(runs: Sequence[Mapping[str, Any]], pipeline: Pipeline, same: Same) -> Iterator[str]:
-    """Every step succeeded, one that reconciles accounts for all rows that it read, and each read the rows that earlier
-    steps wrote last, be it in another version."""
+def stale_steps(
+    runs: Sequence[Mapping[str, Any]], pipeline: Pipeline, versions: Mapping[str, int], same: Same
+) -> Iterator[tuple[str, str]]:
+    """Steps, each with why what it left does not stand: it did not succeed; it has read other rows than earlier steps
+    wrote last; or its rows are not those at ``versions``, which are to be published."""
     found = {row["step"]: row for row in runs}
-    stale = dict(_stale(found, pipeline, same))
-    for step in pipeline.steps:
-        if step.name in stale:
-            yield f"{step.name}: {stale[step.name]}"
-        if step.reconciles and step.name in found:
-            yield from _unbalanced(found[step.name])
-
-
-def steps_again(runs: Sequence[Mapping[str, Any]], pipeline: Pipeline, same: Same) -> list[str]:
-    """The steps to run again before the night can be published, in order: those that did not succeed or have read what
-    was replaced, all that read what these write, and the publishing one. None where all is well."""
-    again = dict(_stale({row["step"]: row for row in runs}, pipeline, same))
-    written: set[str] = set()
-    steps = []
-    for step in pipeline.steps:
-        if step.name in again or written.intersection(step.reads):
-            steps.append(step.name)
-            written.update(step.writes)
-    return [*steps, PUBLISH] if steps else []
-
-
-def _stale(found: Mapping[str, Mapping[str, Any]], pipeline: Pipeline, same: Same) -> Iterator[tuple[str, str]]:
-    """Steps, each with why what it left does not stand."""
     written: dict[str, tuple[str, int]] = {}
     for step in pipeline.steps:
         row = found.get(step.name)
         if row is None or row["status"] != "succeeded":
             yield step.name, f"status is {row['status'] if row else 'missing'}, must be succeeded"
             continue
-        inputs = json.loads(row["inputs"])
-        reads = {table: (inputs[table], *written[table]) for table in inputs if table in written}
-        problems = [
-            f"read {table} version {read}, not {writer}'s {last}"
-            for table, (read, writer, last) in reads.items()
-            if read != last and not same(table, read, last)
-        ]
-        if problems:
-            yield step.name, ", ".join(problems)
+        for table, read in json.loads(row["inputs"]).items():
+            writer, last = written.get(table, ("", read))
+            if read != last and not same(table, read, last):
+                yield step.name, f"read {table} version {read}, not {writer}'s {last}"
         written |= {table: (step.name, version) for table, version in json.loads(row["outputs"]).items()}
+    for table, (writer, last) in written.items():
+        now = versions.get(table, last)
+        if now != last and not same(table, last, now):
+            yield writer, f"wrote {table} version {last}, and version {now} has other rows of the night"
+
+
+def steps_again(stale: Collection[str], pipeline: Pipeline) -> list[str]:
+    """The steps to run again before the night can be published, in order: the stale ones, all that read what these
+    write, and the publishing one."""
+    written: set[str] = set()
+    again = []
+    for step in pipeline.steps:
+        if step.name in stale or written.intersection(step.reads):
+            again.append(step.name)
+            written.update(step.writes)
+    return [*again, PUBLISH]
+
+
+def check_balance(runs: Sequence[Mapping[str, Any]], pipeline: Pipeline) -> Iterator[str]:
+    """Every step that reconciles accounts for all rows that it read."""
+    reconciling = {step.name for step in pipeline.steps if step.reconciles}
+    for row in sorted(runs, key=lambda row: row["step"]):
+        if row["step"] in reconciling:
+            yield from _unbalanced(row)
 
 
 def _unbalanced(row: Mapping[str, Any]) -> Iterator[str]:
