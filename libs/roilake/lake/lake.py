@@ -143,8 +143,8 @@ class Lake:
         wanted = {name: {str(each) for each in _values(value)} for name, value in partition.items()}
         files = [self._there(table, file) for file in active(self._delta(table, version), wanted)]
         gone = {tuple(file.partition.items()): file for file in files if not os.path.exists(file.path)}
-        for partition, file in gone.items():
-            own = [each for each in files if tuple(each.partition.items()) == partition]
+        for file in gone.values():
+            own = [each for each in files if each.partition == file.partition]
             files = [each for each in files if each not in own] + self._rewritten(table, own, file)
         return sorted(files, key=lambda file: file.path)
 
