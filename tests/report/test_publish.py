@@ -74,7 +74,7 @@ def test_a_night_is_published_and_summed_up(lake: Lake, night: Night, make_run: 
     assert list(own_row["status"]) == ["succeeded"] and list(own_row["run_id"]) == [result.run_id]
 
     # A failed attempt to publish it again has a page of its own, which goes when a later one is published.
-    write_run(lake, make_run, DS, "build_rois", status="failed")
+    write_run(lake, make_run, DS, "build_rois", inputs={"adjacency": 0}, outputs={"rois": lake.version("rois")})
     with pytest.raises(AuditError, match=f"readers still see this night as run {result.run_id} published it"):
         publish_night.run(lake, config, DS)
     failed = report_path(lake, "retrieval", DS, published=False)
@@ -82,7 +82,7 @@ def test_a_night_is_published_and_summed_up(lake: Lake, night: Night, make_run: 
     assert "Not published" in failed.read_text() and "readers still see this night as run" in failed.read_text()
     attempt = night_summary(lake, config, DS, run_id=result.run_id, seconds=3.21, published=False)
     assert attempt["report"] == str(failed) != summary["report"]
-    write_run(lake, make_run, DS, "build_rois")
+    write_run(lake, make_run, DS, "build_rois", outputs={"rois": lake.version("rois")})
     publish_night.run(lake, config, DS)
     assert sorted(each.name for each in failed.parent.iterdir()) == [f"{DS}.html", f"{DS}.txt"]
 
