@@ -11,7 +11,7 @@ import pyarrow as pa
 import yaml
 from pyspark.sql import SparkSession
 
-from roilake.ingest.sources import resolve_path
+from roilake.ingest.files import resolve_path
 from roilake.lake import TABLES, Lake, Publication
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.runtime.night import run_night
