@@ -68,7 +68,7 @@ def _in_order(
     lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int], runs: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
     """What is wrong with the night's steps, and the commands that mend it."""
-    runs = lake.to_arrow("runs", versions["runs"], filters={"pipeline": pipeline.name, "ds": ds}).to_pylist()
+    pipeline = find(config.pipeline)
 
     def same(table: str, first: int, second: int) -> bool:
         return lake.same(table, first, second, **TABLES[table].own(pipeline.name, ds))
