@@ -34,7 +34,7 @@ def digest(rows: pa.Table) -> int:
 def _hashes(values: pa.Array) -> Words:
     """A hash of each value; of numbers their bits, which ``keyed_hash`` mixes."""
     kind = values.type
-    if pa.types.is_null(kind):
+    if pa.types.is_null(kind) or not len(values):  # without values there may be no offsets either
         return _constant(len(values))
     if pa.types.is_map(kind):
         found = _of_lists(values, values.keys) + _PRIME * _of_lists(values, values.items)
