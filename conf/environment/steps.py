@@ -38,8 +38,9 @@ def make_venv(run: Run) -> None:
 
 
 def install_packages(run: Run) -> None:
-    """Every pinned package. No build isolation: what an sdist is built with is pinned too."""
-    _install(run, "--require-hashes", "--no-build-isolation", "-r", HERE / "requirements.txt")
+    """Every pinned package. No build isolation: what an sdist is built with is pinned too. Compiled at once: a process
+    that may not (``PYTHONDONTWRITEBYTECODE``) would compile torch each time it starts."""
+    _install(run, _COMPILED, "--require-hashes", "--no-build-isolation", "-r", HERE / "requirements.txt")
 
 
 def install_horovod(run: Run) -> None:
@@ -65,6 +66,11 @@ def install_project(run: Run) -> None:
     _install(run, "--no-deps", "--no-build-isolation", "--editable", ROOT)
 
 
+def archive_classes(run: Run) -> None:
+    """Spark's classes, parsed once for every JVM that starts."""
+    run([PYTHON, "-m", "roilake.lake.class_archive"])
+
+
 def compile_kernels(run: Run) -> None:
     """The shared libraries of all rooms' C kernels, beside their sources."""
     run([PYTHON, "-m", "roilake.native"])
@@ -81,11 +87,12 @@ def _pip_index() -> dict[str, str]:
     return {"UV_DEFAULT_INDEX": found.group(1)} if found and "UV_DEFAULT_INDEX" not in os.environ else {}
 
 
+_COMPILED = "--compile-bytecode"
 _NETWORK = "check that the package index can be reached, then run `make env` again"
 
 STEPS = (
     Step("python environment", (HERE / "bootstrap.txt", str(ROOT)), make_venv, _NETWORK),
-    Step("packages", (HERE / "requirements.txt",), install_packages, _NETWORK),
+    Step("packages", (HERE / "requirements.txt", _COMPILED), install_packages, _NETWORK),
     Step(
         "horovod",
         (HERE / "horovod.txt", supplies.wheel_folder().name),
@@ -105,5 +112,11 @@ STEPS = (
         tuple(sorted((*LIBS.glob("native.py"), *LIBS.rglob("kernel.c")))),
         compile_kernels,
         "look for the first `error:` in the log; the kernel needs gcc 9 or later",
+    ),
+    Step(
+        "spark classes",
+        tuple(LIBS.glob("lake/class_archive.py")),
+        archive_classes,
+        "Spark must start on this machine: look for the first `error:` in the log",
     ),
 )

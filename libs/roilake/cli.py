@@ -6,11 +6,14 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
+from typer.exceptions import Abort, Exit, TyperException
 
-from roilake.errors import AuditError, one_line_errors
+from roilake.edge import one_line_errors
+from roilake.errors import AuditError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +26,20 @@ Ds = Annotated[str | None, typer.Option(help="the night's logical date, YYYY-MM-
 Only = Annotated[str | None, typer.Option("--pipeline", help="of this pipeline only")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, for machines")]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+class _AtTheEdge(TyperGroup):
+    """Whatever a command raises is one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with one_line_errors():
+            try:
+                return super().invoke(ctx)
+            except (TyperException, Exit, Abort) as usage:
+                left: Exception = usage
+        raise left
+
+
+app = typer.Typer(cls=_AtTheEdge, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback()
@@ -54,10 +70,11 @@ def night(
     table and, as its last line, a JSON object. Exit code 1 when the night fails its audit, 2 for what a person can
     mend, 3 for the unforeseen."""
     from roilake.log import configure
+    from roilake.runtime.start import of_this_process
 
     configure("json" if log == "json" else "auto")
     started = time.monotonic()
-    with one_line_errors():
+    with of_this_process():
         published = _run_night(ds, conf, lake, profile, started, wide=wide, from_step=from_step, wait=wait)
     raise typer.Exit(0 if published else 1)
 
@@ -80,12 +97,13 @@ def schedule(
     form: Annotated[
         Literal["json", "airflow", "cron"], typer.Option("--format", help="JSON, an Airflow DAG file, or a cron line")
     ] = "json",
+    steps: Annotated[bool, typer.Option("--steps", help="a task a step, each of which starts Spark anew")] = False,
 ) -> None:
-    """Print the steps of a night in order with their commands, for a scheduler."""
+    """Print a night's command for a scheduler: one process runs it all, which is the fastest way; with --steps those of
+    its steps in order, which can be retried one by one."""
     from roilake.runtime.schedule import schedule_of
 
-    with one_line_errors():
-        print(schedule_of(conf, lake, form))
+    print(schedule_of(conf, lake, form, apart=steps))
 
 
 @app.command()
@@ -98,15 +116,14 @@ def estimate(
     """Tell what a night would take, by step: rows, bytes, memory, time and disk, from the lake's tables and the
     rates that its earlier nights measured. Reads only, without Spark."""
 
-    with one_line_errors():
-        from roilake.estimate import estimate_night
-        from roilake.estimate.table import print_estimate
-        from roilake.lake import Lake, check_folder
-        from roilake.runtime.registry import load_config
-        from roilake.runtime.run import night_of
+    from roilake.estimate import estimate_night
+    from roilake.estimate.table import print_estimate
+    from roilake.lake import Lake, check_folder
+    from roilake.runtime.registry import load_config
+    from roilake.runtime.run import night_of
 
-        config = load_config(conf)
-        found = estimate_night(Lake(None, check_folder(lake, create=True)), config, night_of(config, ds))
+    config = load_config(conf)
+    found = estimate_night(Lake(None, check_folder(lake, create=True)), config, night_of(config, ds))
     if as_json:
         print(json.dumps(found.to_object()))
     else:
@@ -125,11 +142,10 @@ def report(
     from roilake.report import gather, published, report_path, write_page
     from roilake.runtime.run import parse_ds
 
-    with one_line_errors():
-        opened, chosen = _open(lake), parse_ds(since) if since else None
-        found = published(opened, pipeline, parse_ds(ds))
-        path = report_path(opened, found.pipeline, found.ds, chosen)
-        write_page(gather(opened, found, since=chosen), path)
+    opened, chosen = _open(lake), parse_ds(since) if since else None
+    found = published(opened, pipeline, parse_ds(ds))
+    path = report_path(opened, found.pipeline, found.ds, chosen)
+    write_page(gather(opened, found, since=chosen), path)
     print(path)
 
 
@@ -145,10 +161,9 @@ def runs(
     from roilake.report import nights, nights_table, run_rows, steps, steps_table
     from roilake.runtime.run import parse_ds
 
-    with one_line_errors():
-        opened, night = _open(lake), parse_ds(ds) if ds else None
-        rows = run_rows(opened, night, last, pipeline)
-        found = steps(rows) if night else nights(rows, opened.publications(pipeline))
+    opened, night = _open(lake), parse_ds(ds) if ds else None
+    rows = run_rows(opened, night, last, pipeline)
+    found = steps(rows) if night else nights(rows, opened.publications(pipeline))
     if as_json:
         print(json.dumps(found))
     else:
@@ -167,8 +182,7 @@ def compare(
     from roilake.report import compare as compare_runs
     from roilake.report import print_comparison, to_object
 
-    with one_line_errors():
-        found = compare_runs(_open(lake), before, after, pipeline)
+    found = compare_runs(_open(lake), before, after, pipeline)
     if as_json:
         print(json.dumps(to_object(found)))
     else:
@@ -189,6 +203,7 @@ def _run_night(
     """Whether the night was published."""
     from roilake.lake import Lake, check_folder
     from roilake.report import night_summary, print_summary, to_json
+    from roilake.runtime.command import session_starter
     from roilake.runtime.night import run_night, steps_from
     from roilake.runtime.registry import load_config
     from roilake.runtime.run import make_run, night_of
@@ -197,9 +212,7 @@ def _run_night(
     ds, checked = night_of(config, ds_text), check_folder(folder, create=True)
     with Lake(None, checked).writer(config.pipeline, "night", ds, wait=wait):
         steps_from(Lake(None, checked), config, ds, from_step)
-        from roilake.lake.session import spark_session  # only now: it loads pyspark
-
-        opened = Lake(spark_session(f"roilake night {config.pipeline} {ds}", profile=profile), checked)
+        opened = Lake(session_starter(f"roilake night {config.pipeline} {ds}", profile), checked)
         published = True
         try:
             run_night(opened, config, ds, from_step=from_step)

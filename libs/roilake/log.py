@@ -8,6 +8,8 @@ import sys
 import time
 from typing import Literal
 
+from roilake.masking import masked
+
 Form = Literal["auto", "json"]
 ROOT = "roilake"
 _STARTED = time.monotonic()
@@ -20,8 +22,10 @@ def configure(form: Form = "auto") -> None:
     _form = form
     root = logging.getLogger(ROOT)
     root.handlers = [_handler(form)]
+    root.handlers[0].addFilter(_mask)
     root.setLevel(logging.INFO)
     root.propagate = False
+    logging.getLogger().addHandler(logging.NullHandler())  # what libraries log they raise, too
 
 
 def form() -> Form:
@@ -38,6 +42,12 @@ def _handler(form: Form) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Plain())
     return handler
+
+
+def _mask(record: logging.LogRecord) -> bool:
+    """No line holds a secret."""
+    record.msg, record.args = masked(record.getMessage()), None
+    return True
 
 
 class _Plain(logging.Formatter):

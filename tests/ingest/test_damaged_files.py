@@ -13,7 +13,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from roilake.config import FileSource
-from roilake.errors import MENDABLE, one_line_errors
+from roilake.edge import one_line_errors
+from roilake.errors import MENDABLE
 from roilake.ingest import map_rows, read_source, with_reason
 
 NAMES = ("user", "item", "time")

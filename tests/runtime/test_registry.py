@@ -53,21 +53,23 @@ def test_every_config_in_the_tree_is_sound(path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "airflow", "cron"])
-def test_a_schedule_names_the_steps_in_their_order(form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_schedule_is_one_night_or_its_steps_in_their_order(form: str, apart: bool, tmp_path: Path) -> None:
     conf = ROOT / "conf" / "nights" / "retrieval" / "movielens.yaml"
-    arguments = ["schedule", "--conf", str(conf), "--lake", str(tmp_path), "--format", form]
-    done = CliRunner().invoke(app, arguments)
+    arguments = ["schedule", "--conf", str(conf), "--lake", str(tmp_path / "100%"), "--format", form]
+    done = CliRunner().invoke(app, [*arguments, *(["--steps"] if apart else [])])
     assert done.exit_code == 0, done.stderr
-    steps = pipelines()["retrieval"].step_names
-    if form == "cron":
-        assert f'-m roilake night --ds "$(date -u -d yesterday +\\%F)" --conf {conf}' in done.stdout
-        return
-    found = [done.stdout.index(f"-m jobs.retrieval.{step} --ds ") for step in steps]
-    assert found == sorted(found)
+    steps = pipelines()["retrieval"].step_names if apart else ("night",)
+    modules = [f"-m jobs.retrieval.{step} --ds " for step in steps] if apart else ["-m roilake night --ds "]
+    found = [done.stdout.index(module) for module in modules]
+    assert found == sorted(found) and done.stdout.count(" -m ") == len(steps)
     if form == "json":
-        assert [step["step"] for step in json.loads(done.stdout)["steps"]] == list(steps)
-    else:
+        assert [task["task"] for task in json.loads(done.stdout)["tasks"]] == list(steps)
+    elif form == "airflow":
         ast.parse(done.stdout)
+        assert done.stdout.count("--ds {{ ds }}") == len(steps)
+    else:
+        assert '--ds "$(date -u -d yesterday +\\%F)" --conf' in done.stdout and "100\\%" in done.stdout
 
 
 def test_pipelines_are_listed_with_steps_tables_and_upstreams() -> None:

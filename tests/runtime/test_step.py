@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from roilake.edge import one_line_errors
 from roilake.errors import AuditError, SourceError
 from roilake.lake import Lake
 from roilake.log import configure
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.runtime.command import main, one_line_errors
+from roilake.runtime.command import main
 from roilake.runtime.run import make_run
 from roilake.runtime.step import StepResult, recorded
 

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
+from roilake.masking import secret_in
 from roilake.metrics.registry import direction
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Strict(BaseModel):
@@ -25,11 +26,19 @@ class Strict(BaseModel):
 
 class FileSource(Strict):
     """Files that Spark reads. ``path`` may be local, ``s3a://...``, ``package://PACKAGE/FILE`` (shipped inside an
-    installed Python package) or ``shared://FILE`` (below ``$ROILAKE_DATA``)."""
+    installed Python package) or ``shared://FILE`` (below ``$ROILAKE_DATA``). Neither it nor ``options`` may hold a
+    secret: a night's config is published."""
 
     path: str
     format: Literal["csv", "json", "parquet", "text"]
     options: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _holds_no_secret(self) -> Self:
+        secret = secret_in(self.path, self.options)
+        if secret:
+            raise ValueError(secret)
+        return self
 
 
 class IntakeConfig(Strict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from roilake.runtime.registry import find
 NIGHTS = 14
 """Earlier nights that rates are measured on."""
 UNKNOWN = Rate(5.0, 1e-4, 50.0, 0.0, 3e9, 0.0, "a guess: no earlier night of this lake has run it")
+START = 8.0
+"""Seconds until a process's first step works, where no night has shown it."""
 _COLUMNS = ("ds", "step", "status", "rows_in", "rows_out", "seconds", "bytes", "details")
 RunRow = dict[str, Any]
 
@@ -42,18 +44,25 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of a whole night. ``notes`` are lines for a person."""
+    """Of a whole night. ``start`` is what a process takes before its first step works, in seconds, which are in no
+    step's. ``notes`` are lines for a person."""
 
     pipeline: str
     ds: date
     steps: tuple[PlannedStep, ...]
     free_disk: int
     free_memory: int
+    start: float = field(default=START, kw_only=True)
 
     @property
     def seconds(self) -> float:
-        """Of all steps together."""
-        return sum(step.seconds for step in self.steps)
+        """Of all steps in one process."""
+        return self.start + sum(step.seconds for step in self.steps)
+
+    @property
+    def seconds_apart(self) -> float:
+        """Of all steps, each in a process of its own."""
+        return self.seconds + self.start * (len(self.steps) - 1)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -62,15 +71,21 @@ class Estimate:
 
     def to_object(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {**asdict(self), "ds": str(self.ds), "seconds": round(self.seconds, 1)}
+        return {
+            **asdict(self),
+            "ds": str(self.ds),
+            "seconds": round(self.seconds, 1),
+            "seconds_apart": round(self.seconds_apart, 1),
+        }
 
 
 def estimate_night(lake: Lake, config: NightConfig, ds: date) -> Estimate:
     """What each step of the night would take; reads only, without Spark."""
     pipeline = find(config.pipeline)
-    if pipeline.estimate:
-        return load(pipeline.estimate)(lake, config, ds)
-    return _from_runs(lake, pipeline, ds)
+    found: Estimate = load(pipeline.estimate)(lake, config, ds) if pipeline.estimate else _from_runs(lake, pipeline, ds)
+    runs = (run for night in earlier_runs(lake, pipeline.name, ds).values() for run in night.values())
+    starts = [run["details"]["start_seconds"] for run in runs if "start_seconds" in run["details"]]
+    return replace(found, start=round(sum(starts) / len(starts), 1)) if starts else found
 
 
 def _from_runs(lake: Lake, pipeline: Pipeline, ds: date) -> Estimate:
@@ -119,7 +134,9 @@ def earlier_runs(lake: Lake, pipeline: str, ds: date) -> dict[date, dict[str, Ru
     rows = lake.to_arrow("runs", version, filters=where, columns=_COLUMNS).to_pylist() if chosen else []
     for row in rows:
         if row["status"] == "succeeded":
-            found[row["ds"]][row["step"]] = {**row, "details": json.loads(row["details"] or "{}")}
+            details = json.loads(row["details"] or "{}")
+            seconds = row["seconds"] - details.get("start_seconds", 0.0)  # of its work, whichever way it was started
+            found[row["ds"]][row["step"]] = {**row, "seconds": seconds, "details": details}
     return found
 
 

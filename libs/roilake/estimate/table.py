@@ -22,7 +22,8 @@ def print_estimate(found: Estimate, console: Console) -> None:
     console.print(table)
     disk, memory = max(step.disk for step in found.steps), max(step.memory for step in found.steps)
     console.print(
-        f"In all {duration(found.seconds)}; at most {size(disk)} more disk ({size(found.free_disk)} free) "
+        f"In all {duration(found.seconds)} in one process, {duration(found.seconds_apart)} as separate steps; "
+        f"at most {size(disk)} more disk ({size(found.free_disk)} free) "
         f"and {size(memory)} of memory ({size(found.free_memory)} free)"
     )
     for note in found.notes:

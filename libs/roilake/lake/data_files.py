@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from roilake.errors import LakeError
 from roilake.lake.digests import digest
 from roilake.lake.tables import TABLES, Table
 
@@ -33,9 +34,13 @@ class DataFile:
 
 
 def read_file(file: DataFile, table: Table, columns: Iterable[str]) -> pa.Table:
-    """Columns of one file, partition columns among them, in the types of the definition."""
+    """Columns of one file, partition columns among them, in the types of the definition. Raises LakeError for one that
+    is damaged."""
     stored = [name for name in columns if name not in file.partition]
-    rows = pq.read_table(file.path, columns=stored, partitioning=None)
+    try:
+        rows = pq.read_table(file.path, columns=stored, partitioning=None)
+    except pa.ArrowInvalid as error:
+        raise LakeError(f"{file.path}: is damaged ({error}); restore it, or run its night again") from error
     arrays = {name: rows[name] for name in stored}
     for name in columns:
         if name in file.partition:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ MARKER = "_roilake.json"
 
 def check_folder(path: str | Path, *, create: bool) -> Path:
     """Check that ``path`` is a lake of this layout, or may become one; touches nothing. Raises LakeError."""
+    if re.match(r"\w[\w+.-]+:/", str(path)):
+        raise LakeError(f"{path}: a lake lies on a local or shared disk, not in an object store; name a folder")
     folder = Path(path).absolute()
+    _check_name(folder)
     marker = folder / MARKER
     if marker.exists():
         return _check_layout(marker)
@@ -26,12 +30,25 @@ def check_folder(path: str | Path, *, create: bool) -> Path:
         raise LakeError(f"{folder}: is no lake (no {MARKER} in it); name an empty or a new folder")
     if not create:
         raise LakeError(f"{folder}: no lake here; run `roilake night` first, or correct --lake")
+    above = next(each for each in folder.parents if each.exists())
+    if not above.is_dir():
+        raise LakeError(f"{folder}: {above} is a file; name a folder")
     return folder
+
+
+def _check_name(folder: Path) -> None:
+    """Spaces, brackets, any script: all are names. Raises LakeError for what no log shows or delta-rs cannot open."""
+    shown = str(folder).encode("utf-8", "backslashreplace").decode()
+    if shown != str(folder) or not str(folder).isprintable():
+        raise LakeError(f"{shown!r}: holds a character that cannot be printed; name another folder")
+    bad = re.search(r"%[0-9a-fA-F]{2}|[#?\\]", str(folder))
+    if bad:
+        raise LakeError(f"{folder}: Delta reads {bad[0]!r} in a name as something else; name another folder")
 
 
 def _check_layout(marker: Path) -> Path:
     try:
-        layout = json.loads(marker.read_text())["layout"]
+        layout = json.loads(marker.read_text(encoding="utf-8"))["layout"]
     except (ValueError, KeyError, TypeError) as error:
         raise LakeError(f"{marker}: is damaged; restore it as {{'layout': {LAYOUT}}} or use a new lake") from error
     if layout != LAYOUT:
@@ -71,11 +88,11 @@ class Files:
 
     def read_text(self, name: str) -> str:
         """Raises FileNotFoundError."""
-        return self.local(name).read_text()
+        return self.local(name).read_text(encoding="utf-8")
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a whole file; returns where it lies."""
-        write_aside(self.local(name), lambda path: path.write_text(text))
+        write_aside(self.local(name), lambda path: path.write_text(text, encoding="utf-8"))
         return self.local(name)
 
 

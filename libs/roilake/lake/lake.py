@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import date
 from functools import reduce
@@ -32,11 +32,16 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
+NAMES = {"__globPaths__": "false"}
+"""Spark's own option for paths that are names: brackets in a folder are no pattern."""
+
+
 class Lake:
     """Tables are those of ``roilake.lake.tables``. Names passed to methods are table names."""
 
-    def __init__(self, spark: SparkSession | None, folder: Path) -> None:
-        """Without a session, all that needs no Spark works: versions, files, ``to_arrow`` and publications."""
+    def __init__(self, spark: SparkSession | Callable[[], SparkSession] | None, folder: Path) -> None:
+        """``spark``: a session, or what starts one when it is first asked for. Without one, all that needs no Spark
+        works: versions, files, ``to_arrow`` and publications."""
         self._spark = spark
         self.folder = folder
         self.files = Files(folder)
@@ -47,6 +52,8 @@ class Lake:
         """The session. Raises LakeError if the lake was opened without one."""
         if self._spark is None:
             raise LakeError(f"{self.path}: opened without Spark; open it with a session to do this")
+        if callable(self._spark):
+            self._spark = self._spark()
         return self._spark
 
     @classmethod
@@ -132,7 +139,7 @@ class Lake:
         files = [file.path for file in self.active_files(table, version)]
         if not files:
             return self.spark.createDataFrame([], definition.spark_schema)
-        reader = self.spark.read.schema(definition.spark_schema)
+        reader = self.spark.read.schema(definition.spark_schema).options(**NAMES)
         roots = {root: [file for file in files if file.startswith(f"{root}/")] for root in self._roots(table)}
         parts = [reader.option("basePath", root).parquet(*some) for root, some in roots.items() if some]
         return reduce(lambda one, other: one.unionByName(other), parts).select(*definition.names)

@@ -8,10 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from roilake.errors import ConfigError
+from roilake.lake.jvm import start_jvm
+from roilake.lake.profile import read_profile
 
 ALWAYS = {
     "spark.sql.session.timeZone": "UTC",
@@ -50,19 +54,35 @@ def spark_session(app: str, *, profile: Path | None = None, overrides: Mapping[s
     profile (a file in spark-defaults form), what ``spark-submit`` was told, and ``overrides``; ``ALWAYS`` stays.
 
     The Delta JARs are expected among Spark's own (``make env`` puts them there). Raises ConfigError for a bad
-    profile.
+    profile, and where Spark does not start with such settings.
     """
     chosen = {**read_profile(profile), **_submitted(), **(overrides or {})}
     here = chosen.get("spark.master", "local").startswith("local")
     defaults = {**(DEFAULTS if here else {}), **({} if "spark.master" in chosen else SMALL_NIGHT)}
     settings = {**defaults, **chosen, **ALWAYS}
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.appName(app)
-    for key, value in settings.items():
-        builder = builder.config(key, value)
-    spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    try:
+        if not submitted:
+            start_jvm(settings)
+        builder = SparkSession.builder.appName(app)
+        for key, value in settings.items():
+            builder = builder.config(key, value)
+        spark = builder.getOrCreate()
+        spark._jsparkSession.sessionState()  # looks at the settings of SQL, too
+    except (Py4JError, PySparkException) as error:
+        raise ConfigError(f"{profile or 'Spark'}: Spark does not start with these settings: {said(error)}") from error
+    if submitted:  # its own log is not ours
+        spark.sparkContext.setLogLevel("ERROR")
     return spark
+
+
+def said(error: Exception) -> str:
+    """What a JVM's exception says at its root."""
+    lines = [line.lstrip(": ") for line in str(error).splitlines() if line.strip()]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    first = [line for line in lines if not line.startswith("An error occurred")] or [type(error).__name__]
+    return (causes or first)[-1 if causes else 0][:300]
 
 
 @contextmanager
@@ -73,21 +93,6 @@ def cached(rows: DataFrame) -> Iterator[DataFrame]:
         yield kept
     finally:
         kept.unpersist()
-
-
-def read_profile(path: Path | None) -> dict[str, str]:
-    """Settings of a file in spark-defaults form: ``key value`` lines, ``#`` comments. Raises ConfigError."""
-    if path is None:
-        return {}
-    try:
-        lines = [line.strip() for line in Path(path).read_text().splitlines()]
-    except OSError as error:
-        raise ConfigError(f"{path}: no such Spark profile; see conf/spark for examples") from error
-    pairs = [line.split(None, 1) for line in lines if line and not line.startswith("#")]
-    bad = next((pair for pair in pairs if len(pair) != 2), None)
-    if bad:
-        raise ConfigError(f"{path}: {bad[0]!r} has no value; write 'key value'")
-    return dict(pairs)
 
 
 def _submitted() -> dict[str, str]:

@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any
 
 from roilake.lake import TABLES, Lake, Publication
+from roilake.masking import masked
 from roilake.metrics.slices import delta_vs
 from roilake.report.section import Texts
 from roilake.runtime.pipeline import PUBLISH, EvaluationSet, Pipeline, load
@@ -123,7 +124,7 @@ def read_night(lake: Lake, night: Publication) -> NightData:
         ds=night.ds,
         run_id=night.run_id,
         code_revision=night.code_revision,
-        config=json.loads(night.config),
+        config=json.loads(masked(night.config)),
         versions=versions,
         metrics=by_slice(rows["metrics"]),
         curves=_curves(lake, rows["models"]),

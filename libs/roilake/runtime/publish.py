@@ -10,6 +10,7 @@ from typing import Any
 from roilake.config import NightConfig
 from roilake.errors import AuditError
 from roilake.lake import Lake, Publication
+from roilake.masking import masked
 from roilake.metrics.gates import to_table
 from roilake.report import gather, move_page, report_path, table_versions, write_page
 from roilake.runtime.audit import audit
@@ -49,5 +50,5 @@ def _publication(record: Recorder, versions: dict[str, int]) -> Publication:
         for name, read in json.loads(row["upstreams"]).items():
             tables = {**((upstreams.get(name) or {}).get("tables", {})), **((read or {}).get("tables", {}))}
             upstreams[name] = {**read, "tables": tables} if read else upstreams.get(name)
-    written, run = record.config.model_dump_json(), record.run
+    written, run = masked(record.config.model_dump_json()), record.run
     return Publication(run.pipeline, run.ds, run.run_id, versions, written, run.code_revision, upstreams)

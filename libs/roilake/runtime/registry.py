@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -47,9 +49,11 @@ def load_config(path: str | Path, pipeline: str | None = None) -> NightConfig:
     what to do."""
     tree = read_mapping(Path(path), "start from one in conf/nights")
     if isinstance(tree.get("preset"), str):
-        tree = {**read_mapping(Path(path).parent / tree.pop("preset"), "start from one in conf/presets"), **tree}
+        with _naming(f"{path}: preset"):
+            tree = {**read_mapping(Path(path).parent / tree.pop("preset"), "start from one in conf/presets"), **tree}
     if isinstance(tree.get("gates"), str):
-        tree["gates"] = load_gates(Path(path).parent / tree["gates"])
+        with _naming(f"{path}: gates"):
+            tree["gates"] = load_gates(Path(path).parent / tree["gates"])
     name, known = tree.get("pipeline"), ", ".join(pipelines())
     if not isinstance(name, str) or name not in pipelines():
         raise ConfigError(f"{path}: bad value 'pipeline': {name!r} is no pipeline; one of {known}")
@@ -58,11 +62,18 @@ def load_config(path: str | Path, pipeline: str | None = None) -> NightConfig:
             f"{path}: is a night of pipeline {name!r}, and this needs one of {pipeline!r}: name another file"
         )
     config = validated(find(name).config, tree, path)
-    try:
+    with _naming(path):
         config.check()
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
     return config.read_from(Path(path).absolute())
+
+
+@contextmanager
+def _naming(where: str | Path) -> Iterator[None]:
+    """A ConfigError within says where it arose."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def tables() -> dict[str, Table]:

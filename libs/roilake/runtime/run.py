@@ -69,9 +69,16 @@ def _digest(package: Path) -> str:
 def parse_ds(text: str) -> date:
     """A night's logical date. Raises ConfigError."""
     try:
-        return date.fromisoformat(text)
+        return _in_range(date.fromisoformat(text), "--ds")
     except ValueError as error:
         raise ConfigError(f"--ds {text!r}: is no date; write YYYY-MM-DD") from error
+
+
+def _in_range(ds: date, key: str) -> date:
+    """Years behind or before these would leave what dates, timestamps and pandas can hold. Raises ConfigError."""
+    if not 1900 <= ds.year < 2200:
+        raise ConfigError(f"{key} {ds}: lies outside of the years 1900 to 2199; correct it")
+    return ds
 
 
 def night_of(config: NightConfig, ds: str | None) -> date:
@@ -80,4 +87,4 @@ def night_of(config: NightConfig, ds: str | None) -> date:
         return parse_ds(ds)
     if config.default_ds is None:
         raise ConfigError("--ds: say which night, YYYY-MM-DD (the config has no default_ds)")
-    return config.default_ds
+    return _in_range(config.default_ds, "default_ds")

@@ -43,23 +43,24 @@ def commands_again(config: NightConfig, ds: date, lake: Path, steps: Sequence[st
     return f"{loop}, or in one session: {python} -m roilake night {tail} --from-step {steps[0]}"
 
 
-def schedule_of(conf: Path, lake: Path, form: str) -> str:
-    """The steps of a night in order with their commands: ``json``, an ``airflow`` DAG file (whose ``ds`` is the logical
-    date), or a ``cron`` line that runs the whole night for the day before."""
+def schedule_of(conf: Path, lake: Path, form: str, *, apart: bool = False) -> str:
+    """A night's tasks in order with their commands: one that runs the whole night in one process, or ``apart`` each
+    step in its own, which pays the start of Python and Spark each time. As ``json``, an ``airflow`` DAG file (whose
+    ``ds`` is the logical date), or a ``cron`` line for the night of the day before."""
     config = load_config(conf)
     pipeline = find(config.pipeline)
-    python = shlex.quote(sys.executable)
-    tail = f"--conf {shlex.quote(str(conf.absolute()))} --lake {shlex.quote(str(lake.absolute()))}"
-    modules = {step: pipeline.module(step) for step in pipeline.step_names}
+    ds = {"airflow": "{{ ds }}", "cron": '"$(date -u -d yesterday +%F)"', "json": "{ds}"}[form]
+    tail = f"--ds {ds} --conf {shlex.quote(str(conf.absolute()))} --lake {shlex.quote(str(lake.absolute()))}"
+    modules = {step: pipeline.module(step) for step in pipeline.step_names} if apart else {"night": "roilake night"}
+    commands = {task: f"{shlex.quote(sys.executable)} -m {module} {tail}" for task, module in modules.items()}
     if form == "cron":
-        return f'0 3 * * * {python} -m roilake night --ds "$(date -u -d yesterday +\\%F)" {tail}'
-    ds = "{{ ds }}" if form == "airflow" else "{ds}"
-    commands = {step: f"{python} -m {module} --ds {ds} {tail}" for step, module in modules.items()}
+        line = " && ".join(commands.values())
+        return f"0 3 * * * {line}".replace("%", r"\%")  # which cron would take for the end of the line
     if form == "airflow":
         operators = "\n".join(
-            f"        BashOperator(task_id={step!r}, bash_command={command!r})," for step, command in commands.items()
+            f"        BashOperator(task_id={task!r}, bash_command={command!r})," for task, command in commands.items()
         )
         named = {"title": pipeline.title, "pipeline": pipeline.name, "name": config.name}
         return AIRFLOW.format(conf=conf, operators=operators, **named).rstrip()
-    steps = [{"step": step, "command": command} for step, command in commands.items()]
-    return json.dumps({"pipeline": pipeline.name, "night": config.name, "steps": steps}, indent=1)
+    tasks = [{"task": task, "command": command} for task, command in commands.items()]
+    return json.dumps({"pipeline": pipeline.name, "night": config.name, "tasks": tasks}, indent=1)

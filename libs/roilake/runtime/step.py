@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from roilake.config import NightConfig
 from roilake.errors import AuditError, RoilakeError
 from roilake.lake import TABLES, Lake, Make, Publication, Run, TaskFiles
 from roilake.memory import PeakMemory
+from roilake.runtime import start
 from roilake.runtime.run import make_run
 from roilake.runtime.upstreams import described, find_upstream
 
@@ -152,6 +153,11 @@ class Recorder:
         tail = f": {measured}{rate}" if measured else ""
         LOG.info("%s  %s%s", self.run.step, text, tail, extra={"fields": fields})
 
+    def _note_start(self, seconds: float) -> None:
+        """Of the step's seconds, what the process, or the session, took to start."""
+        if seconds:
+            self.details["start_seconds"] = round(self.details.get("start_seconds", 0.0) + seconds, 3)
+
     @property
     def result(self) -> StepResult:
         """What the step did. Raises RuntimeError inside of the ``with`` block, where it is not known yet."""
@@ -167,6 +173,7 @@ class Recorder:
     def close(self, status: str) -> int:
         """Write the row in ``runs``; returns its version. The harness does so when the step ends; only who needs the
         row before that does so itself."""
+        self._note_start(start.take())
         self.details["peak_memory"] = self.peak_memory()
         self._result = StepResult(
             pipeline=self.run.pipeline,
@@ -196,9 +203,11 @@ def recorded(lake: Lake, config: NightConfig, ds: date, step: str) -> Iterator[R
     """Measure a step, as the pipeline's one writer, and write its row in ``runs``: status ``succeeded``, or ``failed``
     when an audit fails. Any other error leaves no row, so that bad input writes nothing."""
     with lake.writer(config.pipeline, step, ds):
-        memory = PeakMemory()
-        record = Recorder(lake, config, make_run(config, ds, step), time.monotonic(), peak_memory=memory.stop)
-        record.details |= _planned(lake, config, ds, step)
+        began, memory = start.take(), PeakMemory()
+        run = make_run(config, ds, step)
+        record = Recorder(lake, config, run, time.monotonic() - began, peak_memory=memory.stop)
+        record._note_start(began)
+        record.details |= _planned(lake, config, ds, step, starts=began > 0)
         record.progress(f"starts, ds {ds}")
         try:
             yield record
@@ -213,15 +222,17 @@ def recorded(lake: Lake, config: NightConfig, ds: date, step: str) -> Iterator[R
         record.progress(f"done: {record.rows_in:,} rows in, {record.rows_out:,} out")
 
 
-def _planned(lake: Lake, config: NightConfig, ds: date, step: str) -> dict[str, float]:
-    """What the step is meant to take, for its row; empty where nobody has measured it, and where it cannot be
-    estimated: the step itself will say why."""
+def _planned(lake: Lake, config: NightConfig, ds: date, step: str, *, starts: bool) -> dict[str, float]:
+    """What the step is meant to take, for its row, with the start of its process where it ``starts`` one; empty where
+    nobody has measured it, and where it cannot be estimated: the step itself will say why."""
     from roilake.estimate.plan import UNKNOWN, estimate_night
 
     try:
-        planned = next((each for each in estimate_night(lake, config, ds).steps if each.step == step), None)
+        night = estimate_night(lake, config, ds)
+        planned = next((each for each in night.steps if each.step == step), None)
     except (RoilakeError, OSError):
         return {}
     if planned is None or planned.origin == UNKNOWN.origin:
         return {}
-    return {f"planned_{name}": getattr(planned, name) for name in ("rows", "seconds", "bytes", "memory", "disk")}
+    whole = replace(planned, seconds=round(planned.seconds + (night.start if starts else 0.0), 1))
+    return {f"planned_{name}": getattr(whole, name) for name in ("rows", "seconds", "bytes", "memory", "disk")}

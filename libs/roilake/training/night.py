@@ -104,7 +104,7 @@ def make_plan(record: Recorder, open: Callable[[Context], InputsT], entries: Seq
 def train_models(record: Recorder, plan: Plan[Any], workers: int, train_end: date) -> list[dict[str, Any]]:
     """Train all in one launch, note their figures, and return their rows of table ``models``."""
     record.progress(f"trains {', '.join(entry.settings.name for entry in plan.entries)}")
-    figures = launch(plan, workers, record.lake.spark)
+    figures = launch(plan, workers, record.lake.spark if workers > 1 else None)  # else no session is needed
     record.details |= {"models": figures, "wait_fraction": wait_fraction(figures)}
     return [
         {

@@ -180,4 +180,6 @@ def test_the_command_prints_a_table_or_json(lake: Lake, monkeypatch: pytest.Monk
     assert done.exit_code == 0 and "build_graph" in done.stdout and "Regions of interest: local" in done.stdout
     found = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert [step["step"] for step in found["steps"]] == list(STEPS)
-    assert found["seconds"] == pytest.approx(sum(step["seconds"] for step in found["steps"]), abs=0.1)
+    work = sum(step["seconds"] for step in found["steps"])
+    assert found["seconds"] == pytest.approx(found["start"] + work, abs=0.1)
+    assert found["seconds_apart"] == pytest.approx(len(STEPS) * found["start"] + work, abs=0.1)

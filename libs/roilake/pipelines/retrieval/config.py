@@ -77,6 +77,9 @@ class SourceConfig(IntakeConfig):
     """Share of the users, items or queries of the events that their source must describe, where there is one."""
 
 
+_MOST_DAYS = 36_525
+
+
 class WindowsConfig(Strict):
     """Time is cut into windows of equal length that end with the night: the last ``test`` ones are for evaluation, the
     ``validation`` ones before select the epoch, the ``train`` ones before those are learnt from. The graph, the ROI
@@ -86,6 +89,14 @@ class WindowsConfig(Strict):
     train: Positive = 12
     validation: Positive = 1
     test: Positive = 1
+
+    @model_validator(mode="after")
+    def _reach_back_no_further_than_dates(self) -> WindowsConfig:
+        number, unit = (self.length[:-1], 1) if self.length.endswith("d") else (self.length[:-2], 31)
+        count = self.train + self.validation + self.test
+        if len(number) > 9 or int(number) * unit * count > _MOST_DAYS:
+            raise ValueError(f"{count} windows of {self.length[:20]} reach back over more than 100 years; take fewer")
+        return self
 
 
 class SimilarityConfig(Strict):
