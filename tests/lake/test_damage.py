@@ -17,7 +17,7 @@ DS = date(2020, 1, 10)
 @pytest.fixture
 def written(tmp_path: Path) -> Lake:
     lake, run = Lake(None, tmp_path / "lake"), Run("r", "toy", DS, "s", "c", "v")
-    row = {"pipeline": "toy", "ds": DS, "step": "s", "row": "{}", "reason": "x"}
+    row = {"pipeline": "toy", "ds": DS, "step": "s", "source": "s", "row_id": "i", "row": "{}", "reason": "x"}
     rows = pa.Table.from_pylist([row], schema=TABLES["quarantine"].arrow_schema)
     lake.write("quarantine", rows, where={"ds": DS, "step": "s"}, run=run)
     return lake

@@ -144,7 +144,7 @@ def test_a_lake_of_an_older_version_goes_on(tmp_path: Path) -> None:
     lake, table = Lake(None, tmp_path / "lake"), TABLES["quarantine"]
     fields = [Field(f.name, f.type) for f in Schema.from_arrow(table.arrow_schema).fields]
     DeltaTable.create(lake.table_path("quarantine"), Schema(fields), partition_by=list(table.partitions))
-    row = {"step": "j", "row": "a", "reason": "r"}
+    row = {"step": "j", "row": "a", "reason": "r", "source": "s", "row_id": "i"}
     for ds in (FIRST, SECOND):
         write(lake, a_run("r", "retrieval", ds), "quarantine", [row])
     assert lake.to_arrow("quarantine", lake.version("quarantine")).num_rows == 2

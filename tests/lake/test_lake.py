@@ -22,7 +22,7 @@ MONDAY, TUESDAY = date(2020, 1, 6), date(2020, 1, 7)
 
 
 def quarantined(ds: date, rows: list[str], step: str = "j") -> pa.Table:
-    columns = [{"ds": ds, "step": step, "row": row, "reason": "r"} for row in rows]
+    columns = [{"ds": ds, "step": step, "row": row, "reason": "r", "source": "s", "row_id": "i"} for row in rows]
     return pa.Table.from_pylist(columns, schema=TABLES["quarantine"].arrow_schema)
 
 
@@ -224,7 +224,9 @@ def test_tasks_write_files_and_a_failed_attempt_leaves_no_rows(lake: Lake, make_
 
     def make(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:  # travels to the tasks, so it names no module's own
         columns = [
-            {"ds": monday, "pipeline": "toy", "step": "j", "row": str(i), "reason": "r"} for i in rows["id"].to_pylist()
+            {"ds": monday, "pipeline": "toy", "step": "j", "source": "s", "row_id": "i", "row": str(i), "reason": "r"}
+            for i in rows["id"].to_pylist()
+            for i in rows["id"].to_pylist()
         ]
         yield "quarantine", pa.Table.from_pylist(columns, schema=schema)
         context = TaskContext.get()

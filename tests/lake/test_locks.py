@@ -36,6 +36,7 @@ lake, pipeline = Lake(None, Path(sys.argv[1])), sys.argv[2]
 for day in range(1, 16):
     ds = date(2020, 1, day)
     row = {"ds": ds, "pipeline": pipeline, "step": "j", "row": f"{pipeline} {day}", "reason": "r"}
+    row |= {"source": "s", "row_id": "i"}
     rows = pa.Table.from_pylist([row], schema=TABLES["quarantine"].arrow_schema)
     version = lake.write("quarantine", rows, where={"ds": ds, "step": "j"}, run=Run("r", pipeline, ds, "j", "c", "v"))
     own = lake.to_arrow("quarantine", version, filters={"ds": ds, "pipeline": pipeline})

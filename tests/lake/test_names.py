@@ -17,7 +17,7 @@ def test_a_table_is_written_and_read_whatever_the_folders_name(
     spark: SparkSession, tmp_path: Path, make_run: Callable[..., Run], name: str
 ) -> None:
     lake = Lake.open(spark, tmp_path / name, create=True)
-    row = {"pipeline": "toy", "ds": DS, "step": "test", "row": "{}", "reason": "é"}
+    row = {"pipeline": "toy", "ds": DS, "step": "test", "source": "s", "row_id": "i", "row": "{}", "reason": "é"}
     where = {"ds": DS, "step": "test"}
     lake.write("quarantine", spark.createDataFrame([row]), where=where, run=make_run())
     version = lake.write("quarantine", lake.read("quarantine"), where=where, run=make_run())  # its own rows again

@@ -34,6 +34,11 @@ def active(delta: DeltaTable, wanted: Mapping[str, Collection[str]]) -> list[Act
     return [file for file in files if all(file.partition[name] in some for name, some in wanted.items())]
 
 
+def written(file: AddAction) -> Active:
+    """A file that no commit names yet; its rows are not counted."""
+    return Active(file.path, {key: str(value) for key, value in file.partition_values.items()}, 0, file.size)
+
+
 def ready(path: Path, table: Table) -> DeltaTable:
     """The table, made where it is missing, with the properties that keep its history (a lake of an older version of the
     code has none)."""

@@ -19,7 +19,7 @@ from deltalake.transaction import AddAction
 
 from roilake.errors import LakeError
 from roilake.lake.data_files import DataFile, content_of, read_file
-from roilake.lake.delta import Active, active, ready, replace
+from roilake.lake.delta import Active, active, ready, replace, written
 from roilake.lake.files import LAYOUT, MARKER, Files, check_folder
 from roilake.lake.history import KEPT, drop_kept, keep
 from roilake.lake.locks import LOCKS, locked
@@ -263,7 +263,7 @@ class Lake:
             if any({**dict(file.partition_values), **wanted} != dict(file.partition_values) for file in files):
                 raise LakeError(f"{table.name}: rows to write lie outside {where}")
             there = active(delta, {name: {value} for name, value in wanted.items()})
-            now = digests(Active(file.path, dict(file.partition_values), 0, 0) for file in files)
+            now = digests(written(file) for file in files)
             if now is not None and now == digests(there):
                 for file in files:
                     (self.folder / table.name / file.path).unlink()
