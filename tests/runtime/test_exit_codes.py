@@ -30,6 +30,7 @@ def test_a_failed_audit_is_1(tmp_path: Path, way: str) -> None:
         [*WAYS[way], "--conf", str(tmp_path / "night.yaml"), "--lake", str(tmp_path / "lake")],
         cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment, "PYSPARK_PYTHON": sys.executable},
     )  # fmt: skip
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert (done.returncode, len(errors)) == (1, 1) and "budget" in errors[0], done.stderr
-    assert "Traceback" not in done.stderr
+    said = done.stderr + done.stdout  # spark-submit passes all that Python says on to its stdout
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert (done.returncode, len(errors)) == (1, 1) and "budget" in errors[0], said
+    assert "Traceback" not in said
