@@ -14,6 +14,7 @@ from torch import Tensor
 from roilake.pipelines.conversion.config import ConversionTrainingConfig
 from roilake.pipelines.retrieval.config import TrainingConfig
 from roilake.training import Checkpoints, LocalContext, OptimizerPlan, Schedule, Settings, Term
+from roilake.training.context import determinism
 from roilake.training.trainer import reduce_terms
 from tests.training.toy import SETTINGS, STEPS, ToyTask, batch_of, make_net, on_ranks, train_toy
 
@@ -147,6 +148,17 @@ def test_determinism_is_a_task_s_own(tmp_path: Path, mode: Any) -> None:
     train_toy(tmp_path, LocalContext(), replace(SETTINGS, determinism=mode, mixed_precision=True), seen=seen)
     assert set(seen) == {(mode == "strict", False)}  # bfloat16 only where the device is a GPU
     assert torch.are_deterministic_algorithms_enabled() == before
+
+
+@pytest.mark.parametrize("mode", ["strict", "fast"])
+def test_only_fast_rounds_products_and_convolutions_of_a_gpu(mode: Any) -> None:
+    def rounds() -> tuple[bool, bool]:
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    before = rounds()
+    with determinism(mode):
+        assert rounds() == (mode == "fast",) * 2
+    assert rounds() == before
 
 
 def test_configs_reach_the_trainer() -> None:

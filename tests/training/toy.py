@@ -18,6 +18,7 @@ from roilake.training.context import determinism
 
 T = TypeVar("T")
 ROWS, STEPS = 16, 12
+CPU = torch.device("cpu")
 SETTINGS = Settings("toy", seed=0, checkpoint_every=100, one_thread=True)
 Batch = tuple[Tensor, Tensor, Tensor]  # images [B, 1, 4, 4], categories [B], targets [B]
 
@@ -48,12 +49,13 @@ def make_net(seed: int = 0) -> Net:
         return Net()
 
 
-def batch_of(step: int) -> Batch:
+def batch_of(step: int, device: torch.device = CPU) -> Batch:
     """The global batch of a step; the last rows of odd steps weigh nothing (see ``ToyTask.losses``)."""
     draw = torch.Generator().manual_seed(step)
     images = torch.randn(ROWS, 1, 4, 4, generator=draw)
     categories_B = torch.randint(0, 7, (ROWS,), generator=draw)
-    return images, categories_B, images.mean(dim=(1, 2, 3)) + 0.3 * categories_B
+    target_B = images.mean(dim=(1, 2, 3)) + 0.3 * categories_B
+    return images.to(device), categories_B.to(device), target_B.to(device)
 
 
 @dataclass
@@ -76,7 +78,7 @@ class ToyTask:
             size = ROWS // context.workers
             own = slice(context.rank * size, (context.rank + 1) * size)
             for step in range(first, self.steps):
-                images, categories_B, target_B = batch_of(step)
+                images, categories_B, target_B = batch_of(step, context.device)
                 yield images[own], categories_B[own], target_B[own]
 
         return Feed(batches, self.steps, self.validate_every, ROWS)
@@ -91,7 +93,7 @@ class ToyTask:
         squared_B = (model(images, categories_B) - target_B) ** 2
         return {
             "error": Term((weight_B * squared_B).sum(), weight_B.sum()),
-            "size": Term(squared_B.new_tensor(0.0) + model.head.weight.square().sum(), torch.tensor(1.0), 0.1),
+            "size": Term(squared_B.new_tensor(0.0) + model.head.weight.square().sum(), squared_B.new_tensor(1.0), 0.1),
         }
 
     def optimizers(self, model: nn.Module) -> Sequence[OptimizerPlan]:
@@ -100,7 +102,7 @@ class ToyTask:
     def validate(self, model: nn.Module, context: Context) -> dict[str, float]:
         if self.metrics is not None:
             return self.metrics.get(len(self.seen) // self.validate_every, {})
-        images, categories_B, target_B = batch_of(1000)
+        images, categories_B, target_B = batch_of(1000, context.device)
         with torch.no_grad():
             error = (model.eval()(images, categories_B) - target_B).square().mean()
         model.train()
@@ -138,7 +140,7 @@ class ThreadContext:
     rank: int
     workers: int
     exchange: Exchange
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    device: torch.device = CPU
 
     def allreduce(self, tensor: Tensor) -> None:
         tensor.copy_(torch.stack(self.exchange.gather(self.rank, tensor)).sum(dim=0))

@@ -112,16 +112,16 @@ def threads(count: int) -> Iterator[None]:
 @contextmanager
 def determinism(mode: Determinism) -> Iterator[None]:
     """``strict``: deterministic kernels, so that a rerun gives the same weights. ``fast``: any kernel, and on a GPU
-    TF32 products and the convolutions that are measured to be the fastest."""
+    TF32 products and convolutions, of these the ones that are measured to be the fastest."""
     fast, cuda, cudnn = mode == "fast", torch.backends.cuda.matmul, torch.backends.cudnn
-    before = torch.get_deterministic_debug_mode(), cuda.allow_tf32, cudnn.benchmark
+    before = torch.get_deterministic_debug_mode(), cuda.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # use_deterministic_algorithms would import the compiler too, for seconds
     torch.set_deterministic_debug_mode("default" if fast else "error")
-    cuda.allow_tf32 = cudnn.benchmark = fast
+    cuda.allow_tf32 = cudnn.allow_tf32 = cudnn.benchmark = fast  # torch's own default is TF32 in convolutions
     try:
         yield
     finally:
         torch.set_deterministic_debug_mode(before[0])
-        cuda.allow_tf32, cudnn.benchmark = before[1:]
+        cuda.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before[1:]

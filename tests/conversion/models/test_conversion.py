@@ -72,6 +72,16 @@ def mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum() / weights.sum()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_see_float32_logits_in_mixed_precision(kind: str) -> None:
+    """What two heads differ by is lost in bfloat16."""
+    built, data = model(kind), batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = [*logits(built, data).values()]
+        found += built.heads(built.embeddings(data.row_BF)) if kind == "ukd" else ()
+    assert {logit_B.dtype for logit_B in found} == {torch.float32}
+
+
 def test_kinds_and_their_options() -> None:
     assert conversion.kinds() == KINDS
     assert "conversion" not in models.kinds() and "options" not in models.kinds()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from roilake.pipelines.conversion.models.batch import ImpressionBatch
 from roilake.pipelines.conversion.models.losses import cross_entropy, mean
-from roilake.pipelines.conversion.models.towers import ConversionModel, ConversionOptions
+from roilake.pipelines.conversion.models.towers import ConversionModel, ConversionOptions, clicked_rows
 from roilake.training.task import Term
 
 Options = ConversionOptions
@@ -17,7 +17,7 @@ class Model(ConversionModel):
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
         shared = self.embeddings(batch.row_BF)
-        clicked = batch.click_B > 0
+        clicked = clicked_rows(batch)
         cvr_C = self.towers["cvr"](shared.at(clicked))
         return {
             "ctr": mean(cross_entropy(self.towers["ctr"](shared), batch.click_B), batch.weight_B),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from roilake.pipelines.conversion.models.batch import ImpressionBatch
 from roilake.pipelines.conversion.models.losses import cross_entropy, mean
-from roilake.pipelines.conversion.models.towers import ConversionModel, ConversionOptions, select
+from roilake.pipelines.conversion.models.towers import ConversionModel, ConversionOptions, clicked_rows, select
 from roilake.training.task import Term
 
 Options = ConversionOptions
@@ -18,6 +18,6 @@ class Model(ConversionModel):
     tasks = ("cvr",)
 
     def terms(self, batch: ImpressionBatch) -> dict[str, Term]:
-        clicked = select(batch, batch.click_B > 0)
+        clicked = select(batch, clicked_rows(batch))
         logit_B = self.towers["cvr"](self.embeddings(clicked.row_BF))
         return {"cvr": mean(cross_entropy(logit_B, clicked.conversion_B), clicked.weight_B)}

@@ -146,8 +146,8 @@ class Tower(nn.Module):
         return torch.cat([hidden_BH, shared.direct_BZ], dim=1)
 
     def logit(self, hidden_BH: Tensor, shared: Shared) -> Tensor:
-        """Logit [B] of the first head."""
-        return self.heads[0](self.head_input(hidden_BH, shared)).squeeze(1)
+        """Logit [B] of the first head, float32 for the losses in mixed precision too."""
+        return self.heads[0](self.head_input(hidden_BH, shared)).squeeze(1).float()
 
 
 class ConversionModel(nn.Module, ABC):
@@ -177,6 +177,11 @@ class ConversionModel(nn.Module, ABC):
     def domain_logit(self, batch: ImpressionBatch) -> Tensor:
         """Logit [B] of being clicked, by the discriminator of a model that ``discriminates``."""
         raise NotImplementedError
+
+
+def clicked_rows(batch: ImpressionBatch) -> Tensor:
+    """Numbers [C] of the clicked rows. A mask would be counted again by each index, and a GPU waited for."""
+    return (batch.click_B > 0).nonzero().squeeze(1)
 
 
 def select(batch: ImpressionBatch, rows: Tensor) -> ImpressionBatch:

@@ -105,8 +105,8 @@ class Model(ConversionModel):
 
     def _logits(self, z_BZ: Tensor) -> tuple[Tensor, ...]:
         if not self.options.uncertainty:
-            return (self._tower.heads[0](z_BZ).squeeze(1),)
-        return tuple(head(self.head_dropout(z_BZ)).squeeze(1) for head in self._tower.heads)
+            return (self._tower.heads[0](z_BZ).squeeze(1).float(),)
+        return tuple(head(self.head_dropout(z_BZ)).squeeze(1).float() for head in self._tower.heads)
 
     def _expected_disagreement(self, z_BZ: Tensor, heads: tuple[Tensor, ...]) -> Tensor:
         """E u over the masks, to second order: KL(p || p') + p (1 - p) (v + v') / 2, with v = q / (1 - q) sum_j w_j^2

@@ -33,13 +33,14 @@ class Options(GraphOptions):
 
 @dataclass(frozen=True)
 class FieldNodes(Nodes):
-    """Nodes whose fields [N, K, D] are reweighed in the context [B, D] of each row, so no two rows share a vector."""
+    """Nodes whose fields (``table_ND`` is [N, K D]) are reweighed in the context [B, D] of each row, so no two rows
+    share a vector."""
 
     attention: FeatureAttention
     context_BD: Tensor
 
     def at(self, ids: Tensor) -> Tensor:
-        fields = self.table_ND[self.rows(ids)]
+        fields = super().at(ids).unflatten(-1, (-1, self.context_BD.shape[-1]))
         context = self.context_BD.reshape(len(ids), *[1] * (ids.dim() - 1), -1)
         return self.attention(fields, context)
 
@@ -124,5 +125,5 @@ class Model(GraphTower):
         for name, ids in touched(layout, neighbours_BS).items():
             found = encode_touched(ids, len(features[name].degree_N), partial(self.encoders[name], features[name]))
             attention = cast(FeatureAttention, self.feature[name])
-            nodes[name] = FieldNodes(found.table_ND, found.ids, attention, context_BD)
+            nodes[name] = FieldNodes(found.table_ND.flatten(1), found.ids, attention, context_BD)
         return nodes
