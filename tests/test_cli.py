@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from roilake.cli import app
+from roilake.lake import Lake
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf" / "nights" / "retrieval"
@@ -145,6 +148,22 @@ def test_a_job_of_its_own_refuses_another_layout(tmp_path: Path, tree: Tree) -> 
     outcome = start((sys.executable, "-m", "jobs.retrieval.build_rois"), tmp_path, tree)
     check_refused(outcome, "_roilake.json: layout 99, but this version reads 3")
     assert [path.name for path in (tmp_path / "lake").iterdir()] == ["_roilake.json"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (str(Path(sys.executable).with_name("roilake")), "night"),
+        (sys.executable, "-m", "jobs.retrieval.build_rois"),
+        (sys.executable, "-m", "jobs.retrieval.publish_night"),
+    ],
+)
+def test_a_pipeline_that_is_being_written(tmp_path: Path, tree: Tree, command: tuple[str, ...]) -> None:
+    """Refused before Spark starts."""
+    with Lake(None, tmp_path / "lake").writer("retrieval", "train_models", date(1998, 4, 9)):
+        holder = f"pipeline 'retrieval' is being written by train_models of 1998-04-09 (process {os.getpid()} on "
+        check_refused(start(command, tmp_path, tree), holder)
+    assert not (tmp_path / "lake").exists()
 
 
 def test_a_mapped_column_that_is_not_there(tmp_path: Path, tree: Tree) -> None:

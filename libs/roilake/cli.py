@@ -63,17 +63,19 @@ def night(
     profile: Annotated[Path | None, typer.Option(help="Spark settings, see conf/spark")] = None,
     wide: Annotated[bool, typer.Option("--wide", help="print all metrics, whatever the width")] = False,
     log: Annotated[str, typer.Option(help="form of the lines on stderr: auto or json")] = "auto",
+    from_step: Annotated[str | None, typer.Option(help="run the night from this step on")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="wait for who writes the pipeline's nights now")] = False,
 ) -> None:
-    """Run a whole night, from raw files to published tables. Progress goes to stderr; stdout gets a table and, as
-    its last line, a JSON object. Exit code 1 when the night fails its audit, 2 for what a person can mend, 3 for the
-    unforeseen."""
+    """Run a whole night, from raw files to published tables, or the rest of one. Progress goes to stderr; stdout gets a
+    table and, as its last line, a JSON object. Exit code 1 when the night fails its audit, 2 for what a person can
+    mend, 3 for the unforeseen."""
     from roilake.log import configure
     from roilake.runtime.start import of_this_process
 
     configure("json" if log == "json" else "auto")
     started = time.monotonic()
     with of_this_process():
-        published = _run_night(ds, conf, lake, profile, started, wide)
+        published = _run_night(ds, conf, lake, profile, started, wide=wide, from_step=from_step, wait=wait)
     raise typer.Exit(0 if published else 1)
 
 
@@ -187,26 +189,38 @@ def compare(
         print_comparison(found, _console())
 
 
-def _run_night(ds_text: str | None, conf: Path, folder: Path, profile: Path | None, started: float, wide: bool) -> bool:
+def _run_night(
+    ds_text: str | None,
+    conf: Path,
+    folder: Path,
+    profile: Path | None,
+    started: float,
+    *,
+    wide: bool,
+    from_step: str | None,
+    wait: bool,
+) -> bool:
     """Whether the night was published."""
     from roilake.lake import Lake, check_folder
     from roilake.report import night_summary, print_summary, to_json
     from roilake.runtime.command import session_starter
-    from roilake.runtime.night import run_night
+    from roilake.runtime.night import run_night, steps_from
     from roilake.runtime.registry import load_config
     from roilake.runtime.run import make_run, night_of
 
     config = load_config(conf)
     ds, checked = night_of(config, ds_text), check_folder(folder, create=True)
-    opened = Lake(session_starter(f"roilake night {config.pipeline} {ds}", profile), checked)
-    published = True
-    try:
-        run_night(opened, config, ds)
-    except AuditError as error:
-        print(f"error: {error}", file=sys.stderr)
-        published = False
-    run_id, seconds = make_run(config, ds, "night").run_id, time.monotonic() - started
-    summary = night_summary(opened, config, ds, run_id=run_id, seconds=seconds, published=published)
+    with Lake(None, checked).writer(config.pipeline, "night", ds, wait=wait):
+        steps_from(Lake(None, checked), config, ds, from_step)
+        opened = Lake(session_starter(f"roilake night {config.pipeline} {ds}", profile), checked)
+        published = True
+        try:
+            run_night(opened, config, ds, from_step=from_step)
+        except AuditError as error:
+            print(f"error: {error}", file=sys.stderr)
+            published = False
+        run_id, seconds = make_run(config, ds, "night").run_id, time.monotonic() - started
+        summary = night_summary(opened, config, ds, run_id=run_id, seconds=seconds, published=published)
     print_summary(opened, summary, config, _console(), wide=wide)
     print(to_json(summary), flush=True)
     return published

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -49,6 +50,14 @@ def ids(lake: Lake) -> Ids:
         own = sorted(number for (of, _), number in found.items() if of == kind)
         assert own == list(range(len(own))), kind
     return found
+
+
+def test_two_pipelines_give_ids_at_once(lake: Lake, give: Give) -> None:
+    """One after the other: no id is given twice, none is left out."""
+    keys = {"retrieval": [f"user r{n}" for n in range(9)], "conversion": [f"user c{n}" for n in range(9)]}
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda pipeline: give(pipeline, "user both", *keys[pipeline]), keys))
+    assert len(ids(lake)) == 19
 
 
 def test_pipelines_give_ids_to_what_no_other_has_named(lake: Lake, give: Give) -> None:

@@ -22,7 +22,7 @@ MONDAY, TUESDAY = date(2020, 1, 6), date(2020, 1, 7)
 
 
 def quarantined(ds: date, rows: list[str], step: str = "j") -> pa.Table:
-    columns = [{"ds": ds, "step": step, "row": row, "reason": "r"} for row in rows]
+    columns = [{"ds": ds, "step": step, "row": row, "reason": "r", "source": "s", "row_id": "i"} for row in rows]
     return pa.Table.from_pylist(columns, schema=TABLES["quarantine"].arrow_schema)
 
 
@@ -90,6 +90,35 @@ def test_a_rerun_replaces_its_own_rows_only(lake: Lake, make_run: Callable[..., 
     assert rows_of(lake) == [("2020-01-06", "corrected"), ("2020-01-06", "other step"), ("2020-01-07", "c")]
     assert rows_of(lake, version=first) == [("2020-01-06", "a"), ("2020-01-06", "b"), ("2020-01-06", "other step")]
     assert lake.read("quarantine", version=first).count() == 3
+
+
+@pytest.mark.parametrize("way", ["arrow", "frame", "tasks"])
+def test_equal_rows_are_no_new_version(lake: Lake, make_run: Callable[..., Run], way: str) -> None:
+    """In whatever order, and in however many files."""
+    where: dict[str, object] = {"ds": MONDAY, "step": "j"}
+
+    def write(rows: list[str], parts: int) -> int:
+        held = quarantined(MONDAY, rows)
+        if way == "arrow":
+            return lake.write("quarantine", held, where=where, run=make_run(MONDAY))
+        held = held.set_column(held.column_names.index("pipeline"), "pipeline", pa.array(["toy"] * len(held)))
+        schema = TABLES["quarantine"].spark_schema
+        frame = lake.spark.createDataFrame(held.to_pylist(), schema).repartition(parts)
+        if way == "frame":
+            return lake.write("quarantine", frame, where=where, run=make_run(MONDAY))
+        versions = lake.write_from_tasks(
+            ["quarantine"], frame, lambda part: [("quarantine", part)], where=where, run=make_run(MONDAY)
+        )
+        return versions["quarantine"]
+
+    first = write(["a", "b", "c"], 1)
+    files = list((lake.folder / "quarantine").rglob("*.parquet"))
+    assert write(["c", "a", "b"], 2) == first and lake.version("quarantine") == first
+    assert list((lake.folder / "quarantine").rglob("*.parquet")) == files  # nothing is left of the rerun
+    second = write(["a", "b", "d"], 1)
+    third = write(["a", "b", "c"], 2)
+    assert first < second < third and lake.same("quarantine", first, third, ds=MONDAY)
+    assert not lake.same("quarantine", first, second, ds=MONDAY)
 
 
 def test_pipelines_share_a_table_and_keep_their_own_rows(lake: Lake, make_run: Callable[..., Run]) -> None:
@@ -161,8 +190,7 @@ def test_partition_columns_come_back_typed_and_filtered(lake: Lake, make_run: Ca
 def test_the_schema_carries_each_columns_meaning_and_the_commit_its_run(
     lake: Lake, make_run: Callable[..., Run]
 ) -> None:
-    frame = lake.spark.createDataFrame([], TABLES["quarantine"].spark_schema)
-    lake.write("quarantine", frame, where={"ds": MONDAY, "step": "j"}, run=make_run(MONDAY))
+    lake.write("quarantine", quarantined(MONDAY, ["a"]), where={"ds": MONDAY, "step": "j"}, run=make_run(MONDAY))
     schema = lake.spark.read.format("delta").load(lake.table_path("quarantine")).schema
     fields = {field.name: field.metadata.get("comment") for field in schema}
     assert fields == {column.name: column.meaning for column in TABLES["quarantine"].columns}
@@ -195,7 +223,11 @@ def test_tasks_write_files_and_a_failed_attempt_leaves_no_rows(lake: Lake, make_
     schema, monday = TABLES["quarantine"].arrow_schema, MONDAY
 
     def make(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:  # travels to the tasks, so it names no module's own
-        columns = [{"ds": monday, "step": "j", "row": str(i), "reason": "r"} for i in rows["id"].to_pylist()]
+        columns = [
+            {"ds": monday, "pipeline": "toy", "step": "j", "source": "s", "row_id": "i", "row": str(i), "reason": "r"}
+            for i in rows["id"].to_pylist()
+            for i in rows["id"].to_pylist()
+        ]
         yield "quarantine", pa.Table.from_pylist(columns, schema=schema)
         context = TaskContext.get()
         if context and context.partitionId() == 0 and context.attemptNumber() == 0:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
+from roilake.lake import Publication
 from roilake.pipelines.retrieval.report import Graph
 from roilake.report.data import ReportData
 from roilake.report.night import NightData
@@ -133,4 +134,5 @@ def sample() -> ReportData:
 def failed() -> ReportData:
     leak = gate("not_a_leak", passed=False, value=0.997, detail="day=1998-04-07 moved most")
     problems = ("test AUC of zoomer is 0.997, above the bound 0.99: a likely leak", "runs: missing")
-    return replace(sample(), night=replace(night(), gates=(*night().gates, leak)), problems=problems)
+    seen = Publication("retrieval", date(1998, 4, 9), "5a0e", {}, "{}", "b2e3")
+    return replace(sample(), night=replace(night(), gates=(*night().gates, leak)), problems=problems, seen=seen)

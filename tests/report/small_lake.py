@@ -35,7 +35,10 @@ def write_night(
         "nodes": [node(kind, day) for kind in ("user", "item") for day in range(FIRST.day, ds.day + 1)],
         "rois": [roi("request", ds, "serve"), roi("request", ds - timedelta(1), "test"), roi("item", ds, "item")],
         "metrics": [metric(run, model, value) for model, value in (("zoomer", auc), ("popularity", 0.6))],
-        "quarantine": [{"step": "ingest_events", "row": f'{{"n":{n}}}', "reason": "no time"} for n in range(rejected)],
+        "quarantine": [
+            {"step": "ingest_events", "source": "events", "row_id": f"{n}", "row": f'{{"n":{n}}}', "reason": "no time"}
+            for n in range(rejected)
+        ],
         "runs": [step(run, name, index) for index, name in enumerate(STEPS)],
     }  # fmt: skip
     models = {name: {"kind": name} for name in ("zoomer", "popularity")}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from roilake.lake import Publication
 from roilake.metrics.registry import in_order, label
 from roilake.pipelines.retrieval.report import Graph
 from roilake.pipelines.retrieval.report.regions import amortisation
@@ -189,6 +190,9 @@ def test_a_failed_audit_is_the_first_thing_said() -> None:
     assert "are ready" not in text
     assert "1 of 3 gates failed" in text
     assert text.index("day=1998-04-07 moved most") < text.index("2 gates passed")
+    # What readers see is read from publications: this very night, where an earlier run of it was published.
+    again = replace(failed(), seen=Publication("retrieval", night().ds, "5a0e", {}, "{}", "b2e3"))
+    assert "readers still see this night as run 5a0e published it" in text_of(render(again))
 
 
 def test_a_night_with_next_to_nothing_renders() -> None:

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from jobs.retrieval import evaluate_models, score_requests
+from roilake import read
 from roilake.errors import AuditError
 from roilake.lake import Lake, Publication, Run
 from roilake.metrics.gates import Measured
@@ -20,7 +21,7 @@ from roilake.pipelines.retrieval import PIPELINE
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.report import night_summary, print_summary, report_path, to_json
 from roilake.runtime import publish as publish_night
-from roilake.runtime.audit import check_evaluated, check_runs
+from roilake.runtime.audit import check_balance, check_evaluated, stale_steps, steps_again
 from tests.retrieval.scoring.small_night import DS, USERS, own, small_config, write_run, write_small_night
 
 NEXT = DS + timedelta(days=1)
@@ -45,7 +46,7 @@ def night(lake: Lake, make_run: Callable[..., Run]) -> Night:
     return prepare
 
 
-def test_a_night_is_published_and_summed_up(lake: Lake, night: Night) -> None:
+def test_a_night_is_published_and_summed_up(lake: Lake, night: Night, make_run: Callable[..., Run]) -> None:
     config = night(DS)
     result = publish_night.run(lake, config, DS)
     published = last(lake)
@@ -69,6 +70,21 @@ def test_a_night_is_published_and_summed_up(lake: Lake, night: Night) -> None:
     assert "Night of 2020-01-10: published in 3 s" in text
     assert text.index("interest_dot") < text.index("popularity")
     assert (lake.folder / "reports" / "retrieval" / f"{DS}.txt").read_text().count("interest_dot") == 1
+    own_row = read("runs", lake=lake.folder, pipeline="retrieval", ds=DS, where={"step": "publish_night"})
+    assert list(own_row["status"]) == ["succeeded"] and list(own_row["run_id"]) == [result.run_id]
+
+    # A failed attempt to publish it again has a page of its own, which goes when a later one is published.
+    write_run(lake, make_run, DS, "build_rois", inputs={"adjacency": 0}, outputs={"rois": lake.version("rois")})
+    with pytest.raises(AuditError, match=f"readers still see this night as run {result.run_id} published it"):
+        publish_night.run(lake, config, DS)
+    failed = report_path(lake, "retrieval", DS, published=False)
+    assert report_path(lake, "retrieval", DS).read_text() == page and last(lake) == published
+    assert "Not published" in failed.read_text() and "readers still see this night as run" in failed.read_text()
+    attempt = night_summary(lake, config, DS, run_id=result.run_id, seconds=3.21, published=False)
+    assert attempt["report"] == str(failed) != summary["report"]
+    write_run(lake, make_run, DS, "build_rois", outputs={"rois": lake.version("rois")})
+    publish_night.run(lake, config, DS)
+    assert sorted(each.name for each in failed.parent.iterdir()) == [f"{DS}.html", f"{DS}.txt"]
 
 
 def test_a_crash_leaves_the_night_before_and_the_rerun_completes(
@@ -115,8 +131,9 @@ def test_a_failed_audit_publishes_nothing_and_says_why(lake: Lake, night: Night,
     assert f"{USERS} requests with fewer than 5 or more than 5 rows" in message
     assert "build_rois: status is failed, must be succeeded" in message
     assert last(lake) is None
-    page = report_path(lake, "retrieval", DS).read_text()
-    assert "Not published" in page
+    assert not report_path(lake, "retrieval", DS).exists()
+    page = report_path(lake, "retrieval", DS, published=False).read_text()
+    assert "Not published" in page and "readers still see no night at all" in page
     assert "likely a leak" in page
     runs = lake.to_arrow("runs", lake.version("runs"), filters={"step": "publish_night"}).to_pylist()
     assert [row["status"] for row in runs] == ["failed"]
@@ -129,17 +146,36 @@ def run_row(step: str, **changes: object) -> dict:
     return row | {name: json.dumps(row[name]) for name in ("inputs", "outputs")}
 
 
+def never(table: str, first: int, second: int) -> bool:
+    return False
+
+
 def test_steps_must_have_read_what_was_written_last() -> None:
     rows = {step.name: run_row(step.name) for step in PIPELINE.steps}
-    assert list(check_runs(list(rows.values()), PIPELINE)) == []
+    assert list(stale_steps(list(rows.values()), PIPELINE, {}, never)) == []
     rows["build_graph"] = run_row("build_graph", outputs={"adjacency": 7})
     rows["build_rois"] = run_row("build_rois", inputs={"adjacency": 6, "requests": 2})
-    rows["ingest_events"] = run_row("ingest_events", rows_in=6)
+    old = ("build_rois", "read adjacency version 6, not build_graph's 7")
+    assert list(stale_steps(list(rows.values()), PIPELINE, {"adjacency": 7}, never)) == [old]
+    assert list(stale_steps(list(rows.values()), PIPELINE, {}, lambda *versions: versions == ("adjacency", 6, 7))) == []
     del rows["train_models"]
-    assert list(check_runs(list(rows.values()), PIPELINE)) == [
-        "ingest_events: 6 rows in, but 4 out, 1 quarantined, 2 later than the night; they must add up",
-        "build_rois: read adjacency version 6, not build_graph's 7; run build_rois again",
-        "train_models: status is missing, must be succeeded",
+    assert list(stale_steps(list(rows.values()), PIPELINE, {"adjacency": 9}, never)) == [
+        old,
+        ("train_models", "status is missing, must be succeeded"),
+        ("build_graph", "wrote adjacency version 7, and version 9 has other rows of the night"),
+    ]
+
+
+def test_what_read_a_stale_step_runs_again_too() -> None:
+    after = ["train_models", "score_requests", "evaluate_models", "publish_night"]
+    assert steps_again(["build_rois"], PIPELINE) == ["build_rois", *after]
+    assert steps_again(["evaluate_models"], PIPELINE) == ["evaluate_models", "publish_night"]
+
+
+def test_rows_must_add_up() -> None:
+    rows = [run_row("ingest_events", rows_in=6), run_row("build_graph", rows_in=99)]
+    assert list(check_balance(rows, PIPELINE)) == [
+        "ingest_events: 6 rows in, but 4 out, 1 quarantined, 2 later than the night; they must add up"
     ]
 
 

@@ -17,7 +17,7 @@ from roilake.report.leaderboard import rank
 from roilake.report.page import render, tables
 from roilake.report.summary import metrics_table, whole_text
 from tests.report.sample import MODELS, NAMES, last_night, measure, night, runs, sample
-from tests.report.small_lake import SECOND, a_run, metric, write, write_lake
+from tests.report.small_lake import SECOND, a_run, metric, step, write, write_lake
 
 RUN = a_run("late", "retrieval", SECOND)
 LEADING = ("auc", "auc_popularity_negatives", "hit_rate@50", "ndcg@20")
@@ -90,6 +90,8 @@ def test_wide_prints_all_metrics_whole_on_a_narrow_console(tmp_path: Path) -> No
     many = [{**metric(RUN, model, 0.5), "metric": name} for model in ("zoomer", "gat") for name in (*NAMES, "log_loss")]
     write(lake, RUN, "metrics", many)
     config = NightConfig(pipeline="retrieval", name="small", default_model="zoomer")
+    assert night_summary(lake, config, SECOND, run_id="r", seconds=61.2, published=False)["report"] is None
+    write(lake, RUN, "runs", [step(RUN, "publish_night", 1, "failed")])
     summary = night_summary(lake, config, SECOND, run_id="r", seconds=61.2, published=False)
     printed = {}
     for wide in (False, True):
@@ -97,6 +99,6 @@ def test_wide_prints_all_metrics_whole_on_a_narrow_console(tmp_path: Path) -> No
         print_summary(lake, summary, config, console, wide=wide)
         printed[wide] = console.file.getvalue()  # type: ignore[attr-defined]
         assert "Night of 2020-01-10: NOT published in 61 s (retrieval)" in printed[wide] and "…" not in printed[wide]
-        assert f"All metrics: {tmp_path}/lake/reports/retrieval/2020-01-10.txt" in printed[wide]
+        assert f"All metrics: {tmp_path}/lake/reports/retrieval/2020-01-10-unpublished.txt" in printed[wide]
     rows = {wide: next(r for r in text.splitlines() if r.startswith("zoomer")) for wide, text in printed.items()}
     assert (rows[False].count("0.500 ±0.010"), rows[True].count("0.500 ±0.010")) == (4, len(NAMES) + 1)

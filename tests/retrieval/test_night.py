@@ -91,7 +91,7 @@ def test_every_job_has_succeeded_and_both_nights_are_published(nights: Nights) -
     lake = nights.lake
     for run, ds in enumerate((FIRST, SECOND)):
         rows = lake.to_arrow("runs", nights.published[run].versions["runs"], filters={"ds": ds}).to_pylist()
-        assert {row["step"] for row in rows} == nights.results[run].keys() - {"publish_night"}
+        assert {row["step"] for row in rows} == nights.results[run].keys()
         assert {row["status"] for row in rows} == {"succeeded"}
         assert len(nights.results[run]) == len(PIPELINE.step_names)
         assert "Published" in report_path(lake, "retrieval", ds).read_text()
@@ -218,7 +218,7 @@ def test_models_beat_chance_on_days_they_have_not_seen(nights: Nights, run: int)
 @pytest.mark.parametrize("table", SAME_AGAIN)
 def test_a_night_that_runs_again_gives_the_same_table(nights: Nights, table: str) -> None:
     versions = [published.versions[table] for published in nights.published[1:]]
-    assert versions[0] < versions[1]
+    assert versions[0] == versions[1]  # rows that are the same are no new version
     assert nights.table(table, 1).equals(nights.table(table, 2)) and nights.table(table, 1).num_rows > 0
 
 

@@ -12,7 +12,7 @@ import yaml
 from pyspark.sql import SparkSession
 
 from roilake.ingest.files import resolve_path
-from roilake.lake import TABLES, Lake, Publication, model_folder
+from roilake.lake import TABLES, Lake, Publication
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.runtime.night import run_night
 from roilake.runtime.registry import load_config
@@ -49,7 +49,9 @@ class Nights:
 
     def model_folder(self, name: str, run: int) -> Path:
         published = self.published[run]
-        return self.lake.files.local(model_folder("retrieval", name, published.ds, published.run_id))
+        where = {"pipeline": "retrieval", "ds": published.ds, "name": name}
+        rows = self.lake.to_arrow("models", published.versions["models"], filters=where).to_pylist()
+        return self.lake.files.local(rows[0]["path"])
 
     def train_end(self, run: int) -> date | None:
         """What run number ``run`` builds on: the end of what the night before was trained on."""

@@ -20,10 +20,11 @@ from typer.testing import CliRunner
 from roilake import read
 from roilake.cli import app
 from roilake.config import NightConfig
-from roilake.errors import AuditError, LakeError
+from roilake.errors import AuditError, ConfigError, LakeError
 from roilake.lake import TABLES, Lake, Publication, Run
 from roilake.runtime.dictionary import markdown
 from roilake.runtime.night import run_night
+from roilake.runtime.pipeline import load
 from roilake.runtime.registry import load_config, pipelines
 from roilake.runtime.step import StepResult
 
@@ -158,6 +159,39 @@ def test_its_gate_decides(toy: Toy) -> None:
         run_night(toy.lake, strict, DS + timedelta(2))
     last = toy.lake.publication("toy")
     assert last is not None and last.ds == DS + timedelta(1)
+
+
+def test_a_step_run_again_blocks_nothing_or_the_message_says_what_to_run(toy: Toy) -> None:
+    lake, ds = toy.lake, DS + timedelta(3)
+    points = Path(toy.config.points.path)
+    run_night(lake, toy.config, ds)
+    version = lake.version("points")
+    again = run_step(toy, "ingest_points", ds)
+    assert again.outputs["points"] == version == lake.version("points") and again.rows_out == 5
+    run_step(toy, "publish_night", ds)
+    points.write_text(CSV.replace("b,2020-01-09 11:00:00,1,3", "b,2020-01-09 11:00:00,1,3.5"))
+    run_step(toy, "ingest_points", ds)
+    with pytest.raises(AuditError) as stale:
+        run_step(toy, "publish_night", ds)
+    message, tail = str(stale.value), f"--ds {ds} --conf {toy.conf} --lake {lake.path}"
+    loop = f"for step in fit_line publish_night; do {sys.executable} -m tests.toy.jobs.$step {tail} || break; done"
+    reads = f"fit_line: read points version {version}, not ingest_points's {version + 1}"
+    assert f"{reads}; run again, in this order: {loop}, or" in message and "\n" not in message
+    assert f"-m roilake night {tail} --from-step fit_line" in message
+    results = run_night(lake, toy.config, ds, from_step="fit_line")
+    assert [result.step for result in results] == ["fit_line", "publish_night"]
+    points.write_text(CSV)
+
+
+def test_a_night_goes_on_only_from_where_it_has_come_to(toy: Toy) -> None:
+    with pytest.raises(ConfigError, match="--from-step 'fit': is no step of 'toy'; one of ingest_points, fit_line"):
+        run_night(toy.lake, toy.config, DS, from_step="fit")
+    with pytest.raises(LakeError, match="--from-step fit_line: ingest_points has not succeeded on 2020-02-01; start"):
+        run_night(toy.lake, toy.config, date(2020, 2, 1), from_step="fit_line")
+
+
+def run_step(toy: Toy, step: str, ds: date) -> StepResult:
+    return load(f"tests.toy.jobs.{step}:run")(toy.lake, toy.config, ds)
 
 
 def test_a_step_runs_by_its_module(toy: Toy) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from roilake.masking import secret_in
@@ -116,6 +117,18 @@ class NightConfig(Strict):
     default_model: str
     seed: int = 0
     gates: GatesConfig = GatesConfig()
+    _file: Path | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> Path | None:
+        """The YAML file that it was read from, if any; no part of what the night depends on."""
+        return self._file
+
+    def read_from(self, file: Path) -> Self:
+        """The same, which knows its file."""
+        copied = self.model_copy()
+        copied._file = file
+        return copied
 
     def digest(self) -> str:
         """Hash of all that a night depends on. The order of entries counts: that of edge types lays out the ROIs."""

@@ -31,26 +31,38 @@ def assign_ids(seen: DataFrame, known: DataFrame) -> DataFrame:
 def give_ids(record: Recorder, seen: DataFrame, *, files: int = 1) -> DataFrame:
     """Write to ``node_ids`` the ids of the keys of ``seen`` that have none yet; (node_type, key, id) of all keys.
 
-    A rerun gives its night's ids anew (so that a corrected source gives the ids of a first run) only where nobody can
-    have built on them, else it adds to them."""
+    Pipelines give ids one after the other. A rerun gives its night's ids anew (so that a corrected source gives the ids
+    of a first run) only where nobody can have built on them, else it adds to them."""
     lake, run = record.lake, record.run
     names = ("node_type", "key", "id")
-    if lake.exists("node_ids"):
-        own = (F.col("ds") == F.lit(run.ds)) & (F.col("pipeline") == F.lit(run.pipeline))
-        again = _gave_last(record)
-        known = record.read("node_ids").where(~own if again else F.lit(True))
-        night = assign_ids(seen, known).unionByName(known.where(own & F.lit(not again)).select(*names))
-    else:
-        night = assign_ids(seen, lake.spark.createDataFrame([], TABLES["node_ids"].spark_schema))
-    version = record.write("node_ids", night.withColumn("ds", F.lit(run.ds)).coalesce(files))
+    with lake.locked("node_ids"):
+        run.inputs.pop("node_ids", None)  # what was pinned before the lock is of the past
+        if lake.exists("node_ids"):
+            own = (F.col("ds") == F.lit(run.ds)) & (F.col("pipeline") == F.lit(run.pipeline))
+            again = _gave_last(record)
+            known = record.read("node_ids").where(~own if again else F.lit(True))
+            night = assign_ids(seen, known).unionByName(known.where(own & F.lit(not again)).select(*names))
+        else:
+            night = assign_ids(seen, lake.spark.createDataFrame([], TABLES["node_ids"].spark_schema))
+        version = record.write("node_ids", night.withColumn("ds", F.lit(run.ds)).coalesce(files))
     return lake.read("node_ids", version=version).select(*names)
 
 
 def _gave_last(record: Recorder) -> bool:
-    """Whether an earlier run of this very step and night was the last to write ids, and the night is not published."""
+    """Whether an earlier run of this very step and night was the last to write ids, the night is not published, and
+    no other night has run on these ids."""
     lake, run = record.lake, record.run
     if not lake.exists("runs") or lake.publication(run.pipeline, ds=run.ds):
         return False
     where = {"pipeline": run.pipeline, "ds": run.ds, "step": run.step}
-    before = lake.to_arrow("runs", lake.version("runs"), filters=where, columns=["outputs"])["outputs"].to_pylist()
-    return any(json.loads(outputs).get("node_ids") == record.pin("node_ids") for outputs in before)
+    version, latest = lake.version("runs"), record.pin("node_ids")
+    before = lake.to_arrow("runs", version, filters=where, columns=["outputs"])["outputs"].to_pylist()
+    if not any(json.loads(outputs).get("node_ids") == latest for outputs in before):
+        return False
+    columns = ("pipeline", "ds", "inputs", "outputs")
+    others = (
+        row
+        for row in lake.to_arrow("runs", version, columns=columns).to_pylist()
+        if (row["pipeline"], row["ds"]) != (run.pipeline, run.ds)
+    )
+    return not any(latest in (json.loads(row[name]).get("node_ids") for name in columns[2:]) for row in others)

@@ -4,7 +4,8 @@ The only room that knows Delta. The Spark session is in ``roilake.lake.session``
 
 from roilake.lake.data_files import DataFile, count_by, count_nulls, extremes
 from roilake.lake.files import check_folder, model_folder, report_name, write_aside
-from roilake.lake.lake import Lake, Publication
+from roilake.lake.lake import Lake
+from roilake.lake.publications import Publication
 from roilake.lake.tables import TABLES, Column, Table, table
 from roilake.lake.tasks import Make, TaskFiles
 from roilake.lake.writes import Run

@@ -13,10 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from roilake.errors import LakeError
+from roilake.lake.digests import digest
 from roilake.lake.tables import TABLES, Table
 
 if TYPE_CHECKING:
     from roilake.lake.lake import Lake
+
+Partition = tuple[tuple[str, str], ...]
+"""Partition columns and their values, as text."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,15 @@ def read_file(file: DataFile, table: Table, columns: Iterable[str]) -> pa.Table:
                 .take(pa.array([0] * file.rows, pa.int32()))
             )
     return pa.table({name: arrays[name].cast(table.column(name).arrow_type) for name in columns})
+
+
+def content_of(files: Iterable[DataFile], table: Table) -> Counter[Partition]:
+    """The digest of the rows of files, by partition; reads them."""
+    stored, found = [name for name in table.names if name not in table.partitions], Counter[Partition]()
+    for file in files:
+        partition = tuple(sorted(file.partition.items()))
+        found[partition] = (found[partition] + digest(read_file(file, table, stored))) % (1 << 64)
+    return found
 
 
 def count_by(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +59,14 @@ def _check_layout(marker: Path) -> Path:
 
 
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` make a file beside ``path``, then rename it."""
+    """Let ``write`` make a file beside ``path``, then rename it. Several may do so at once: the last one stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.aside")
-    write(aside)
-    os.replace(aside, path)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.aside")
+    try:
+        write(aside)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -92,11 +96,14 @@ class Files:
         return self.local(name)
 
 
-def model_folder(pipeline: str, name: str, ds: object, run_id: str) -> str:
-    """The name of the folder that holds a trained model. It lies outside of every table's folder."""
-    return f"trained/{pipeline}/{name}/{ds}/{run_id}"
+def model_folder(pipeline: str, name: str, ds: object, run_id: str, inputs: str) -> str:
+    """The name of the folder that holds a trained model. It lies outside of every table's folder. ``inputs`` is a
+    digest of what the model is made of: a run on other rows leaves the models of a published night alone."""
+    return f"trained/{pipeline}/{name}/{ds}/{run_id}-{inputs}"
 
 
-def report_name(pipeline: str, ds: object, since: object = None) -> str:
-    """The name of a night's page; one that looks back to a chosen night lies beside it."""
-    return f"reports/{pipeline}/{ds}.html" if since is None else f"reports/{pipeline}/{ds}-since-{since}.html"
+def report_name(pipeline: str, ds: object, since: object = None, *, published: bool = True) -> str:
+    """The name of a night's page. One that looks back to a chosen night lies beside it, and so does that of an attempt
+    that is not ``published``."""
+    look = f"-since-{since}" if since is not None else ""
+    return f"reports/{pipeline}/{ds}{look}{'' if published else '-unpublished'}.html"

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import date
+from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, Field, Schema, write_deltalake
+from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
 from roilake.errors import LakeError
-from roilake.lake.data_files import DataFile, read_file
+from roilake.lake.data_files import DataFile, content_of, read_file
+from roilake.lake.delta import Active, active, ready, replace, written
 from roilake.lake.files import LAYOUT, MARKER, Files, check_folder
+from roilake.lake.history import KEPT, drop_kept, keep
+from roilake.lake.locks import LOCKS, locked
+from roilake.lake.publications import Publication
 from roilake.lake.tables import TABLES, Table
-from roilake.lake.tasks import Make, TaskFiles, run_tasks, write_rows
-from roilake.lake.writes import Run, check_where, check_write, owned, predicate, properties
+from roilake.lake.tasks import Make, TaskFiles, digests, run_tasks, write_here, write_rows
+from roilake.lake.writes import Run, check_where, check_write, owned
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -28,20 +34,6 @@ if TYPE_CHECKING:
 
 NAMES = {"__globPaths__": "false"}
 """Spark's own option for paths that are names: brackets in a folder are no pattern."""
-
-
-@dataclass(frozen=True)
-class Publication:
-    """A published night of a pipeline: the versions of all tables that belong together. ``upstreams`` maps the
-    pipelines that it read to ``{"ds": ..., "run_id": ..., "tables": {name: version}}``; ``config`` is JSON."""
-
-    pipeline: str
-    ds: date
-    run_id: str
-    versions: dict[str, int]
-    config: str
-    code_revision: str
-    upstreams: dict[str, Any] = field(default_factory=dict)
 
 
 class Lake:
@@ -84,7 +76,8 @@ class Lake:
         ``$ROILAKE_SCRATCH``, or in the lake's own folder without it."""
         self._mark()
         root = os.environ.get("ROILAKE_SCRATCH")
-        folder = (Path(root) / self.folder.name if root else self.folder / "_scratch") / name
+        own = f"{self.folder.name}-{hashlib.sha256(self.path.encode()).hexdigest()[:8]}"  # lakes may share a name
+        folder = (Path(root) / own if root else self.folder / "_scratch") / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -94,6 +87,38 @@ class Lake:
         folder = self.files.local(f"_state/{name}")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    # One writer
+
+    @contextmanager
+    def writer(self, pipeline: str, step: str, ds: date, *, wait: bool = False) -> Iterator[None]:
+        """Be the one writer of a pipeline's nights while the block lasts; within it, and on the same thread, this may
+        be said again. Where another process is, wait, or raise LakeError, which names it. A folder that nothing was
+        written to is no lake afterwards either."""
+        file = self.folder / LOCKS / f"writer-{pipeline}.lock"
+        what = f"{self.path}: pipeline {pipeline!r}"
+        with locked(file, what, f"{step} of {ds}", wait=wait) as taken:
+            self._mark()
+            try:
+                yield
+            finally:
+                if taken:
+                    self._forget(file)
+
+    def locked(self, table: str) -> AbstractContextManager[bool]:
+        """Hold a table that several pipelines write, waiting for it: what is read and then written while the block
+        lasts is one change. For a moment only."""
+        file = self.folder / LOCKS / f"table-{table}.lock"
+        return locked(file, f"{self.path}: table {table!r}", "a commit", wait=True)
+
+    def _forget(self, lock: Path) -> None:
+        """Take away what a writer needs, where it is all that there is."""
+        if {each.name for each in self.folder.iterdir()} <= {MARKER, LOCKS}:
+            with suppress(OSError):  # another pipeline's writer has begun
+                lock.unlink()
+                lock.parent.rmdir()
+                (self.folder / MARKER).unlink(missing_ok=True)
+                self.folder.rmdir()
 
     # Reading
 
@@ -111,30 +136,59 @@ class Lake:
         Spark reads the version's parquet files; which they are, delta-rs tells: replaying a log in the JVM costs more
         than reading a small table (1.5 s against 0.2 s on two cores)."""
         definition = definition_of(table)
-        pinned = self._delta(table, version).version()
-        paths = [file.path for file in self.active_files(table, pinned)]
-        if not paths:
+        files = [file.path for file in self.active_files(table, version)]
+        if not files:
             return self.spark.createDataFrame([], definition.spark_schema)
-        options = {"basePath": self.table_path(table), **NAMES}
-        reader = self.spark.read.schema(definition.spark_schema).options(**options)
-        return reader.parquet(*paths).select(*definition.names)
+        reader = self.spark.read.schema(definition.spark_schema).options(**NAMES)
+        roots = {root: [file for file in files if file.startswith(f"{root}/")] for root in self._roots(table)}
+        parts = [reader.option("basePath", root).parquet(*some) for root, some in roots.items() if some]
+        return reduce(lambda one, other: one.unionByName(other), parts).select(*definition.names)
 
     def active_files(self, table: str, version: int | None = None, **partition: object) -> list[DataFile]:
         """The parquet files that make up a version, sorted by path; those of some partitions, each a value or several,
-        e.g. ``ds=ds, side="request"``. Asks the log only, no JVM."""
-        keys, adds = definition_of(table).partitions, self._delta(table, version).get_add_actions(flatten=True)
+        e.g. ``ds=ds, side="request"``. Asks the log only, no JVM. Raises LakeError for one that is gone."""
         wanted = {name: {str(each) for each in _values(value)} for name, value in partition.items()}
-        files = (
-            DataFile(
-                path=f"{self.table_path(table)}/{add['path']}",
-                partition={key: str(add[f"partition.{key}"]) for key in keys},
-                rows=add["num_records"],
-                bytes=add["size_bytes"],
+        files = [self._there(table, file) for file in active(self._delta(table, version), wanted)]
+        gone = {tuple(file.partition.items()): file for file in files if not os.path.exists(file.path)}
+        for file in gone.values():
+            own = [each for each in files if each.partition == file.partition]
+            files = [each for each in files if each not in own] + self._rewritten(table, own, file)
+        return sorted(files, key=lambda file: file.path)
+
+    def _roots(self, table: str) -> tuple[str, str]:
+        """Where files of a table lie: in its own folder, and those that are kept for published nights."""
+        return self.table_path(table), str(self.folder / KEPT / table)
+
+    def _there(self, table: str, file: Active) -> DataFile:
+        """Where a file of a version lies, or did."""
+        paths = [f"{root}/{file.path}" for root in self._roots(table)]
+        found = next((path for path in paths if os.path.exists(path)), paths[0])
+        return DataFile(found, file.partition, file.rows, file.bytes)
+
+    def _rewritten(self, table: str, files: list[DataFile], gone: DataFile) -> list[DataFile]:
+        """The latest files of a partition, where they hold the very rows of ``files``, of which one is gone: the table
+        was compacted since. Raises LakeError where they do not."""
+        wanted = {name: {value} for name, value in gone.partition.items()}
+        latest = [self._there(table, file) for file in active(self._delta(table), wanted)]
+        if not latest or digests(files) != content_of(latest, definition_of(table)):
+            raise LakeError(
+                f"{gone.path}: is gone, as VACUUM takes what no published night reads; name a published night, or run "
+                "this one again"
             )
-            for add in pa.table(adds).to_pylist()
-        )
-        kept = [file for file in files if all(file.partition[name] in some for name, some in wanted.items())]
-        return sorted(kept, key=lambda file: file.path)
+        return latest
+
+    def same(self, table: str, first: int, second: int, **partition: object) -> bool:
+        """Whether two versions hold the same rows in a partition, as the log tells: in whatever order and files."""
+        return first == second or self.content(table, first, **partition) == self.content(table, second, **partition)
+
+    def content(self, table: str, version: int, **partition: object) -> str:
+        """A digest of the rows of a version in a partition, as the log tells it: in whatever order and files (of files
+        that an older version of the code has written, of their names)."""
+        wanted = {name: {str(value)} for name, value in partition.items()}
+        files = active(self._delta(table, version), wanted)
+        known = digests(files)
+        told = sorted(known.items()) if known is not None else sorted(file.path for file in files)
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
     def to_arrow(
         self,
@@ -165,25 +219,17 @@ class Lake:
         table that pipelines share, rows are those of the run's pipeline.
 
         ``rows`` may be a Spark DataFrame or, for what already lies on the driver, an Arrow table, written without a
-        Spark job. Columns are cast to the definition; a missing one raises LakeError. Running it twice leaves the same
-        table. Rows outside ``where`` are refused."""
+        Spark job. Columns are cast to the definition; a missing one, and a null where none may be, raises LakeError.
+        Running it twice leaves the same table: rows that are there already, in whatever order, are no new version.
+        Rows outside ``where`` are refused."""
         definition = definition_of(table)
         rows, where = owned(definition, rows, where, run)
         check_write(definition, rows, where)
-        if not self.exists(table):
-            self._create(definition)
+        self._mark()
         if isinstance(rows, pa.Table):
-            write_deltalake(
-                self.table_path(table),
-                rows.select(list(definition.names)).cast(definition.arrow_schema),
-                mode="overwrite",
-                predicate=predicate(where),
-                commit_properties=properties(run),
-            )
-        else:
-            typed = rows.select(*(rows[c.name].cast(c.spark_type).alias(c.name) for c in definition.columns))
-            self._commit(definition, write_rows(typed, definition, self.folder), where, run)
-        return self.version(table)
+            return self._commit(definition, write_here(rows, definition, self.folder), where, run)
+        typed = rows.select(*(rows[c.name].cast(c.spark_type).alias(c.name) for c in definition.columns))
+        return self._commit(definition, write_rows(typed, definition, self.folder), where, run)
 
     def write_from_tasks(
         self, tables: Sequence[str], parts: DataFrame, make: Make, *, where: dict[str, object], run: Run
@@ -206,57 +252,47 @@ class Lake:
         """As ``write_from_tasks``, of files that tasks have written, at once or in several turns."""
         for table in tables:
             check_where(definition_of(table), where)
-            if not self.exists(table):
-                self._create(definition_of(table))
-            self._commit(definition_of(table), files.get(table, []), where, run)
-        return {table: self.version(table) for table in tables}
+        return {table: self._commit(definition_of(table), files.get(table, []), where, run) for table in tables}
 
-    def _commit(self, table: Table, files: list[AddAction], where: dict[str, object], run: Run) -> None:
-        """Replace the files that match ``where`` by these, in one commit. Raises LakeError for files that lie
-        outside of it."""
+    def _commit(self, table: Table, files: list[AddAction], where: dict[str, object], run: Run) -> int:
+        """Replace the files that match ``where`` by these, in one commit, unless they hold the same rows; returns the
+        version that has them. Raises LakeError for files that lie outside of it."""
         wanted = {name: str(value) for name, value in where.items()}
-        if any({**dict(file.partition_values), **wanted} != dict(file.partition_values) for file in files):
-            raise LakeError(f"{table.name}: rows to write lie outside {where}")
-        delta = self._delta(table.name)
-        delta.create_write_transaction(
-            [*files],
-            mode="overwrite",
-            schema=delta.schema(),
-            partition_by=list(table.partitions),
-            partition_filters=[(name, "=", value) for name, value in wanted.items()],
-            commit_properties=properties(run),
-        )
+        with self.locked(table.name):
+            delta = ready(self.folder / table.name, table)
+            if any({**dict(file.partition_values), **wanted} != dict(file.partition_values) for file in files):
+                raise LakeError(f"{table.name}: rows to write lie outside {where}")
+            there = active(delta, {name: {value} for name, value in wanted.items()})
+            now = digests(written(file) for file in files)
+            if now is not None and now == digests(there):
+                for file in files:
+                    (self.folder / table.name / file.path).unlink()
+                return delta.version()
+            if there and self._is_read(table, run):
+                keep(self.folder, table, (file.path for file in there))
+            replace(delta, files, wanted, run)
+            return self.version(table.name)
+
+    def _is_read(self, table: Table, run: Run) -> bool:
+        """Whether a published night may read the rows of this run's night: its own publication, or, of a cumulative
+        table, a later one."""
+        if not self.exists("publications"):
+            return False
+        nights = [(file.partition["pipeline"], file.partition["ds"]) for file in self.active_files("publications")]
+        if table.cumulative:
+            return any(ds >= str(run.ds) for _, ds in nights)
+        return (run.pipeline, str(run.ds)) in nights
 
     def _mark(self) -> None:
         if not self.files.exists(MARKER):
             self.files.write_text(MARKER, json.dumps({"layout": LAYOUT}) + "\n")
 
-    def _create(self, table: Table) -> None:
-        self._mark()
-        stored = Schema.from_arrow(table.arrow_schema).fields
-        meanings = [{"comment": column.meaning} for column in table.columns]
-        fields = [Field(f.name, f.type, metadata=m) for f, m in zip(stored, meanings, strict=True)]
-        keys = list(table.partitions)
-        DeltaTable.create(self.table_path(table.name), Schema(fields), partition_by=keys, description=table.meaning)
-
-    def written(self, table: str, version: int) -> tuple[int, int]:
-        """Rows and bytes that the commit of ``version`` added."""
-        log = self.folder / table / "_delta_log" / f"{version:020d}.json"
-        actions = (json.loads(line) for line in log.read_text().splitlines())
-        adds = [action["add"] for action in actions if "add" in action]
-        return sum(json.loads(add["stats"])["numRecords"] for add in adds), sum(add["size"] for add in adds)
-
     # Publishing
 
     def publish(self, publication: Publication, run: Run) -> None:
         """Make a night visible, as one commit: the versions of its tables that belong together."""
-        row = {
-            **asdict(publication),
-            "versions": sorted(publication.versions.items()),
-            "upstreams": json.dumps(publication.upstreams, sort_keys=True),
-        }
-        rows = pa.Table.from_pylist([row], schema=TABLES["publications"].arrow_schema)
-        self.write("publications", rows, where={"ds": publication.ds}, run=run)
+        self.write("publications", publication.to_arrow(), where={"ds": publication.ds}, run=run)
+        drop_kept(self.folder, publication.pipeline, publication.ds)
 
     def publication(self, pipeline: str, *, ds: date | None = None, before: date | None = None) -> Publication | None:
         """The publication of a pipeline's night ``ds``, the latest one before ``before``, or its latest of all, if
@@ -274,10 +310,7 @@ class Lake:
 
     def _publications(self, version: int) -> list[Publication]:
         rows = self.to_arrow("publications", version).to_pylist()
-        nights = [
-            Publication(**{**row, "versions": dict(row["versions"]), "upstreams": json.loads(row["upstreams"])})
-            for row in rows
-        ]
+        nights = [Publication.of(row) for row in rows]
         return sorted(nights, key=lambda night: (night.ds, night.pipeline))
 
     def replaced_publication(self, run_id: str) -> Publication | None:

@@ -72,17 +72,5 @@ def properties(run: Run) -> CommitProperties:
     return CommitProperties(custom_metadata={"userMetadata": metadata})
 
 
-def predicate(where: dict[str, object]) -> str:
-    """``where`` in SQL."""
-    return " AND ".join(f"{name} = {_literal(value)}" for name, value in where.items())
-
-
-def _literal(value: object) -> str:
-    if isinstance(value, int):
-        return str(value)
-    quoted = "'" + str(value).replace("'", "''") + "'"
-    return f"DATE {quoted}" if isinstance(value, date) else quoted
-
-
 def _all_equal(column: pa.ChunkedArray, value: object) -> bool:
     return len(column) == 0 or pc.all(pc.equal(column, pa.scalar(value, column.type))).as_py() is True

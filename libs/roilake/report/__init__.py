@@ -3,7 +3,7 @@
 from roilake.report.compare import compare, print_comparison, to_object
 from roilake.report.data import ReportData, gather, published
 from roilake.report.nights import nights, nights_table, run_rows, steps, steps_table
-from roilake.report.page import write_page
+from roilake.report.page import move_page, write_page
 from roilake.report.section import Section, Texts, render_section
 from roilake.report.summary import night_summary, print_summary, report_path, table_versions, to_json
 
@@ -13,6 +13,7 @@ __all__ = [
     "Texts",
     "compare",
     "gather",
+    "move_page",
     "night_summary",
     "nights",
     "nights_table",

@@ -123,8 +123,7 @@ def print_comparison(found: Comparison, console: Console) -> None:
         f"({first.run_id})"
     )
     same = first.code_revision == second.code_revision
-    code = f"{first.code_revision[:12]} → {second.code_revision[:12]}"
-    console.print(f"code: {f'the same, {second.code_revision[:12]}' if same else code}")
+    console.print(f"code: {f'the same, {second.code}' if same else f'{first.code} → {second.code}'}")
     if not found.config:
         console.print("config: the same")
     for key, (old, new) in found.config.items():

@@ -14,12 +14,23 @@ from roilake.report.nights import nearest, publications
 @dataclass(frozen=True)
 class ReportData:
     """``problems`` are the failed checks: empty means published. ``before`` is the pipeline's night published last, and
-    ``since`` the one chosen to compare with, if any."""
+    ``since`` the one chosen to compare with, if any. ``seen`` is what readers of the pipeline see of this night, or
+    else of its latest one, as ``publications`` has it."""
 
     night: NightData
     problems: tuple[str, ...] = ()
     before: NightData | None = None
     since: NightData | None = None
+    seen: Publication | None = None
+
+    @property
+    def kept(self) -> str:
+        """What readers see where this attempt is not published, in words."""
+        if self.seen is None:
+            return "and readers still see no night at all"
+        if self.seen.ds == self.night.ds:
+            return f"so readers still see this night as run {self.seen.run_id} published it"
+        return f"so readers still see the night of {self.seen.ds}"
 
     @property
     def other(self) -> NightData | None:
@@ -37,6 +48,7 @@ def gather(lake: Lake, night: Publication, problems: tuple[str, ...] = (), *, si
         problems=problems,
         before=read_night(lake, last) if last else None,
         since=read_night(lake, chosen) if chosen else None,
+        seen=lake.publication(night.pipeline, ds=night.ds) or lake.publication(night.pipeline),
     )
 
 

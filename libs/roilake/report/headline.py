@@ -35,9 +35,8 @@ def status(data: ReportData) -> str:
     """Whether the night was published, and why not."""
     night, gates = data.night, data.night.gates
     if data.problems:
-        kept = f"the night of {data.before.ds}" if data.before else "no night at all"
         failed = plural(len(data.problems), "check")
-        return f"Not published: {failed} failed ({data.problems[0]}), so readers still see {kept}."
+        return f"Not published: {failed} failed ({data.problems[0]}), {data.kept}."
     served = night.pipeline.served
     several = "model" in tables()[served].key  # rows by every model, not by the default one alone
     by = plural(len(night.models), "model") if several else night.default_model

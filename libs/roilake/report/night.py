@@ -50,6 +50,12 @@ class NightData:
         return str(self.config["default_model"])
 
     @property
+    def code(self) -> str:
+        """The code revision, short: a commit's first characters, and whether the code differed from it."""
+        commit, mark, edits = self.code_revision.partition("+")
+        return f"{commit[:12]}{mark}{edits}"
+
+    @property
     def texts(self) -> Texts:
         found: Texts = load(self.pipeline.texts) if self.pipeline.texts else Texts()
         return found

@@ -27,6 +27,12 @@ def write_page(data: ReportData, path: Path) -> None:
     write_aside(path.with_suffix(".txt"), lambda aside: aside.write_text(text))
 
 
+def move_page(source: Path, target: Path) -> None:
+    """Move a page and its text."""
+    for suffix in (target.suffix, ".txt"):
+        source.with_suffix(suffix).replace(target.with_suffix(suffix))
+
+
 def render(data: ReportData) -> str:
     """The page as HTML: the frame, with its headline and sections."""
     page = environment().get_template("page.html.j2")

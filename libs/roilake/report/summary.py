@@ -20,7 +20,7 @@ from roilake.report.formatting import number
 from roilake.report.leaderboard import leading, model_order, rank
 from roilake.report.night import Measure, Measures, NightData, by_slice, merged, sets_of
 from roilake.report.nights import plain_table
-from roilake.runtime.pipeline import EvaluationSet
+from roilake.runtime.pipeline import PUBLISH, EvaluationSet
 from roilake.runtime.registry import find, owner, tables
 
 WIDEST = 10_000
@@ -32,6 +32,7 @@ def night_summary(
     lake: Lake, config: NightConfig, ds: date, *, run_id: str, seconds: float, published: bool
 ) -> dict[str, Any]:
     """The final JSON object of a night: ``pipeline, ds, published, run_id, seconds, report, tables, metrics``.
+    ``report`` is the page that this run wrote, null where it ended before it could.
 
     ``tables`` maps names to the published versions (the latest ones if the night is not published); ``metrics`` maps
     model to metric to value (null where undefined) on the pipeline's evaluation set, of one with several model to
@@ -45,7 +46,7 @@ def night_summary(
         "published": published,
         "run_id": run_id,
         "seconds": round(seconds, 1),
-        "report": str(report_path(lake, config.pipeline, ds)),
+        "report": _page(lake, config.pipeline, ds, published=published),
         "tables": dict(sorted(versions.items())),
         "metrics": _values(found, several=len(find(config.pipeline).evaluated) > 1),
     }
@@ -68,9 +69,19 @@ def table_versions(lake: Lake, pipeline: str) -> dict[str, int]:
     return {name: lake.version(name) for name in names if lake.exists(name)}
 
 
-def report_path(lake: Lake, pipeline: str, ds: date, since: date | None = None) -> Path:
-    """Where the report of a night lies; one that looks back to a chosen night lies beside it."""
-    return lake.files.local(report_name(pipeline, ds, since))
+def report_path(lake: Lake, pipeline: str, ds: date, since: date | None = None, *, published: bool = True) -> Path:
+    """Where the report of a night lies. One that looks back to a chosen night lies beside it, and so does that of an
+    attempt that is not ``published``, until a later one is."""
+    return lake.files.local(report_name(pipeline, ds, since, published=published))
+
+
+def _page(lake: Lake, pipeline: str, ds: date, *, published: bool) -> str | None:
+    """Path of the page that a night's run has written; None where it ended before there was one."""
+    where = {"pipeline": pipeline, "ds": ds, "status": "failed"}
+    rows = lake.to_arrow("runs", lake.version("runs"), filters=where) if not published and lake.exists("runs") else None
+    if rows is not None and rows["step"].to_pylist() != [PUBLISH]:
+        return None
+    return str(report_path(lake, pipeline, ds, published=published))
 
 
 def _evaluated(lake: Lake, pipeline: str, versions: Mapping[str, int], ds: date) -> Evaluated:
@@ -92,8 +103,9 @@ def print_summary(
         table = metrics_table(measures, config.default_model, on, wide=wide)
         shown = Text(_as_text(table)) if wide else table
         console.print("", shown, sep="\n", soft_wrap=wide)
-    page = Path(summary["report"])
-    console.print(Text(f"\nReport: {page}\nAll metrics: {page.with_suffix('.txt')}"), soft_wrap=True)
+    if summary["report"]:
+        page = Path(summary["report"])
+        console.print(Text(f"\nReport: {page}\nAll metrics: {page.with_suffix('.txt')}"), soft_wrap=True)
 
 
 def whole_text(night: NightData) -> str:

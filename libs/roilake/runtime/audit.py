@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
 from roilake.config import NightConfig
 from roilake.lake import TABLES, Lake
 from roilake.metrics.gates import GateResult, Measured, check_bounds, explained, result_of
-from roilake.runtime.pipeline import Pipeline, load
+from roilake.runtime.pipeline import PUBLISH, Pipeline, load
 from roilake.runtime.registry import find
+from roilake.runtime.schedule import commands_again
+
+Same = Callable[[str, int, int], bool]
+"""Whether two versions of a table hold the same rows of the night."""
 
 
 def audit(lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]) -> list[GateResult]:
@@ -32,7 +36,7 @@ def audit(lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]
         *check_bounds(config, now, last),
         *(result if result.passed or not result.metric else explained(result, now, last) for result in own),
         result_of("tables_filled", check_filled(lake, pipeline.name, ds, filled, versions)),
-        result_of("steps_in_order", check_runs(runs, pipeline)),
+        result_of("steps_in_order", _in_order(lake, config, ds, versions, runs)),
         result_of("rows_reconcile", check_sources(runs)),
         result_of("keys_kept", check_keys(runs, _last_runs(lake, config.pipeline, ds))),
         result_of("models_evaluated", check_evaluated(now, config.evaluated, pipeline)),
@@ -60,22 +64,63 @@ def check_filled(
             yield f"{table}: 0 rows for {ds}, at least 1 is needed"
 
 
-def check_runs(runs: Sequence[Mapping[str, Any]], pipeline: Pipeline) -> Iterator[str]:
-    """Every step succeeded, one that reconciles accounts for all rows that it read, and each read what earlier steps
-    wrote last."""
+def _in_order(
+    lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int], runs: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """What is wrong with the night's steps, and the commands that mend it."""
+    pipeline = find(config.pipeline)
+
+    def same(table: str, first: int, second: int) -> bool:
+        return lake.same(table, first, second, **TABLES[table].own(pipeline.name, ds))
+
+    stale = list(stale_steps(runs, pipeline, versions, same))
+    yield from (f"{step}: {problem}" for step, problem in stale)
+    yield from check_balance(runs, pipeline)
+    if stale:
+        again = steps_again([step for step, _ in stale], pipeline)
+        yield f"run again, in this order: {commands_again(config, ds, lake.folder, again)}"
+
+
+def stale_steps(
+    runs: Sequence[Mapping[str, Any]], pipeline: Pipeline, versions: Mapping[str, int], same: Same
+) -> Iterator[tuple[str, str]]:
+    """Steps, each with why what it left does not stand: it did not succeed; it has read other rows than earlier steps
+    wrote last; or its rows are not those at ``versions``, which are to be published."""
     found = {row["step"]: row for row in runs}
     written: dict[str, tuple[str, int]] = {}
     for step in pipeline.steps:
         row = found.get(step.name)
         if row is None or row["status"] != "succeeded":
-            yield f"{step.name}: status is {row['status'] if row else 'missing'}, must be succeeded"
+            yield step.name, f"status is {row['status'] if row else 'missing'}, must be succeeded"
             continue
-        for table, version in json.loads(row["inputs"]).items():
-            writer, last = written.get(table, ("", version))
-            if version != last:
-                yield f"{step.name}: read {table} version {version}, not {writer}'s {last}; run {step.name} again"
+        for table, read in json.loads(row["inputs"]).items():
+            writer, last = written.get(table, ("", read))
+            if read != last and not same(table, read, last):
+                yield step.name, f"read {table} version {read}, not {writer}'s {last}"
         written |= {table: (step.name, version) for table, version in json.loads(row["outputs"]).items()}
-        if step.reconciles:
+    for table, (writer, last) in written.items():
+        now = versions.get(table, last)
+        if now != last and not same(table, last, now):
+            yield writer, f"wrote {table} version {last}, and version {now} has other rows of the night"
+
+
+def steps_again(stale: Collection[str], pipeline: Pipeline) -> list[str]:
+    """The steps to run again before the night can be published, in order: the stale ones, all that read what these
+    write, and the publishing one."""
+    written: set[str] = set()
+    again = []
+    for step in pipeline.steps:
+        if step.name in stale or written.intersection(step.reads):
+            again.append(step.name)
+            written.update(step.writes)
+    return [*again, PUBLISH]
+
+
+def check_balance(runs: Sequence[Mapping[str, Any]], pipeline: Pipeline) -> Iterator[str]:
+    """Every step that reconciles accounts for all rows that it read."""
+    reconciling = {step.name for step in pipeline.steps if step.reconciles}
+    for row in sorted(runs, key=lambda row: row["step"]):
+        if row["step"] in reconciling:
             yield from _unbalanced(row)
 
 

@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 def main(
     run: Callable[..., StepResult], pipeline: str, flags: Sequence[str] = (), **options: Callable[[str], Any]
 ) -> None:
-    """Command line of a step: ``--ds --conf --lake [--profile --log]``, the step's own ``options``, which are given
-    to it parsed, and its ``flags``, true where they stand. The last stdout line is the result as JSON."""
+    """Command line of a step: ``--ds --conf --lake [--profile --log --wait]``, the step's own ``options``, which are
+    given to it parsed, and its ``flags``, true where they stand. The last stdout line is the result as JSON."""
     parser = argparse.ArgumentParser(description=sys.modules[run.__module__].__doc__)
     parser.add_argument("--ds", help="the night's logical date, YYYY-MM-DD (default: the config's default_ds)")
     parser.add_argument("--conf", required=True, type=Path, help="the night's YAML")
     parser.add_argument("--lake", required=True, type=Path, help="folder of the lake")
     parser.add_argument("--profile", type=Path, help="Spark settings in spark-defaults form (see conf/spark)")
     parser.add_argument("--log", choices=("auto", "json"), default="auto", help="form of the lines on stderr")
+    parser.add_argument("--wait", action="store_true", help="wait for who writes the pipeline's nights now")
     for name in options:
         parser.add_argument(f"--{name}", required=True)
     for name in flags:
@@ -44,8 +45,9 @@ def main(
         chosen |= {name: getattr(args, name) for name in flags}
         config = load_config(args.conf, pipeline)
         ds, folder = night_of(config, args.ds), check_folder(args.lake, create=True)
-        lake = Lake(session_starter(run.__module__, args.profile), folder)
-        print(run(lake, config, ds, **chosen).to_json(), flush=True)
+        with Lake(None, folder).writer(pipeline, Path(sys.argv[0]).stem, ds, wait=args.wait):
+            lake = Lake(session_starter(run.__module__, args.profile), folder)
+            print(run(lake, config, ds, **chosen).to_json(), flush=True)
 
 
 def session_starter(app: str, profile: Path | None) -> Callable[[], SparkSession]:

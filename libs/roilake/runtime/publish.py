@@ -12,7 +12,7 @@ from roilake.errors import AuditError
 from roilake.lake import Lake, Publication
 from roilake.masking import masked
 from roilake.metrics.gates import to_table
-from roilake.report import gather, report_path, table_versions, write_page
+from roilake.report import gather, move_page, report_path, table_versions, write_page
 from roilake.runtime.audit import audit
 from roilake.runtime.pipeline import PUBLISH
 from roilake.runtime.step import Recorder, StepResult, recorded
@@ -20,8 +20,8 @@ from roilake.runtime.step import Recorder, StepResult, recorded
 
 def run(lake: Lake, config: NightConfig, ds: date) -> StepResult:
     """Publish ``ds``. All gates go to table ``gates``; a failed one is named in the report and raised as AuditError,
-    and nothing is published: readers keep the night before. The row in ``publications`` is written after all else that
-    a reader could see."""
+    and nothing is published: readers keep what they see, and the page of a published night stays as it is. The row in
+    ``publications`` is written after all else that a reader could see, the step's own row in ``runs`` among it."""
     with recorded(lake, config, ds, PUBLISH) as record:
         versions = {table: record.pin(table) for table in table_versions(lake, config.pipeline) if table != "gates"}
         results = audit(lake, config, ds, versions)
@@ -29,14 +29,18 @@ def run(lake: Lake, config: NightConfig, ds: date) -> StepResult:
         record.progress(f"audit: {len(problems)} of {len(results)} gates failed")
         versions["gates"] = record.write("gates", to_table(results, ds, record.run.run_id))
         night = _publication(record, versions)
-        path = report_path(lake, config.pipeline, ds)
-        write_page(gather(lake, night, tuple(problems)), path)
-        record.details |= {"report": lake.files.name(path), "problems": problems}
-        record.progress(f"wrote the report {path}")
+        attempt = report_path(lake, config.pipeline, ds, published=False)
+        page = attempt if problems else report_path(lake, config.pipeline, ds)
+        data = gather(lake, night, tuple(problems))
+        write_page(data, attempt)
+        record.details |= {"report": lake.files.name(page), "problems": problems}
         if problems:
-            raise AuditError(f"night {ds} is not published: {'; '.join(problems)} (report: {path})")
+            listed = "; ".join(problems)
+            raise AuditError(f"night {ds} is not published, {data.kept}: {listed} (report: {page})")
+        versions["runs"] = record.close("succeeded")
         lake.publish(night, record.run)
-        record.outputs["publications"] = lake.version("publications")
+        move_page(attempt, page)
+        record.progress(f"published; the report is {page}")
     return record.result
 
 

@@ -64,7 +64,7 @@ def load_config(path: str | Path, pipeline: str | None = None) -> NightConfig:
     config = validated(find(name).config, tree, path)
     with _naming(path):
         config.check()
-    return config
+    return config.read_from(Path(path).absolute())
 
 
 @contextmanager

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
+from roilake.config import NightConfig
 from roilake.runtime.registry import find, load_config
 
 AIRFLOW = '''"""{title}: made by `roilake schedule --conf {conf} --format airflow`."""
@@ -28,6 +31,16 @@ with DAG(
     for before, after in zip(steps, steps[1:]):
         before >> after
 '''
+
+
+def commands_again(config: NightConfig, ds: date, lake: Path, steps: Sequence[str]) -> str:
+    """One line for a shell that runs these steps of a night in order, and one that runs the night from the first of
+    them on."""
+    conf = shlex.quote(str(config.file or "NIGHT.yaml"))
+    python, tail = shlex.quote(sys.executable), f"--ds {ds} --conf {conf} --lake {shlex.quote(str(lake))}"
+    module = find(config.pipeline).module("$step")
+    loop = f"for step in {' '.join(steps)}; do {python} -m {module} {tail} || break; done"
+    return f"{loop}, or in one session: {python} -m roilake night {tail} --from-step {steps[0]}"
 
 
 def schedule_of(conf: Path, lake: Path, form: str, *, apart: bool = False) -> str:

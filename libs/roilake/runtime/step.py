@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
@@ -71,6 +71,7 @@ class Recorder:
     rows_later: int = 0
     bytes: int = 0
     details: dict[str, Any] = field(default_factory=dict)
+    peak_memory: Callable[[], int] = int  # bytes; none where nobody watches
     _result: StepResult | None = None
 
     def pin(self, table: str) -> int:
@@ -85,6 +86,11 @@ class Recorder:
         """This night's own rows on this machine; ``where`` narrows them."""
         filters = {**TABLES[table].own(self.run.pipeline, self.run.ds), **where}
         return self.lake.to_arrow(table, self.pin(table), filters=filters, columns=columns)
+
+    def contents(self) -> dict[str, str]:
+        """Of each table that was read so far, a digest of this night's own rows."""
+        owned = {table: TABLES[table].own(self.run.pipeline, self.run.ds) for table in sorted(self.run.inputs)}
+        return {table: self.lake.content(table, self.run.inputs[table], **own) for table, own in owned.items()}
 
     def upstream(self, pipeline: str, table: str) -> Publication | None:
         """The publication of another pipeline that this night reads ``table`` of, noted; None, which is logged,
@@ -102,7 +108,7 @@ class Recorder:
         """``lake.write`` of this night's rows (``where`` narrows them), counted; returns the version."""
         began = time.monotonic()
         version = self.lake.write(table, rows, where={"ds": self.run.ds, **where}, run=self.run)
-        self._count({table: version}, began)
+        self._count({table: version}, began, **where)
         return version
 
     def write_from_tasks(self, tables: Sequence[str], parts: DataFrame, make: Make) -> None:
@@ -117,13 +123,15 @@ class Recorder:
         versions = self.lake.commit_files(tables, files, where={"ds": self.run.ds}, run=self.run)
         self._count(versions, began)
 
-    def _count(self, versions: Mapping[str, int], began: float) -> None:
+    def _count(self, versions: Mapping[str, int], began: float, **where: object) -> None:
         for table, version in versions.items():
-            count, size = self.lake.written(table, version)
+            own = TABLES[table].own(self.run.pipeline, self.run.ds)
+            files = self.lake.active_files(table, version, **own, **where)
+            count = sum(file.rows for file in files)
             self.outputs[table] = version
             if table != "quarantine":
                 self.rows_out += count
-                self.bytes += size
+                self.bytes += sum(file.bytes for file in files)
             self.progress(f"wrote {table} version {version}", rows=count, seconds=time.monotonic() - began)
 
     @contextmanager
@@ -157,9 +165,16 @@ class Recorder:
             raise RuntimeError("the step has not ended yet")
         return self._result
 
-    def close(self, status: str) -> None:
-        """Write the row in ``runs``."""
+    @property
+    def closed(self) -> bool:
+        """Whether the step has its row in ``runs`` already."""
+        return self._result is not None
+
+    def close(self, status: str) -> int:
+        """Write the row in ``runs``; returns its version. The harness does so when the step ends; only who needs the
+        row before that does so itself."""
         self._note_start(start.take())
+        self.details["peak_memory"] = self.peak_memory()
         self._result = StepResult(
             pipeline=self.run.pipeline,
             step=self.run.step,
@@ -180,30 +195,31 @@ class Recorder:
         texts = ("inputs", "outputs", "upstreams", "details")
         row |= {name: json.dumps(row[name], sort_keys=True) for name in texts}
         rows = pa.Table.from_pylist([row], schema=TABLES["runs"].arrow_schema)
-        self.lake.write("runs", rows, where={"ds": self.run.ds, "step": self.run.step}, run=self.run)
+        return self.lake.write("runs", rows, where={"ds": self.run.ds, "step": self.run.step}, run=self.run)
 
 
 @contextmanager
 def recorded(lake: Lake, config: NightConfig, ds: date, step: str) -> Iterator[Recorder]:
-    """Measure a step and write its row in ``runs``: status ``succeeded``, or ``failed`` when an audit fails. Any
-    other error leaves no row, so that bad input writes nothing."""
-    began = start.take()
-    record = Recorder(lake, config, make_run(config, ds, step), time.monotonic() - began)
-    record._note_start(began)
-    record.details |= _planned(lake, config, ds, step, starts=began > 0)
-    record.progress(f"starts, ds {ds}")
-    memory = PeakMemory()
-    try:
-        yield record
-    except AuditError:
-        record.details["peak_memory"] = memory.stop()
-        record.close("failed")
-        raise
-    finally:
-        most = memory.stop()
-    record.details["peak_memory"] = most
-    record.close("succeeded")
-    record.progress(f"done: {record.rows_in:,} rows in, {record.rows_out:,} out")
+    """Measure a step, as the pipeline's one writer, and write its row in ``runs``: status ``succeeded``, or ``failed``
+    when an audit fails. Any other error leaves no row, so that bad input writes nothing."""
+    with lake.writer(config.pipeline, step, ds):
+        began, memory = start.take(), PeakMemory()
+        run = make_run(config, ds, step)
+        record = Recorder(lake, config, run, time.monotonic() - began, peak_memory=memory.stop)
+        record._note_start(began)
+        record.details |= _planned(lake, config, ds, step, starts=began > 0)
+        record.progress(f"starts, ds {ds}")
+        try:
+            yield record
+        except BaseException as error:
+            if isinstance(error, AuditError) or record.closed:
+                record.close("failed")
+            raise
+        finally:
+            memory.stop()
+        if not record.closed:
+            record.close("succeeded")
+        record.progress(f"done: {record.rows_in:,} rows in, {record.rows_out:,} out")
 
 
 def _planned(lake: Lake, config: NightConfig, ds: date, step: str, *, starts: bool) -> dict[str, float]:

@@ -84,9 +84,13 @@ def make_entry(
     artifacts: Callable[..., Artifacts],
     **parents: Any,
 ) -> Entry[InputsT]:
-    """An entry whose folders are those of the night's run. ``parents`` says what the model is made of."""
+    """An entry whose folders are those of the night's run on what it has read. ``parents`` says what the model is made
+    of."""
     lake, run, name = record.lake, record.run, settings.name
-    folder = lake.files.local(model_folder(run.pipeline, name, run.ds, run.run_id))
+    # Of models the step's own rows are read too; those that a model is made of are among its parents.
+    contents = {table: content for table, content in record.contents().items() if table != "models"}
+    inputs = hashlib.sha256(repr((contents, record.upstreams, parents)).encode()).hexdigest()[:8]
+    folder = lake.files.local(model_folder(run.pipeline, name, run.ds, run.run_id, inputs))
     checkpoints = lake.lasting(run.step) / f"{run.run_id}-{name}"
     return Entry(str(folder), str(checkpoints), config, settings, task, artifacts, parents)
 

@@ -58,7 +58,7 @@ def _night(lake: Lake, first: date) -> Publication:
 
 def _vectors(lake: Lake, night: Publication, model: str) -> dict[str, NDArray]:
     """By node type, [N, V]."""
-    where = {"pipeline": UPSTREAM, "ds": night.ds, "run_id": night.run_id}
+    where = {"pipeline": UPSTREAM, "ds": night.ds}
     rows = lake.to_arrow("models", night.versions["models"], filters=where, columns=["name", "path"]).to_pylist()
     files = {row["name"]: f"{row['path']}/{VECTORS}" for row in rows}
     making = sorted(name for name, file in files.items() if lake.files.exists(file))

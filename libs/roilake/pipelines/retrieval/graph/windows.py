@@ -77,7 +77,7 @@ def published_models(
     night = lake.publication(config.pipeline, before=ds)
     if night is None or "models" not in night.versions:
         return None, {}
-    where = {"pipeline": config.pipeline, "ds": night.ds, "run_id": night.run_id}
+    where = {"pipeline": config.pipeline, "ds": night.ds}  # whichever run trained them: others may have come after it
     rows = lake.to_arrow("models", night.versions["models"], filters=where).to_pylist()
     return night, {row["name"]: row for row in rows}
 
