@@ -127,6 +127,10 @@ def check_requests(lake: Lake, config: RetrievalConfig) -> None:
         assert (ids["user", row["user"]], ids["item", row["item"]]) == (event["user"], event["item"])
         assert (ids["query", row["query"]] if row["query"] >= 0 else None) == event["query"]
         assert row["as_of"] == event["time"].date() and row["time"] == event["time"] and row["label"] == 1.0
+        earlier = [e for e in events.values() if e["user"] == event["user"] and e["time"].date() < row["as_of"]]
+        assert row["known_user"] == bool(earlier)
+    assert {row["known_user"] for row in past} == {True, False}
+    assert all(row["known_user"] for row in found if row["split"] == "serve")
     by_request = {(row["user"], row["query"], row["as_of"]): row["request_id"] for row in found}
     assert all(by_request[row["user"], row["query"], row["as_of"]] == row["request_id"] for row in found)
     assert len(set(by_request.values())) == len(by_request) and min(by_request.values()) >= 0
