@@ -103,7 +103,7 @@ def observe_coverage(item_L: Any, user_L: Any, users: int, catalogue: int) -> Li
     shown_U = np.bincount(user_X, minlength=users) > 0
     n = int(shown_U.sum())
     parts_U = np.where(shown_U, (alone_U - float(alone_U[shown_U].mean())) * (n - 1) / n, 0.0)
-    return Linear(len(first) / catalogue, parts_U, np.zeros(users), (n, n, n), n)
+    return Linear(len(first) / catalogue, parts_U, np.zeros(users), (n, n, n), n, "share")
 
 
 def observe_mean(values_N: Floats, user_N: NDArray, users: int, weights_N: Floats | None = None) -> Summed:

@@ -17,7 +17,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from roilake.metrics.classification import Floats, gap, ratio
-from roilake.metrics.intervals import NAN, Estimate, normal_estimate, poisson_weights, quantiles
+from roilake.metrics.intervals import NAN, Estimate, Kind, normal_estimate, poisson_weights, quantiles
 from roilake.metrics.registry import kind_of, parse
 from roilake.metrics.table_scores import GROUP, KEYS, columns_of, model_and_slice, sums_of
 
@@ -133,10 +133,11 @@ class Totals:
         holders = int(total["holds_positive"]), int(total["holds_negative"]), int(total["holders"])
         if kind_of(metric) == "coverage":
             holders = (count, count, count)
-        difference = len(groups) > 1
-        squares = self._squares[(2, slice_name) if difference else groups[0]]
+        alone: Kind = "share" if kind_of(metric) == "coverage" else "area"
+        kind: Kind = alone if len(groups) == 1 else "difference"
+        squares = self._squares[(2, slice_name) if kind == "difference" else groups[0]]
         products = [squares[f"{name} {metric}"] for name in ("pp", "qq", "pq")]
-        return normal_estimate(value, products, holders, count, difference=difference)
+        return normal_estimate(value, products, holders, count, kind)
 
 
 def _by_group(sums: DataFrame) -> Sums:

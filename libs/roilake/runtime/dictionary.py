@@ -30,8 +30,8 @@ _METRICS = """## Metric definitions
 Relevance is binary. `@K` stands for a whole number: the first K of a request's list, and the list as it is where it
 is shorter; `[@K]` may be left out. Ties of scores count a half in metrics of scores; in lists the lower item comes
 first. A request without a relevant item has no value in metrics of rankings and is left out of the mean, but for those
-named `_or_0`. Intervals (95 %) are over users: of AUCs and PR-AUC by DeLong with users as clusters, of coverage by the
-jackknife, both on the logit scale, so that they stay within 0 to 1; of all others by a Poisson bootstrap.
+named `_or_0`. Intervals (95 %) are over users: of AUCs and PR-AUC by DeLong with users as clusters, on the logit scale,
+so that they stay within 0 to 1; of coverage by the jackknife, cut off at 0 and 1; of all others by a Poisson bootstrap.
 """
 _SLICES = """## Slice names
 

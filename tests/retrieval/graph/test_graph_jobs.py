@@ -56,7 +56,8 @@ BUILT = ("events", "node_ids", "nodes", "edges", "adjacency", "requests", "inter
 def config(make_night: Callable[..., RetrievalConfig]) -> RetrievalConfig:
     similarity = {"edge_types": ["item_item_similar", "query_item_similar"], "min_jaccard": 0.2, "top": 2}
     items = {"path": "", "format": "csv", "key": "id", "terms": "title", "title": "title", "fields": {"shelf": "shelf"}}
-    night = make_night(random_events(11), graph={"similarity": similarity, "max_neighbours": 3}, interest={"dim": 4})
+    events = random_events(11) + "new,i00,,2020-01-08 05:00:00\nnew,i01,,2020-01-10 05:00:00\n"
+    night = make_night(events, graph={"similarity": similarity, "max_neighbours": 3}, interest={"dim": 4})
     catalogue = Path(night.source.events.path).parent / "items.csv"
     titles = [
         f"i{taste}{n},Tale: word{n % 2} & {'fish' if taste else 'meat'},s{n}" for taste in (0, 1) for n in range(4)
