@@ -11,7 +11,7 @@ from roilake.lake import Lake
 from roilake.lake.session import cached
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.graph import indexed, night_windows
-from roilake.pipelines.retrieval.graph.requests import labelled_requests, serve_requests
+from roilake.pipelines.retrieval.graph.requests import labelled_requests, serve_requests, with_first_times
 from roilake.runtime.command import main
 from roilake.runtime.step import StepResult, recorded
 
@@ -25,9 +25,10 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     with recorded(lake, config, ds, "build_requests") as record:
         windows = night_windows(lake, config, ds)
         earliest = min(window.as_of for window in windows)
-        night = F.col("ds") <= F.lit(ds)
-        events = record.read("events").where(night & (F.col("time") >= F.lit(str(earliest)).cast("timestamp")))
+        every = record.read("events").where(F.col("ds") <= F.lit(ds))
+        events = every.where(F.col("time") >= F.lit(str(earliest)).cast("timestamp"))
         nodes = record.read("nodes").where(F.col("ds") == F.lit(ds)).select("node_type", "key", "id")
+        nodes = with_first_times(nodes, every)
         small = sum(file.rows for file in files_of(lake, "nodes", record.pin("nodes"), ds=ds)) <= _BROADCAST
         with cached(indexed(events, F.broadcast(nodes) if small else nodes)) as by_id:
             record.rows_in = by_id.count()

@@ -163,6 +163,7 @@ def _requests(rng: np.random.Generator, count: int, nodes: dict[str, int]) -> pa
         "label": pa.repeat(pa.scalar(1.0, pa.float32()), count),
         "time": pa.repeat(pa.scalar(datetime(1998, 4, 22, tzinfo=UTC), pa.timestamp("us", "UTC")), count),
         "event_id": pa.array(map(str, range(count))),
+        "known_user": pa.repeat(True, count),
     }
     names = TABLES["requests"].names
     return pa.table({name: columns[name] for name in names}, schema=TABLES["requests"].arrow_schema)

@@ -138,6 +138,7 @@ def _requests(rng: np.random.Generator, sizes: Sizes) -> pa.Table:
             "label": pa.repeat(pa.scalar(1.0, pa.float32()), count),
             "time": pa.repeat(pa.scalar(datetime(2020, 1, 5, tzinfo=UTC), pa.timestamp("us", "UTC")), count),
             "event_id": pa.array(map(str, range(count))),
+            "known_user": pa.repeat(True, count),
         },
         schema=TABLES["requests"].arrow_schema,
     )

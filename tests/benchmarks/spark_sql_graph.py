@@ -17,7 +17,7 @@ def adjacency(events: DataFrame, ids: DataFrame, as_of: date, half_life_days: fl
     instant = F.lit(str(as_of)).cast("timestamp")
     age = (F.unix_micros(instant) - F.unix_micros("time")) / F.lit(half_life_days * 86_400e6)
     before = F.lag("item").over(Window.partitionBy("session").orderBy("time", "event_id"))
-    by_id = indexed(events.where(F.col("time") < instant), ids).select(
+    by_id = indexed(events.where(F.col("time") < instant), ids.withColumn("since", F.lit(None))).select(
         "user", "query", "item", before.alias("before"), F.pow(F.lit(2.0), -age).alias("weight")
     )
     adjacent = F.col("before").isNotNull() & (F.col("before") != F.col("item"))

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from roilake.metrics import registry
+
 ITEMS = 60
 METRICS = (
-    "auc", "gauc", "pr_auc", "ks", "log_loss", "normalised_entropy", "brier", "calibration_ratio", "calibration_error",
-    "hit_rate@5", "recall@5", "precision@5", "ndcg@5", "mrr", "mrr@5", "map", "map@100", "coverage@5", "novelty@5",
-    "diversity@5", "popularity_bias@5",
+    *(name for metric in registry.listed() for name in (metric.name, f"{metric.name}@5")
+      if metric.at_k != ("never" if "@" in name else "must")),
+    "map@100", "ndcg@1000000", "coverage@99999999999999999999",
 )  # fmt: skip
+"""Every metric of the registry, with and without its K."""
 
 
 def labelled(seed: int = 0, n: int = 600) -> dict[str, Any]:

@@ -164,7 +164,9 @@ def test_the_interval_of_shuffled_labels_is_that_of_all_ways_to_deal_them() -> N
     values = [auc(np.isin(np.arange(7), ones).astype(float), scores) for ones in combinations(range(7), 3)]
     found = shuffled_auc([1, 1, 1, 0, 0, 0, 0], scores, np.arange(7))
     assert np.mean(values) == pytest.approx(0.5, abs=1e-12)
-    assert (found.high - found.low) / 2 / Z95 == pytest.approx(np.std(values), abs=1e-12)
+    reach = Z95 * np.std(values)
+    assert found.low == pytest.approx(max(found.value - reach, 0), abs=1e-12)
+    assert found.high == pytest.approx(min(found.value + reach, 1), abs=1e-12)
     assert found.value == auc([1, 1, 1, 0, 0, 0, 0], scores) and found.n == 3
     assert np.isnan(shuffled_auc([0, 0], [1.0, 2.0], [0, 1]).value)
     equal = shuffled_auc([1, 0, 0], [1.0, 1.0, 1.0], [0, 1, 2])

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import ArrayLike
+from scipy.special import logit
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from roilake.metrics import Estimate, measure_arrays
 from roilake.metrics.intervals import Z95, Draws, poisson_weights
+from roilake.metrics.leakage import shuffled_auc
 from roilake.metrics.observed import observe_mean
 
 
@@ -41,8 +46,34 @@ def test_delong_is_its_definition() -> None:
     y, s, _ = binormal(0, 200)
     found = auc_estimate(y, s)
     assert found.value == pytest.approx(roc_auc_score(y, s), abs=1e-12)
-    assert (found.high - found.low) / 2 == pytest.approx(Z95 * np.sqrt(naive_delong(y, s)), abs=1e-12)
+    reach = Z95 * np.sqrt(naive_delong(y, s)) / (found.value * (1 - found.value))
+    assert logit(found.high) - logit(found.value) == pytest.approx(reach, abs=1e-9)
+    assert logit(found.value) - logit(found.low) == pytest.approx(reach, abs=1e-9)
     assert found.n == y.sum()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=12))
+def test_no_interval_leaves_what_there_can_be(rows: list[tuple[bool, int, int]]) -> None:
+    """Of AUC, PR-AUC and coverage in [0, 1], of their differences in [-1, 1]."""
+    y, s, t = map(np.array, zip(*rows, strict=True))
+    place = {"requests": np.arange(len(y)), "items": s, "events": np.ones(5)}
+    names = ["auc", "pr_auc", "coverage@1"]
+    for low, found in ((0, measure_arrays(y, s, names, **place)), (-1, measure_arrays(y, s, names, others=t, **place))):
+        for each in found.values():
+            assert np.isnan(each.low) or low <= each.low <= each.value <= each.high <= 1
+    shuffled = shuffled_auc(y, s, t)
+    assert np.isnan(shuffled.value) or 0 <= shuffled.low <= shuffled.value <= shuffled.high <= 1
+
+
+def test_intervals_of_few_rows_cover_a_high_auc() -> None:
+    """Value +- half a width covers it 81 times in 100, cut at 1 or not."""
+    truth, covered = norm.cdf(1.8124 / np.sqrt(2)), 0  # 0.9 for scores that far apart
+    for seed in range(300):
+        rng, y = np.random.default_rng(seed), np.arange(20) % 2 == 0
+        found = auc_estimate(y, rng.normal(size=20) + 1.8124 * y)
+        covered += found.low <= truth <= found.high
+    assert 264 <= covered <= 297
 
 
 def test_copied_rows_do_not_narrow_a_clustered_interval() -> None:
@@ -54,8 +85,6 @@ def test_copied_rows_do_not_narrow_a_clustered_interval() -> None:
 
 
 def test_intervals_cover_the_truth_about_95_times_in_100() -> None:
-    from scipy.stats import norm
-
     truth, covered, mean_covered = norm.cdf(1 / np.sqrt(2)), 0, 0
     for seed in range(200):
         rng = np.random.default_rng(seed)

@@ -88,6 +88,26 @@ def test_gauc_skips_groups_of_one_class_and_weighs_by_size() -> None:
     assert np.isnan(grouped_auc([1, 1], [0.1, 0.2], users=[0, 1]))
 
 
+def test_gauc_by_its_other_weights_is_that_of_scikit_learn() -> None:
+    y, s, w = sample(4)
+    groups = np.arange(len(y)) % 40
+    y[groups < 3] = 1
+    each = [(groups == g) & (w > 0) for g in range(40)]
+    two = [mine for mine in each if 0 < y[mine].sum() < mine.sum()]
+    areas = [sk.roc_auc_score(y[mine], s[mine], sample_weight=w[mine]) for mine in two]
+    assert len(two) < len(each) - 2
+    for name, weights in (
+        ("gauc", [w[mine].sum() for mine in two]),
+        ("gauc_positives", [(w * y)[mine].sum() for mine in two]),
+        ("gauc_none", None),
+    ):
+        assert measured(name)(y, s, w, users=groups) == pytest.approx(np.average(areas, weights=weights), abs=1e-9)
+    halves = [*areas] + [0.5] * (len(each) - len(two))
+    one = [mine for mine in each if not 0 < y[mine].sum() < mine.sum()]
+    mass = [w[mine].sum() for mine in (*two, *one)]
+    assert measured("gauc_half")(y, s, w, users=groups) == pytest.approx(np.average(halves, weights=mass), abs=1e-9)
+
+
 def test_torch_tensors_give_the_same() -> None:
     y, p, w = sample(1)
     ours = m.auc(torch.tensor(y), torch.tensor(p), torch.tensor(w))

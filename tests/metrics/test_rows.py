@@ -108,9 +108,23 @@ def test_pr_auc_s_interval_is_that_of_the_jackknife() -> None:
         ({"labels": [0, 2]}, "auc", "labels must be 0 or 1: row 1"),
         ({"weights": [1.0, -1.0]}, "auc", "weights must be finite and not negative: row 1"),
         ({"items": [4, 4]}, "recall@5", "request 0 has item 4 twice: a candidate is duplicated"),
-        ({"users": [1, 2]}, "recall@5", "differ in their user"),
+        ({"users": [1, 2]}, "recall@5", "rows of request 0 differ in their user"),
         ({"weights": [1.0, 2.0]}, "recall@5", "differ in their weight"),
-        ({"items": [4, 99]}, "coverage@5", "item 99 is not in the catalogue of 6 items"),
+        ({"items": [4, 99]}, "coverage@5", r"item 99 is not in the catalogue of 6 items \(1 such items\): add it"),
+        ({"items": [4, -1]}, "coverage@5", "item -1 is not in the catalogue"),
+        ({"items": [4, 4.5]}, "novelty@5", "item 4.5 is not in the catalogue"),
+        ({"events": [1.0, float("nan")] * 3}, "novelty@5", "events must be counts: row 1"),
+        ({"events": [1.0, -1.0] * 3}, "novelty@5", "events must be counts: row 1"),
+        ({"vectors": [[1.0, 2.0]] * 4}, "diversity@5", "one row an item, not 6 of events, 4 of vectors"),
+        ({"vectors": [[float("inf")]] * 6}, "diversity@5", "vectors must be finite and equally long: row 0"),
+        ({}, "diversity@5", "diversity@5 needs vectors of the catalogue"),
+        ({"shown": [1, 2]}, "auc", "shown must be 0 or 1: row 1"),
+        ({"shown": [1]}, "auc", r"scores \(2,\) must be as long as the other columns \(1,\)"),
+        ({"others": [0.1]}, "auc", r"others \(1,\) must be as long as the other columns \(2,\)"),
+        ({"users": [1]}, "auc", r"users \(1,\) must be as long as labels \(2,\)"),
+        ({"users": [1.0, float("nan")]}, "auc", r"users must not be null: row 1 is \(1 such rows\)"),
+        ({"items": [1.0, float("nan")]}, "auc", "items must not be null: row 1"),
+        ({"requests": [[0], [0]]}, "auc", r"requests \(2, 1\) must be a list of ids"),
         ({"labels": [0, 1, 1]}, "auc", "equally long"),
         ({}, "recal@5", "unknown metric 'recal@5'"),
         ({}, "recall@0", "unknown metric 'recall@0'"),
@@ -122,7 +136,63 @@ def test_bad_rows_are_refused(make: Callable, change: dict[str, Any], metric: st
     rows = {"labels": [0, 1], "scores": [0.1, 0.2], "users": [1, 1], "requests": [0, 0], "items": [4, 5]}
     columns = {name: make(column) for name, column in (rows | change).items()}
     with pytest.raises(MetricError, match=says):
-        measure_arrays(**columns, metrics=[metric], events=make([1.0] * 6))
+        measure_arrays(**{"events": make([1.0] * 6), **columns}, metrics=[metric])
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor])
+def test_what_is_relevant_and_was_never_shown_counts_as_relevant(make: Callable) -> None:
+    """Three are relevant, one is shown: a recall of a third, not of one."""
+    rows = {
+        "labels": [1, 0, 1, 1], "scores": [0.9, 0.8, float("nan"), float("nan")], "shown": [1, 1, 0, 0],
+        "requests": [5, 5, 5, 5], "items": [0, 1, 2, 3], "users": [1, 1, 1, 1], "events": [3.0, 1.0, 5.0, 1.0],
+    }  # fmt: skip
+    columns = {name: make(column) for name, column in rows.items()}
+    names = [
+        "recall@10",
+        "ndcg@10",
+        "map_all",
+        "mrr",
+        "hit_rate@1",
+        "auc",
+        "log_loss",
+        "coverage@10",
+        "popularity_bias@1",
+    ]
+    found = measure_arrays(**columns, metrics=names)
+    best = 1 + 1 / np.log2(3) + 1 / 2
+    expected = [1 / 3, 1 / best, 1 / 3, 1, 1, 1, -(np.log(0.9) + np.log(0.2)) / 2, 2 / 4, 3 / ((3 + 5 + 1) / 3)]
+    assert [found[name].value for name in names] == pytest.approx(expected)
+    assert (found["auc"].n, found["log_loss"].n) == (1, 2)
+    nothing = measure_arrays(**{**columns, "shown": make([0, 0, 0, 0])}, metrics=["recall@10", "auc", "coverage@10"])
+    assert nothing["recall@10"].value == 0 and np.isnan([nothing["auc"].value, nothing["coverage@10"].value]).all()
+
+
+def test_a_catalogue_has_any_ids_in_any_order() -> None:
+    """The list's items have 3 events and none: with the third item's 5 they are 8 of 3 items."""
+    rows = {"labels": [1, 0], "scores": [0.9, 0.8], "requests": ["r", "r"], "items": ["tea", "01"]}
+    known = {"catalogue": ["milk", "01", "tea"], "events": [5.0, 0.0, 3.0], "vectors": [[1, 0], [0, 1], [3, 4]]}
+    names = ["coverage@1", "coverage@9", "novelty@2", "novelty_unsmoothed@2", "diversity@2", "popularity_bias@2"]
+    found = measure_arrays(**rows, metrics=names, **known)
+    expected = [1 / 3, 2 / 3, -np.log2(4 / 11 * 1 / 11) / 2, -np.log2(3 / 8), 1 - 0.8, 1.5 / 3]
+    assert [found[name].value for name in names] == pytest.approx(expected)
+    for change, says in (
+        ({"catalogue": ["milk", "1", "tea"]}, r"item '01' is not in the catalogue of 3 items \(1 such items\): add it"),
+        ({"catalogue": ["tea", "01", "tea"]}, r"the catalogue has item 'tea' twice \(1 such items\)"),
+        ({"catalogue": ["tea", "01", None]}, "catalogue must not be null: row 2"),
+        ({"catalogue": ["tea", "01"]}, "one row an item, not 2 of catalogue, 3 of events, 3 of vectors"),
+        ({"events": ["5", "0", "3"]}, "events must be numbers, not texts"),
+    ):
+        with pytest.raises(MetricError, match=says):
+            measure_arrays(**rows, metrics=names, **{**known, **change})
+
+
+def test_texts_are_no_numbers_and_one_name_is_no_list() -> None:
+    with pytest.raises(MetricError, match="labels must be numbers, not texts"):
+        measure_arrays(["1", "0"], [0.1, 0.2], ["auc"])
+    with pytest.raises(MetricError, match="scores must be numbers"):
+        measure_arrays([1, 0], [0.1, object()], ["auc"])
+    with pytest.raises(MetricError, match=r"'auc' must be a list of names: \['auc'\]"):
+        measure_arrays([1, 0], [0.1, 0.2], "auc")
 
 
 @pytest.mark.parametrize("make", [np.array, torch.tensor])

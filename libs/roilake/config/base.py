@@ -82,7 +82,8 @@ class Bound(Strict):
     published night. Nights keep estimates, not outcomes, so nothing is paired. With intervals of equal width and no
     true change it fails one night in 360 (less where the nights share test days): rare enough to stop a night for.
     What is asked changes too, though: where all models move alike, bound a difference instead. On slice
-    ``delta_vs_DEFAULT_MODEL`` (another model minus the default one, paired) it is worse for the other to come closer.
+    ``delta_vs_DEFAULT_MODEL``, or ``delta_vs_DEFAULT_MODEL on SLICE`` (another model minus the default one, paired), it
+    is worse for the other to come closer.
     """
 
     metric: str

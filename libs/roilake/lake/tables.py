@@ -167,8 +167,8 @@ METRICS = table(
     run string run that measured it
     model string name of the model
     split string split of the rows that were evaluated
-    slice string which of its rows: all, or a group
-    metric string name of the metric
+    slice string which of its rows, as in "Slice names" below: all, a group, or paired differences to another model
+    metric string name of the metric, as in "Metric definitions" below
     value double? its value; null where it is not defined
     low double? lower end of the 95 % interval
     high double? upper end of the 95 % interval

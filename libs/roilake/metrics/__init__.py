@@ -7,12 +7,13 @@ if TYPE_CHECKING:
     from roilake.metrics.classification import auc
     from roilake.metrics.intervals import Estimate
     from roilake.metrics.rows import measure_arrays
-    from roilake.metrics.table import Columns, measure_table
+    from roilake.metrics.table import measure_table
+    from roilake.metrics.table_rows import Columns
 
 __all__ = ["Columns", "Estimate", "auc", "measure_arrays", "measure_table"]
 
 _MODULES = {
-    "Columns": "table", "Estimate": "intervals", "auc": "classification", "measure_arrays": "rows",
+    "Columns": "table_rows", "Estimate": "intervals", "auc": "classification", "measure_arrays": "rows",
     "measure_table": "table",
 }  # fmt: skip
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from roilake.errors import MetricError
+
 Array = Any
 """A numpy array or a torch tensor."""
 
@@ -19,23 +21,36 @@ def namespace(*values: Any) -> Any:
     return torch if torch and any(isinstance(value, torch.Tensor) for value in values) else np
 
 
-def floats(values: Any, like: Any = None) -> Array:
-    """As float64; a tensor if ``values`` or ``like`` is one, on the device of the first that is."""
-    return _typed(values, like, "float64")
+def floats(values: Any, like: Any = None, name: str = "values") -> Array:
+    """As float64; a tensor if ``values`` or ``like`` is one, on the device of the latter or else of the former.
+    MetricError, which calls them ``name``, for what are no numbers; null becomes NaN."""
+    return _typed(values, like, "float64", name)
 
 
-def integers(values: Any, like: Any = None) -> Array:
+def integers(values: Any, like: Any = None, name: str = "values") -> Array:
     """As int64, as ``floats`` does."""
-    return _typed(values, like, "int64")
+    return _typed(values, like, "int64", name)
 
 
-def _typed(values: Any, like: Any, kind: str) -> Array:
+def _typed(values: Any, like: Any, kind: str, name: str) -> Array:
     xp = namespace(values, like)
-    dtype = getattr(xp, kind)
+    if namespace(values) is np:
+        values = _numbers(values, kind, name)
     if xp is np:
-        return np.asarray(values, dtype)
-    device = values.device if namespace(values) is xp else like.device
-    return xp.as_tensor(values, dtype=dtype, device=device)
+        return values
+    device = like.device if namespace(like) is xp else values.device
+    return xp.as_tensor(values, dtype=getattr(xp, kind), device=device)
+
+
+def _numbers(values: Any, kind: str, name: str) -> np.ndarray:
+    """An array of that kind. Texts are refused even where they could be read as numbers."""
+    try:
+        found = np.asarray(values)
+        if found.dtype.kind in "biuf" or not any(isinstance(each, str | bytes) for each in found.ravel().tolist()):
+            return np.asarray(found, kind)
+    except (TypeError, ValueError) as error:
+        raise MetricError(f"{name} must be numbers: {error}") from error
+    raise MetricError(f"{name} must be numbers, not texts")
 
 
 def filled(shape: tuple[int, ...], value: float, like: Array) -> Array:

@@ -22,6 +22,8 @@ from roilake.metrics.arrays import Array, floats, namespace, runs, sums
 Floats = NDArray[np.float64]
 BINS = 15
 """Equal-width bins of the calibration error."""
+ROUNDING = 1e-12
+"""Shares that differ by less are equal: sums in another order give either."""
 
 
 @dataclass(frozen=True)
@@ -52,26 +54,27 @@ def checked(labels: Any, scores: Any, weights: Any = None) -> Labelled:
     """The three as float64 of one length. MetricError for NaN or infinite scores, labels other than 0 and 1,
     negative or non-finite weights, or unequal lengths."""
     like = next((each for each in (scores, labels, weights) if namespace(each) is not np), None)
-    y, s = floats(labels, like), floats(scores, like)
-    w = namespace(y).ones_like(y) if weights is None else floats(weights, like)
+    y, s = floats(labels, like, "labels"), floats(scores, like, "scores")
+    w = namespace(y).ones_like(y) if weights is None else floats(weights, like, "weights")
     if not (y.ndim == 1 and y.shape == s.shape == w.shape):
         shapes = [tuple(each.shape) for each in (y, s, w)]
         raise MetricError(f"labels {shapes[0]}, scores {shapes[1]} and weights {shapes[2]} must be equally long lists")
     xp = namespace(y)
-    _refuse(~xp.isfinite(s), s, "scores must be finite")
-    _refuse((y != 0) & (y != 1), y, "labels must be 0 or 1")
-    _refuse(~(xp.isfinite(w) & (w >= 0)), w, "weights must be finite and not negative")
+    refuse(~xp.isfinite(s), s, "scores must be finite")
+    refuse((y != 0) & (y != 1), y, "labels must be 0 or 1")
+    refuse(~(xp.isfinite(w) & (w >= 0)), w, "weights must be finite and not negative")
     return Labelled(y, s, w)
 
 
 def checked_probabilities(labels: Any, scores: Any, weights: Any = None) -> Labelled:
     """As ``checked``; scores outside [0, 1] are refused as well."""
     data = checked(labels, scores, weights)
-    _refuse((data.scores < 0) | (data.scores > 1), data.scores, "probabilities must lie in [0, 1]")
+    refuse((data.scores < 0) | (data.scores > 1), data.scores, "probabilities must lie in [0, 1]")
     return data
 
 
-def _refuse(bad: Array, values: Array, rule: str) -> None:
+def refuse(bad: Array, values: Array, rule: str) -> None:
+    """MetricError with the rule and the first of the rows that break it [N]."""
     if bad.any():
         row = int(bad.nonzero()[0].ravel()[0])
         raise MetricError(f"{rule}: row {row} holds {float(values[row])} ({int(bad.sum())} such rows)")
@@ -122,6 +125,12 @@ class Steps:
         """For a negative row the weight of the positives that beat it [T], ties a half."""
         return self.total[0] - self.below[0] - self.positive_T.cumsum(0) + self.positive_T / 2
 
+    @property
+    def widest(self) -> int:
+        """The lowest step with the largest gap, up to rounding."""
+        gaps_T = abs(self.gaps())
+        return int((gaps_T >= gaps_T.max() - ROUNDING).nonzero()[0].ravel()[0])
+
     def gaps(self) -> Array:
         """TPR - FPR [T] when all scores above the step's are called positive, with the sign turned."""
         positive = (self.below[0] + self.positive_T.cumsum(0)) / self.total[0]
@@ -145,9 +154,27 @@ def auc(labels: Any, scores: Any, weights: Any = None) -> float:
     return checked(labels, scores, weights).steps.area()
 
 
-def area_by_group(data: Labelled, group_N: Array, size: int) -> Array:
-    """(AUC of the group times its weight, its weight) [G, 2]; zeros for groups of one class, whose AUC is undefined.
-    Their ratio, summed over groups, is GAUC (Zhou et al. 2018, KDD, eq. 12)."""
+@dataclass(frozen=True)
+class GroupWeight:
+    """How much a group counts in GAUC: ``of`` the weights of its positives and negatives. A group of one class, whose
+    AUC is undefined, has no part in it or, with ``one_class``, an AUC of a half. Serves arrays and Spark columns."""
+
+    of: Callable[[Any, Any], Any]
+    one_class: bool = False
+
+
+GAUC = {
+    "gauc": GroupWeight(lambda positive, negative: positive + negative),
+    "gauc_positives": GroupWeight(lambda positive, negative: positive),
+    "gauc_none": GroupWeight(lambda positive, negative: 0 * positive + 1),
+    "gauc_half": GroupWeight(lambda positive, negative: positive + negative, one_class=True),
+}
+"""By the metric's name."""
+
+
+def area_by_group(data: Labelled, group_N: Array, size: int, weight: GroupWeight) -> Array:
+    """(AUC of the group times its weight, its weight) [G, 2]. Their ratio, summed over groups, is GAUC (Zhou et al.
+    2018, KDD, eq. 12)."""
     xp = namespace(data.scores)
     key_N = group_N * max(len(data.steps.positive_T), 1) + data.steps.step_N
     steps = Labelled(data.labels, key_N, data.weights).steps
@@ -157,8 +184,9 @@ def area_by_group(data: Labelled, group_N: Array, size: int) -> Array:
     before_G = negative_G.cumsum(0) - negative_G
     pairs_G = positive_G * negative_G
     won_G = sums(group_T, steps.positive_T * (steps.beaten() - before_G[group_T]), size)
-    value_G = won_G / xp.where(pairs_G > 0, pairs_G, 1.0)
-    weight_G = xp.where(pairs_G > 0, positive_G + negative_G, 0.0)
+    value_G = xp.where(pairs_G > 0, won_G / xp.where(pairs_G > 0, pairs_G, 1.0), 0.5)
+    counted_G = (positive_G + negative_G > 0) if weight.one_class else (pairs_G > 0)
+    weight_G = xp.where(counted_G, weight.of(positive_G, negative_G), 0.0)
     return xp.stack([value_G * weight_G, weight_G], 1)
 
 

@@ -146,7 +146,8 @@ def explained(result: GateResult, now: Measured, last: Measured) -> GateResult:
     those that there are."""
     model, split, metric = result.model, result.split, result.metric
     if (model, split, result.slice, metric) not in now.rows:
-        slices = sorted({name for m, s, name, k in now.rows if (m, s, k) == (model, split, metric)})
+        measured = {name for m, s, name, k in now.rows if (m, s, k) == (model, split, metric)}
+        slices = sorted(name for name in measured if is_delta(name) == is_delta(result.slice))
         return replace(result, detail=f"it was not measured; slices that were: {', '.join(slices) or 'none'}")
     detail = moved_most(model, split, metric, now, last)
     return replace(result, detail="; ".join(part for part in (result.detail, detail) if part))

@@ -8,9 +8,9 @@ draws), so that differences of two models on the same users are paired."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from roilake.metrics.classification import Floats
 
 Z95 = 1.959963984540054
 BLOCK = 1 << 16
+Kind = Literal["area", "share", "difference"]
+"""Areas and shares lie in [0, 1], differences of two in [-1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -67,28 +69,35 @@ class Draws:
 
 @dataclass(frozen=True)
 class Summed:
-    """A metric that is a function of sums over users: ``value`` gives it from sums [..., C]. Its interval has the
-    2.5 % and 97.5 % quantiles of the draws in which it is defined."""
+    """A metric that is a function of sums over users: ``value`` gives it from sums [..., C]; or that minus the same of
+    ``less``. Its interval has the 2.5 % and 97.5 % quantiles of the draws in which it is defined."""
 
     sums_UC: Floats
     value: Callable[[Floats], Any]
     n: int
+    less: Summed | None = None
 
     def estimate(self, draws: Draws) -> Estimate:
         """The metric with its interval."""
-        value = float(self.value(self.sums_UC.sum(0)))
-        if np.isnan(value) or draws.draws < 2 or np.count_nonzero(self.sums_UC.any(1)) < 2:
+        value = float(self._of(lambda sums_UC: sums_UC.sum(0)))
+        if np.isnan(value) or draws.draws < 2 or self.holders < 2:
             return Estimate(value, NAN, NAN, self.n)
-        return Estimate(value, *quantiles(self.value(draws.totals(self.sums_UC))), self.n)
+        return Estimate(value, *quantiles(self._of(draws.totals)), self.n)
+
+    @property
+    def holders(self) -> int:
+        """Users that add anything, to the one and to the other."""
+        own = int(np.count_nonzero(self.sums_UC.any(1)))
+        return own if self.less is None else min(own, self.less.holders)
+
+    def _of(self, totals: Callable[[Floats], Floats]) -> Any:
+        """The metric of what ``totals`` makes of the users' sums."""
+        value = self.value(totals(self.sums_UC))
+        return value if self.less is None else value - self.less._of(totals)
 
     def minus(self, other: Summed) -> Summed:
         """The difference to another model on the same users."""
-        width = self.sums_UC.shape[1]
-        return Summed(
-            np.hstack([self.sums_UC, other.sums_UC]),
-            lambda totals: self.value(totals[..., :width]) - other.value(totals[..., width:]),
-            min(self.n, other.n),
-        )
+        return replace(self, less=other, n=min(self.n, other.n))
 
 
 def quantiles(values_D: Floats) -> tuple[float, float]:
@@ -100,38 +109,56 @@ def quantiles(values_D: Floats) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Linear:
-    """A metric with what each user's positive and negative rows add to its error, to first order. ``holders`` are
-    the numbers of users with positives, with negatives, and of all."""
+    """A metric with what each user's positive and negative rows add to its error, to first order. ``holders`` are the
+    numbers of users with positives, with negatives, and of all; ``kind`` says what there can be."""
 
     value: float
     positive_U: Floats
     negative_U: Floats
     holders: tuple[int, int, int]
     n: int
+    kind: Kind = "area"
 
     def estimate(self, draws: Draws) -> Estimate:
         """The metric with its interval, for which nothing is drawn."""
         p, q = self.positive_U, self.negative_U
-        return normal_estimate(self.value, (float(p @ p), float(q @ q), float(p @ q)), self.holders, self.n)
+        products = float(p @ p), float(q @ q), float(p @ q)
+        return normal_estimate(self.value, products, self.holders, self.n, self.kind)
 
     def minus(self, other: Linear) -> Linear:
         """The difference to another model on the same rows."""
         parts = self.positive_U - other.positive_U, self.negative_U - other.negative_U
-        return Linear(self.value - other.value, *parts, self.holders, min(self.n, other.n))
+        return Linear(self.value - other.value, *parts, self.holders, min(self.n, other.n), "difference")
 
 
 Observed = Summed | Linear
 
 
-def normal_estimate(value: float, products: Sequence[float], holders: tuple[int, int, int], n: int) -> Estimate:
+def normal_estimate(
+    value: float, products: Sequence[float], holders: tuple[int, int, int], n: int, kind: Kind
+) -> Estimate:
     """A ``Linear`` metric with its normal interval, from ``products``: sum p^2, sum q^2 and sum p q over users, with p
     and q their parts of positives and negatives. The variance is that of Obuchowski (1997, Biometrics 53:567): h+/(h+ -
     1) sum p^2 + h-/(h- - 1) sum q^2 + 2 h/(h - 1) sum p q. No bounds with fewer than two holders of either class."""
     if np.isnan(value) or min(holders) < 2:
         return Estimate(value, NAN, NAN, n)
     pp, qq, pq = (h / (h - 1) * product for h, product in zip(holders, products, strict=True))
-    half = Z95 * float(np.sqrt(max(pp + qq + 2 * pq, 0.0)))
-    return Estimate(value, value - half, value + half, n)
+    variance, rounding = pp + qq + 2 * pq, 1e-12 * (pp + qq + 2 * abs(pq))
+    half = Z95 * float(np.sqrt(variance)) if variance > rounding else 0.0
+    return Estimate(value, *_bounds(value, half, kind), n)
+
+
+def _bounds(value: float, half: float, kind: Kind) -> tuple[float, float]:
+    """The interval about an area on the logit scale, ln(v / (1 - v)) +- half / (v (1 - v)): it lies in (0, 1), and of
+    few rows it covers the truth more often than value +- half, which may leave [0, 1] (Qin and Hotilovac 2008,
+    Statistical Methods in Medical Research 17:207). Of all else, and of areas of 0 and 1, it is value +- half as far as
+    there are such values: what is cut off holds no truth. (A share's error does not vanish towards 1 as an area's does,
+    so that on the logit scale its interval would be nearly all of [0, 1].)"""
+    if kind == "area" and 0 < value < 1:
+        centre, reach = np.log(value / (1 - value)), half / (value * (1 - value))
+        low, high = np.exp(-np.logaddexp(0.0, [reach - centre, -reach - centre]))
+        return float(low), float(high)
+    return max(value - half, -1.0 if kind == "difference" else 0.0), min(value + half, 1.0)
 
 
 def poisson_weights(clusters: NDArray[np.int64], draws: int, seed: int) -> Floats:

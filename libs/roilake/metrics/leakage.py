@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from roilake.metrics.classification import auc
-from roilake.metrics.gates import GateResult, Measured, Row, half_width
+from roilake.metrics.gates import GateResult, Measured, Row
 from roilake.metrics.intervals import NAN, Z95, Estimate
 
 SHUFFLED = "auc_shuffled"
@@ -30,7 +30,7 @@ def shuffled_auc(labels: ArrayLike, scores: ArrayLike, keys: ArrayLike) -> Estim
     Within requests it is not, for those with many positives may score higher (or lower) as a whole. The interval is the
     normal one of the permutation itself (Mann and Whitney 1947, with ties as in Lehmann 1975), which holds given the
     scores, however they hang together: with m ones, n zeros, N = m + n and t_g equal scores in group g, Var = (N + 1 -
-    sum_g (t_g^3 - t_g) / (N (N - 1))) / (12 m n)."""
+    sum_g (t_g^3 - t_g) / (N (N - 1))) / (12 m n). Of few rows it is cut off at 0 and 1."""
     ones, scores_E = int(np.sum(np.asarray(labels) == 1)), np.asarray(scores, np.float64)
     total = len(scores_E)
     if not 0 < ones < total:
@@ -41,7 +41,7 @@ def shuffled_auc(labels: ArrayLike, scores: ArrayLike, keys: ArrayLike) -> Estim
     ties_G = np.unique(scores_E, return_counts=True)[1].astype(np.float64)
     tied = float((ties_G**3 - ties_G).sum()) / (total * (total - 1))
     half = Z95 * float(np.sqrt(max(total + 1 - tied, 0.0) / (12.0 * ones * (total - ones))))
-    return Estimate(value, value - half, value + half, ones)
+    return Estimate(value, max(value - half, 0.0), min(value + half, 1.0), ones)
 
 
 def check_shuffled(now: Measured, step: str) -> Iterator[GateResult]:
@@ -63,8 +63,10 @@ def check_shuffled(now: Measured, step: str) -> Iterator[GateResult]:
 
 
 def _beyond_chance(row: Row) -> float:
-    """How far 0.5 lies outside the 99.99 % interval; negative within."""
-    return float(abs(row["value"] - 0.5) - half_width(row) * Z9999 / Z95)
+    """How far 0.5 lies outside the 99.99 % interval; negative within. The end that is towards 0.5 counts: the other may
+    be cut off."""
+    towards = max(row["value"] - row["low"], row["high"] - row["value"]) if row["low"] is not None else 0.0
+    return float(abs(row["value"] - 0.5) - towards * Z9999 / Z95)
 
 
 def check_leak(now: Measured, slices: Mapping[str, str], least: int = 0) -> Iterator[GateResult]:

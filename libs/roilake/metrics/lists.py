@@ -11,26 +11,26 @@ from functools import cached_property
 from typing import Any
 
 from roilake.metrics.arrays import Array, counts, filled, floats, namespace, sums
-from roilake.metrics.ranking import Ranks
+from roilake.metrics.ranking import NEVER, Ranks
 from roilake.metrics.registry import Metric
 
 
 @dataclass(frozen=True)
 class Catalogue:
     """What is known of the items: events before the window [I], and interest vectors [I, D] (zeros: none). ``total``
-    is the sum of events + 1 over the whole catalogue and ``count`` its number of items, where these rows are only
-    some of it or not all are items."""
+    is the sum of events + 1 over the whole catalogue and ``count`` its number of items: these rows may be only some of
+    it, and some may be no items."""
 
     events_I: Array
     vectors_ID: Array
-    total: float | None = None
-    count: int | None = None
+    total: float
+    count: int
 
 
 @dataclass(frozen=True)
 class Lists:
-    """Rows in any order as the ranked lists of ``num`` requests: of each row [N] the request, its rank there, the item,
-    and whether that is relevant."""
+    """Rows in any order as the ranked lists of ``num`` requests: of each row [N] the request, its rank there (``NEVER``
+    of a relevant item that is not shown), the item, and whether that is relevant."""
 
     request_N: Array
     rank_N: Array
@@ -44,20 +44,22 @@ class Lists:
         return Ranks.of(self.rank_N[self.relevant_N], self.request_N[self.relevant_N], self.num)
 
     def top(self, k: int) -> Array:
-        """The first k items of each request [R, K]."""
+        """The first k items of each request [R, K]; K is k, or the length of the longest list."""
+        ranked_N = self.rank_N[self.rank_N != NEVER]
+        k = min(k, int(ranked_N.max()) if len(ranked_N) else 1)
         shown = self.rank_N <= k
         top_RK = filled((self.num, k), -1, self.item_N)
         top_RK[self.request_N[shown], self.rank_N[shown] - 1] = self.item_N[shown]
         return top_RK
 
-    def values(self, metric: Metric, k: int | None, catalogue: Catalogue) -> tuple[Array, Array]:
+    def values(self, metric: Metric, k: int | None, catalogue: Catalogue | None) -> tuple[Array, Array]:
         """A metric of ranks or lists by request [R], and what the sum of that is divided by: 1 of each request, for
         popularity bias the mean events of its relevant items (NaN without one)."""
         if metric.inputs == "ranks":
             values_R = metric.compute(self.ranks, k)
         else:
             values_R = metric.compute(self.top(k or 1), catalogue)
-        if metric.name != "popularity_bias":
+        if catalogue is None or metric.name != "popularity_bias":
             return values_R, namespace(values_R).ones_like(values_R)
         events_P = catalogue.events_I[self.item_N[self.relevant_N]]
         total_R = sums(self.request_N[self.relevant_N], events_P, self.num)
@@ -68,8 +70,15 @@ def novelty(top_RK: Array, catalogue: Catalogue) -> Array:
     """Mean self-information of the list's items [R] (Vargas and Castells 2011, RecSys): -log2 p_i with p_i =
     (events_i + 1) / (sum of events + I), each item counted once more so that one without an event has a value."""
     events_I = floats(catalogue.events_I)
-    total = float(events_I.sum()) + len(events_I) if catalogue.total is None else catalogue.total
-    return _mean_of_items(-namespace(events_I).log2((events_I + 1) / total), top_RK)
+    return _mean_of_items(-namespace(events_I).log2((events_I + 1) / catalogue.total), top_RK)
+
+
+def novelty_unsmoothed(top_RK: Array, catalogue: Catalogue) -> Array:
+    """The same with p_i = events_i / sum of events; items without an event are left out of the mean."""
+    xp, events_I = namespace(top_RK), floats(catalogue.events_I)
+    share_I = events_I / max(catalogue.total - catalogue.count, 1e-300)
+    seen_RK = (top_RK >= 0) & (events_I > 0)[xp.where(top_RK >= 0, top_RK, 0)]
+    return _mean_of_items(-xp.log2(xp.where(share_I > 0, share_I, 1.0)), xp.where(seen_RK, top_RK, -1))
 
 
 def popularity(top_RK: Array, catalogue: Catalogue) -> Array:

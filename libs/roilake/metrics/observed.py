@@ -7,13 +7,14 @@ is kept by user is numpy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from roilake.metrics.arrays import floats, host
-from roilake.metrics.classification import Floats, Labelled, Steps, Sums, area_by_group, gap, ratio
+from roilake.metrics.classification import GAUC, Floats, GroupWeight, Labelled, Steps, Sums, area_by_group, gap, ratio
 from roilake.metrics.intervals import NAN, Linear, Summed
 
 
@@ -70,14 +71,19 @@ def observe_ks(data: Labelled, user_N: Any, users: int) -> Summed:
     steps = data.steps
     if not steps.defined:
         return Summed(np.zeros((users, 4)), gap, data.positives)
-    upto_N = floats(steps.step_N <= int(abs(steps.gaps()).argmax()))
+    upto_N = floats(steps.step_N <= steps.widest)
     columns = [part for mass in data.masses for part in (mass * upto_N, mass)]
     return Summed(by_user(columns, user_N, users), gap, data.positives)
 
 
-def observe_gauc(data: Labelled, user_N: Any, users: int) -> Summed:
-    """AUC within each user, weighted by the user's weight."""
-    return Summed(host(area_by_group(data, user_N, users)), ratio, data.positives)
+def _observe_gauc(weight: GroupWeight, data: Labelled, user_N: Any, users: int) -> Summed:
+    """Mean AUC within users."""
+    return Summed(host(area_by_group(data, user_N, users, weight)), ratio, data.positives)
+
+
+observe_gauc, observe_gauc_positives, observe_gauc_none, observe_gauc_half = (
+    partial(_observe_gauc, GAUC[name]) for name in ("gauc", "gauc_positives", "gauc_none", "gauc_half")
+)
 
 
 def observe_sums(metric: Sums, data: Labelled, user_N: Any, users: int) -> Summed:
@@ -97,7 +103,7 @@ def observe_coverage(item_L: Any, user_L: Any, users: int, catalogue: int) -> Li
     shown_U = np.bincount(user_X, minlength=users) > 0
     n = int(shown_U.sum())
     parts_U = np.where(shown_U, (alone_U - float(alone_U[shown_U].mean())) * (n - 1) / n, 0.0)
-    return Linear(len(first) / catalogue, parts_U, np.zeros(users), (n, n, n), n)
+    return Linear(len(first) / catalogue, parts_U, np.zeros(users), (n, n, n), n, "share")
 
 
 def observe_mean(values_N: Floats, user_N: NDArray, users: int, weights_N: Floats | None = None) -> Summed:

@@ -9,6 +9,7 @@ twice in a request (a duplicated candidate) raises MetricError.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from roilake.errors import MetricError
 from roilake.hashing import uniform
 from roilake.metrics.arrays import Array, counts, floats, integers, namespace, order, sums
+from roilake.metrics.ids import Ids
 
 NEVER = int(np.iinfo(np.int64).max)
 """Rank of an item that is never shown (masked, or not a candidate)."""
@@ -60,9 +62,7 @@ class Ranks:
 
     def hits(self, k: int) -> Array:
         """Number of relevant items at rank k or better, by request."""
-        if k < 1:
-            raise MetricError(f"k must be at least 1, not {k}")
-        return self._sum(floats(self.rank_P <= k))
+        return self._sum(floats(self.rank_P <= _bound(k)))
 
     def hit_rate(self, k: int) -> Array:
         """1 where any relevant item is within the first k."""
@@ -72,28 +72,66 @@ class Ranks:
         """Hits over the number of relevant items."""
         return self._where_relevant(self.hits(k) / namespace(self.rank_P).clip(self.relevant_R, 1, NEVER))
 
+    def recall_capped(self, k: int) -> Array:
+        """Hits over min(k, relevant), so that 1 can be reached (Liang et al. 2018, WWW)."""
+        return self._where_relevant(self.hits(k) / namespace(self.rank_P).clip(self.relevant_R, 1, _bound(k)))
+
     def precision(self, k: int) -> Array:
         """Hits over k (also where fewer than k items were shown)."""
         return self._where_relevant(self.hits(k) / k)
 
     def ndcg(self, k: int) -> Array:
         """Sum over hits of 1 / log2(1 + rank), over the same of the best order: ranks 1..min(k, relevant)."""
-        self.hits(k)
-        xp, shown = namespace(self.rank_P), self.rank_P <= k
+        xp, shown = namespace(self.rank_P), self.rank_P <= _bound(k)
         gain = xp.where(shown, 1 / xp.log2(1 + floats(xp.where(shown, self.rank_P, 1))), 0.0)
-        best = (1 / xp.log2(floats(np.arange(2, k + 2), gain))).cumsum(0)
-        return self._where_relevant(self._sum(gain) / best[xp.clip(self.relevant_R, 1, k) - 1])
+        places_R = xp.clip(self.relevant_R, 1, _bound(k))
+        most = int(places_R.max()) if len(places_R) else 0
+        best = (1 / xp.log2(floats(np.arange(2, most + 2), gain))).cumsum(0)
+        return self._where_relevant(self._sum(gain) / best[places_R - 1])
 
     def reciprocal_rank(self, k: int | None = None) -> Array:
         """1 / rank of the best relevant item, 0 where that is beyond k."""
-        shown = (self.position_P == 1) & (self.rank_P <= (NEVER - 1 if k is None else k))
+        shown = (self.position_P == 1) & (self.rank_P <= _bound(k))
         return self._where_relevant(self._sum(namespace(shown).where(shown, 1 / floats(self.rank_P), 0.0)))
 
     def average_precision(self, k: int | None = None) -> Array:
         """Sum over hits of (hits so far / rank), over min(k, relevant)."""
-        xp, bound = namespace(self.rank_P), NEVER - 1 if k is None else k
-        precision = xp.where(self.rank_P <= bound, self.position_P / floats(self.rank_P), 0.0)
-        return self._where_relevant(self._sum(precision) / xp.clip(self.relevant_R, 1, bound))
+        return self._precise(k) / namespace(self.rank_P).clip(self.relevant_R, 1, _bound(k))
+
+    def average_precision_all(self, k: int | None = None) -> Array:
+        """The same sum over all relevant, also with k (trec_eval's map_cut)."""
+        return self._precise(k) / namespace(self.rank_P).clip(self.relevant_R, 1, NEVER)
+
+    def average_precision_hits(self, k: int | None = None) -> Array:
+        """The same sum over the hits, 0 without one (torchmetrics' retrieval_average_precision)."""
+        return self._precise(k) / namespace(self.rank_P).clip(self.hits(_bound(k)), 1, NEVER)
+
+    def _precise(self, k: int | None) -> Array:
+        """Sum over hits of (hits so far / rank)."""
+        precision = self.position_P / floats(self.rank_P)
+        return self._where_relevant(self._sum(namespace(precision).where(self.rank_P <= _bound(k), precision, 0.0)))
+
+
+def or_0(of: Callable[..., Array]) -> Callable[..., Array]:
+    """A metric of ``Ranks`` that is 0 where a request has no relevant item, and so counts it."""
+
+    def values(ranks: Ranks, k: int | None = None) -> Array:
+        values_R = of(ranks, k)
+        return namespace(values_R).where(ranks.relevant_R > 0, values_R, 0.0)
+
+    return values
+
+
+success_or_0, recall_or_0, precision_or_0, ndcg_or_0, reciprocal_rank_or_0, average_precision_or_0 = map(
+    or_0, (Ranks.hit_rate, Ranks.recall, Ranks.precision, Ranks.ndcg, Ranks.reciprocal_rank, Ranks.average_precision)
+)
+
+
+def _bound(k: int | None) -> int:
+    """The last rank that counts. MetricError for k below 1."""
+    if k is not None and k < 1:
+        raise MetricError(f"k must be at least 1, not {k}")
+    return NEVER - 1 if k is None else min(k, NEVER - 1)
 
 
 def positions_within(request_P: Array, sizes_R: Array) -> Array:
@@ -119,14 +157,15 @@ def ranks_by_score(request_N: Array, score_N: Array, item_N: Array) -> Array:
     return rank_N
 
 
-def refuse_duplicates(request_N: Array, item_N: Array) -> None:
+def refuse_duplicates(requests: Ids, items: Ids) -> None:
     """MetricError when a request has an item twice."""
-    index = _sorted(request_N, item_N)
-    request, item = request_N[index], item_N[index]
-    twice = (request[1:] == request[:-1]) & (item[1:] == item[:-1])
+    index = _sorted(requests.code_N, items.code_N)
+    request_N, item_N = requests.code_N[index], items.code_N[index]
+    twice = (request_N[1:] == request_N[:-1]) & (item_N[1:] == item_N[:-1])
     if twice.any():
         row = int(twice.nonzero()[0].ravel()[0])
-        raise MetricError(f"request {int(request[row])} has item {int(item[row])} twice: a candidate is duplicated")
+        request, item = requests.plain[int(request_N[row])], items.plain[int(item_N[row])]
+        raise MetricError(f"request {request!r} has item {item!r} twice: a candidate is duplicated")
 
 
 def ranks_among_negatives(ranks: Ranks) -> Array:

@@ -10,9 +10,10 @@ BINS = "calibration bin "
 """What the slices of the calibration curve begin with."""
 
 
-def delta_vs(model: str) -> str:
-    """The slice of paired differences to a model."""
-    return _DELTA + model
+def delta_vs(model: str, name: str = ALL) -> str:
+    """The slice of paired differences to a model on the rows of slice ``name``: ``delta_vs_MODEL`` on all,
+    ``delta_vs_MODEL on NAME`` on others."""
+    return _DELTA + model if name == ALL else f"{_DELTA}{model} on {name}"
 
 
 def is_delta(name: str) -> bool:

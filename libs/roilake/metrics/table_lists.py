@@ -1,8 +1,8 @@
 """Metrics of rankings and whole lists over a Spark table: rows become one row per request with the ranks of its
 positives and what it shows first; both fit in memory, its candidates need not.
 
-Rows here have columns model (0 or 1), slice, user, request, item, label, score, weight; results are sums by (model,
-slice, user)."""
+Rows here have columns model (0 or 1), slice, user, request, item, label, score, weight, shown; results are sums by
+(model, slice, user)."""
 
 from __future__ import annotations
 
@@ -16,49 +16,54 @@ from pyspark.sql import functions as F
 
 from roilake.metrics.classification import Floats
 from roilake.metrics.lists import Catalogue, Lists
+from roilake.metrics.ranking import NEVER
 from roilake.metrics.registry import kind_of, parse
+from roilake.metrics.table_catalogue import TableCatalogue
 from roilake.metrics.table_scores import GROUP, KEYS, sum_batches
 
 
-def sums_of_lists(rows: DataFrame, metrics: Sequence[str], catalogue: DataFrame | None) -> Iterator[DataFrame]:
+def sums_of_lists(rows: DataFrame, metrics: Sequence[str], catalogue: TableCatalogue | None) -> Iterator[DataFrame]:
     """Tables of those of the metrics that are of ranks or lists: higher score first, ties by lower item."""
     listed = [name for name in metrics if parse(name)[0].inputs in ("ranks", "lists")]
     covering = [name for name in listed if kind_of(name) == "coverage"]
     others = [name for name in listed if name not in covering]
-    order = Window.partitionBy(*GROUP, "request").orderBy(F.desc("score"), "item")
+    order = Window.partitionBy(*GROUP, "request").orderBy(F.desc("shown"), F.desc("score"), "item")
     if listed:
-        rows = rows.withColumn("rank", F.row_number().over(order).cast("long"))
+        rank = F.when(F.col("shown") == 1, F.row_number().over(order).cast("long")).otherwise(F.lit(NEVER))
+        rows = rows.withColumn("rank", rank)
     if others:
         yield list_sums(rows, others, catalogue)
     if covering and catalogue is not None:
-        items = max(catalogue.count(), 1)
-        yield from (coverage_sums(rows, name, items) for name in covering)
+        yield from (coverage_sums(rows, name, max(catalogue.count, 1)) for name in covering)
 
 
-def list_sums(ranked_rows: DataFrame, metrics: Sequence[str], catalogue: DataFrame | None) -> DataFrame:
+def list_sums(ranked_rows: DataFrame, metrics: Sequence[str], catalogue: TableCatalogue | None) -> DataFrame:
     """``METRIC_0`` (weight times value), ``METRIC_1`` (weight; for popularity bias the weight times the chosen items'
     events) and ``METRIC_n`` (requests with a value) of every metric, summed by (model, slice, user)."""
-    total = 0.0
-    if catalogue is None:
+    depths = [_last(k) for metric, k in map(parse, metrics) if metric.inputs == "lists"]
+    if catalogue is None or not depths:
         empty = (F.lit(0.0).alias("events"), F.array(F.lit(0.0)).alias("vector"))
         ranked_rows = ranked_rows.select("*", *empty)
     else:
-        found = catalogue.agg(F.sum("events"), F.count("*")).first()
-        total = float((found[0] or 0) + found[1]) if found else 0.0
-        ranked_rows = ranked_rows.join(catalogue.select("item", "events", "vector"), on="item", how="left")
-    depth = max((k or 0 for metric, k in map(parse, metrics) if metric.inputs == "lists"), default=0)
-    held = ranked_rows.where((F.col("rank") <= depth) | (F.col("label") == 1))
-    entry = F.struct("rank", "label", "events", "vector")
-    requests = held.groupBy(*GROUP, "request").agg(
+        ranked_rows = ranked_rows.join(catalogue.items, on="item", how="left")
+    held = (F.col("rank") <= max(depths, default=0)) | (F.col("label") == 1)
+    entry = F.when(held, F.struct("rank", "label", "events", "vector"))
+    requests = ranked_rows.groupBy(*GROUP, "request").agg(  # all of them: some count without an entry
         F.first("user").alias("user"), F.first("weight").alias("weight"), F.collect_list(entry).alias("entries")
     )
     names = [f"{name}_{part}" for name in metrics for part in ("0", "1", "n")]
-    return sum_batches(requests.drop("request"), names, lambda batch: _of_requests(batch, metrics, total))
+    sizes = (0.0, 0) if catalogue is None else (catalogue.total, catalogue.count)
+    return sum_batches(requests.drop("request"), names, lambda batch: _of_requests(batch, metrics, *sizes))
 
 
-def _of_requests(requests: pa.Table, metrics: Sequence[str], total: float) -> dict[str, Floats]:
-    """What ``list_sums`` adds up, of some requests [R]. ``total`` is the catalogue's, as in ``lists.Catalogue``."""
-    (lists, catalogue), weight_R = _lists(requests, total), requests["weight"].to_numpy()
+def _last(k: int | None) -> int:
+    """The last rank that a list of K shows."""
+    return min(k or 1, NEVER - 1)
+
+
+def _of_requests(requests: pa.Table, metrics: Sequence[str], total: float, count: int) -> dict[str, Floats]:
+    """What ``list_sums`` adds up, of some requests [R]. ``total`` and ``count`` are as in ``lists.Catalogue``."""
+    (lists, catalogue), weight_R = _lists(requests, total, count), requests["weight"].to_numpy()
     found: dict[str, Floats] = {}
     for name in metrics:
         values_R, bottoms_R = lists.values(*parse(name), catalogue)
@@ -69,7 +74,7 @@ def _of_requests(requests: pa.Table, metrics: Sequence[str], total: float) -> di
     return found
 
 
-def _lists(requests: pa.Table, total: float) -> tuple[Lists, Catalogue]:
+def _lists(requests: pa.Table, total: float, count: int) -> tuple[Lists, Catalogue]:
     """The lists of some requests, each with entries (rank, label, events, vector), N of them in all. The catalogue has
     one item for each entry."""
     request_N = np.repeat(np.arange(requests.num_rows), pc.list_value_length(requests["entries"]).to_numpy())
@@ -79,7 +84,7 @@ def _lists(requests: pa.Table, total: float) -> tuple[Lists, Catalogue]:
     )
     vectors_ND = _vectors(pc.struct_field(entries, "vector")) if len(entries) else np.zeros((0, 1))
     lists = Lists(request_N, rank_N, np.arange(len(rank_N)), label_N == 1, requests.num_rows)
-    return lists, Catalogue(events_N, vectors_ND, total)
+    return lists, Catalogue(events_N, vectors_ND, total, count)
 
 
 def _vectors(column: pa.Array) -> Floats:
@@ -92,8 +97,11 @@ def _vectors(column: pa.Array) -> Floats:
 def coverage_sums(ranked_rows: DataFrame, name: str, catalogue: int) -> DataFrame:
     """``NAME_0``: share of the ``catalogue`` items that is in this user's lists alone; ``NAME_1``: share of items that
     are counted here, by the lowest of their users; ``NAME_n``: 1, by (model, slice, user) for all users with a list."""
-    k = parse(name)[1] or 1
-    shown = ranked_rows.where((F.col("rank") <= k) & (F.col("weight") > 0)).select(*KEYS, "item").distinct()
+    shown = (
+        ranked_rows.where((F.col("rank") <= _last(parse(name)[1])) & (F.col("weight") > 0))
+        .select(*KEYS, "item")
+        .distinct()
+    )
     items = shown.groupBy(*GROUP, "item").agg(F.count("*").alias("holders"), F.min("user").alias("user"))
     alone, one, zero = (F.col("holders") == 1).cast("double"), F.lit(1.0), F.lit(0.0)
     counted = items.select(*KEYS, alone.alias("alone"), one.alias("counted"), zero.alias("present"))

@@ -16,7 +16,7 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from roilake.metrics.classification import Floats, Labelled, Steps
+from roilake.metrics.classification import GAUC, ROUNDING, Floats, GroupWeight, Labelled, Steps
 from roilake.metrics.observed import by_user, pr_slopes
 from roilake.metrics.registry import Metric, parse
 
@@ -26,7 +26,7 @@ MOST = 4096
 """Ranges at most."""
 GROUP = ("model", "slice")
 KEYS = (*GROUP, "user")
-SCORES = ("auc", "gauc", "pr_auc", "ks")
+SCORES = ("auc", *GAUC, "pr_auc", "ks")
 """Metrics of scores of any scale that have sums over ranges."""
 SUMMED = ("positive", "negative", "precise", "beaten", "beating", "own", "loss", "upto_positive", "upto_negative")
 """By user: weight of positives and negatives; that of positives times the precision at their score; weight times
@@ -72,8 +72,8 @@ def sums_of_scores(rows: DataFrame, metrics: Sequence[str], count: int, held: li
         bounds = range_bounds(rows.where(F.col("slice") == "all").select("score"), count)
         held.append(range_sums(rows, bounds).persist(StorageLevel.MEMORY_AND_DISK))
         yield score_sums(held[-1])
-    if "gauc" in kinds:
-        yield group_sums(rows)
+    if weights := {name: GAUC[name] for name in GAUC if name in kinds}:
+        yield group_sums(rows, weights)
     if probabilities := [metric for metric in parsed if metric.inputs == "probabilities"]:
         yield probability_sums(rows, probabilities)
 
@@ -132,7 +132,7 @@ def _sums_of_range(
     steps = Steps.of(data, below, total)
     gain_T, loss_T = pr_slopes(steps)
     gap_T = abs(steps.gaps()) if steps.defined else np.zeros(len(gain_T))
-    best = int(gap_T.argmax())
+    best = steps.widest if steps.defined else 0
     sums_UC = by_user(_of_rows(data, steps, gain_T, loss_T, best), user_N, len(users))
     of_range = zip(OF_RANGE, (gain_T.sum(), loss_T.sum(), gap_T[best]), strict=True)
     return pa.table(
@@ -169,7 +169,8 @@ def score_sums(ranges: DataFrame) -> DataFrame:
     moves = []
     for group, found in groupby(totals, key=model_and_slice):
         rows, slope, loss = list(found), 0.0, 0.0
-        widest = max((row["gap"], row["range"]) for row in rows)[1]
+        largest = max(row["gap"] for row in rows)
+        widest = min(row["range"] for row in rows if row["gap"] >= largest - ROUNDING)
         for row in rows:
             under, at = float(row["range"] < widest), float(row["range"] == widest)
             moves.append((*group, row["range"], slope, loss, under, at))
@@ -187,9 +188,9 @@ def score_sums(ranges: DataFrame) -> DataFrame:
     )
 
 
-def group_sums(rows: DataFrame) -> DataFrame:
-    """GAUC by (model, slice, user): ``area``, the user's AUC times its weight, and ``mass``, that weight; a user with
-    one class only has neither."""
+def group_sums(rows: DataFrame, weights: Mapping[str, GroupWeight]) -> DataFrame:
+    """GAUC by (model, slice, user), by each of the ``weights``: ``METRIC_0``, the user's AUC times its weight, and
+    ``METRIC_1``, that weight."""
     steps = rows.groupBy(*KEYS, "score").agg(
         F.sum(F.col("weight") * F.col("label")).alias("p"), F.sum(F.col("weight") * (1 - F.col("label"))).alias("q")
     )
@@ -198,11 +199,14 @@ def group_sums(rows: DataFrame) -> DataFrame:
         steps.withColumn("beaten", F.sum("q").over(upto) - F.col("q") / 2)
         .groupBy(*KEYS)
         .agg(F.sum(F.col("p") * F.col("beaten")).alias("won"), F.sum("p").alias("p"), F.sum("q").alias("q"))
-        .where((F.col("p") > 0) & (F.col("q") > 0))
     )
-    mass = F.col("p") + F.col("q")
-    area = mass * F.col("won") / (F.col("p") * F.col("q"))
-    return sums.select(*KEYS, area.alias("area"), mass.alias("mass"))
+    p, q = F.col("p"), F.col("q")
+    area = F.when(p * q > 0, F.col("won") / F.nullif(p * q, F.lit(0.0))).otherwise(0.5)
+    found = []
+    for name, weight in weights.items():
+        mass = F.when((p + q > 0) if weight.one_class else (p * q > 0), weight.of(p, q)).otherwise(0.0)
+        found += [(area * mass).alias(f"{name}_0"), mass.alias(f"{name}_1")]
+    return sums.select(*KEYS, *found)
 
 
 def probability_sums(rows: DataFrame, metrics: Sequence[Metric]) -> DataFrame:

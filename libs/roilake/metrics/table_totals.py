@@ -17,7 +17,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from roilake.metrics.classification import Floats, gap, ratio
-from roilake.metrics.intervals import NAN, Estimate, normal_estimate, poisson_weights, quantiles
+from roilake.metrics.intervals import NAN, Estimate, Kind, normal_estimate, poisson_weights, quantiles
 from roilake.metrics.registry import kind_of, parse
 from roilake.metrics.table_scores import GROUP, KEYS, columns_of, model_and_slice, sums_of
 
@@ -35,7 +35,7 @@ def _summed(name: str) -> tuple[list[str], Callable[[Floats], Any]]:
         return columns_of(metric), metric.compute.value
     if metric.name == "ks":
         return ["upto_positive", "positive", "upto_negative", "negative"], gap
-    return ["area", "mass"] if metric.name == "gauc" else [f"{name}_0", f"{name}_1"], ratio
+    return [f"{name}_0", f"{name}_1"], ratio
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Totals:
         totals = [self._totals[group] for group in groups]
         value = float(reduce(sub, (function(np.array([total[name] for name in columns])) for total in totals)))
         count = int(min(total[_count_of(metric)] for total in totals))
-        if np.isnan(value) or self.draws < 2 or totals[0][f"users {metric}"] < 2:
+        if np.isnan(value) or self.draws < 2 or min(total[f"users {metric}"] for total in totals) < 2:
             return Estimate(value, NAN, NAN, count)
         sums_DC = (np.stack([self._drawn[group][name] for name in columns], 1) for group in groups)
         return Estimate(value, *quantiles(reduce(sub, map(function, sums_DC))), count)
@@ -133,8 +133,11 @@ class Totals:
         holders = int(total["holds_positive"]), int(total["holds_negative"]), int(total["holders"])
         if kind_of(metric) == "coverage":
             holders = (count, count, count)
-        squares = self._squares[groups[0] if len(groups) == 1 else (2, slice_name)]
-        return normal_estimate(value, [squares[f"{name} {metric}"] for name in ("pp", "qq", "pq")], holders, count)
+        alone: Kind = "share" if kind_of(metric) == "coverage" else "area"
+        kind: Kind = alone if len(groups) == 1 else "difference"
+        squares = self._squares[(2, slice_name) if kind == "difference" else groups[0]]
+        products = [squares[f"{name} {metric}"] for name in ("pp", "qq", "pq")]
+        return normal_estimate(value, products, holders, count, kind)
 
 
 def _by_group(sums: DataFrame) -> Sums:

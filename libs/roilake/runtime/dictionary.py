@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from roilake.lake import Column, Table
+from roilake.metrics.registry import listed
 from roilake.runtime.registry import owner, pipelines, readers, tables, writers
 
 _HEAD = """# Data dictionary
@@ -22,6 +23,26 @@ table per section. `roilake.read(TABLE)` gives the rows of the last published ni
 * A column is never null unless it is marked so.
 * `publish_night` reads every table: it audits them and makes their versions visible together.
 """
+
+
+_METRICS = """## Metric definitions
+
+Relevance is binary. `@K` stands for a whole number: the first K of a request's list, and the list as it is where it
+is shorter; `[@K]` may be left out. Ties of scores count a half in metrics of scores; in lists the lower item comes
+first. A request without a relevant item has no value in metrics of rankings and is left out of the mean, but for those
+named `_or_0`. Intervals (95 %) are over users: of AUCs and PR-AUC by DeLong with users as clusters, on the logit scale,
+so that they stay within 0 to 1; of coverage by the jackknife, cut off at 0 and 1; of all others by a Poisson bootstrap.
+"""
+_SLICES = """## Slice names
+
+A slice `NAME=VALUE` holds the rows with that value of what a night's config (`evaluation.slices`) or a caller cuts by.
+`delta_vs_MODEL` holds paired differences, the row's model minus MODEL, of the whole split, and
+`delta_vs_MODEL on SLICE` those on any other slice; where the interval leaves out 0 the two models differ there.
+`calibration bin NN` holds `predicted` and `observed` of a bin of probabilities, `leakage_check` the AUC of shuffled
+labels.
+"""
+_K = {"never": "", "may": "[@K]", "must": "@K"}
+_BETTER = {1: "more", -1: "less", 0: ""}
 
 
 def described_pipelines() -> list[dict[str, Any]]:
@@ -60,7 +81,28 @@ def markdown() -> str:
     found = tables()
     rows = [f"| [`{t.name}`](#{t.name}) | {_owner(t)} | {_one_line(t.meaning)} |" for t in found.values()]
     overview = "\n".join(["| table | pipeline | holds |", "|---|---|---|", *rows]) + "\n"
-    return "\n".join([_HEAD, overview, *(_section(table) for table in found.values())])
+    return "\n".join([_HEAD, overview, *(_section(table) for table in found.values()), _metrics(), _slices()])
+
+
+def _metrics() -> str:
+    """What each metric is."""
+    own = {name: pipeline.name for pipeline in pipelines().values() for name in pipeline.metrics}
+    rows = [
+        f"| `{metric.name}{_K[metric.at_k]}` | {metric.label} | {_BETTER[metric.direction]} | "
+        f"{_one_line(metric.definition)}{f'; {own[metric.name]} only' if metric.name in own else ''} |"
+        for metric in listed(own)
+    ]
+    return "\n".join([_METRICS, "| metric | called | better | is |", "|---|---|---|---|", *rows, ""])
+
+
+def _slices() -> str:
+    """What each slice holds."""
+    rows = [
+        f"| `{name}` | {pipeline.name} | {_one_line(text)} |"
+        for pipeline in pipelines().values()
+        for name, text in pipeline.slices
+    ]
+    return "\n".join([_SLICES, "| slice | pipeline | rows |", "|---|---|---|", *rows, ""])
 
 
 def _section(table: Table) -> str:

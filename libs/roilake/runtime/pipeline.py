@@ -53,7 +53,8 @@ class EvaluationSet:
 class Pipeline:
     """``tables`` are its own; ``steps`` run in this order, and then the night is published. ``evaluated`` sets come
     in the order of their weight: the first that a night has stands for it. ``served`` is the table that consumers
-    wait for, and ``noun`` one of its rows; ``source`` the table that its first step fills.
+    wait for, and ``noun`` one of its rows; ``source`` the table that its first step fills. ``metrics`` are those that
+    only its own evaluation computes, ``slices`` the names of those that each of its nights has, and what they hold.
 
     What is named as ``module:attribute``: ``filled(config) -> Sequence[str]``, tables that must have rows of the night
     (all of ``tables`` without it); ``checks(lake, config, ds, versions, metrics) -> Iterable[GateResult]``, what is
@@ -73,6 +74,8 @@ class Pipeline:
     noun: str
     source: str
     upstreams: tuple[Upstream, ...] = ()
+    metrics: tuple[str, ...] = ()
+    slices: tuple[tuple[str, str], ...] = ()
     filled: str = ""
     checks: str = ""
     figures: str = ""

@@ -35,7 +35,8 @@ def test_bounds_name_what_the_night_measures(bound: dict[str, Any], message: str
     with pytest.raises(ValueError, match=message):
         generated_night(gates={"bounds": [bound]})
     fits = {"metric": "auc", "split": "unbiased", "minimum": 0.5}
-    assert generated_night(gates={"bounds": [fits]}).gates.bounds
+    apart = {**fits, "slice": f"delta_vs_{generated_night().default_model} on unclicked"}
+    assert len(generated_night(gates={"bounds": [fits, apart]}).gates.bounds) == 2
 
 
 def test_a_night_without_random_pairs_has_no_bound_on_them(tmp_path: Path) -> None:

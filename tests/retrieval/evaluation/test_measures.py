@@ -16,10 +16,11 @@ from roilake.errors import MetricError
 from roilake.metrics.calibration import fit_logistic
 from roilake.metrics.lists import Catalogue
 from roilake.metrics.ranking import Ranks, ranks_among_negatives
-from roilake.pipelines.retrieval.config import EvaluationConfig, SliceConfig
+from roilake.metrics.slices import delta_vs
+from roilake.pipelines.retrieval.config import EvaluationConfig, RetrievalConfig, SliceConfig
 from roilake.pipelines.retrieval.evaluation.measures import measure
 from roilake.pipelines.retrieval.evaluation.slice_attributes import field_values, links
-from roilake.pipelines.retrieval.evaluation.slices import SliceAttributes
+from roilake.pipelines.retrieval.evaluation.slices import Positives, SliceAttributes, slice_masks
 
 ITEMS, REQUESTS, DS = 30, 40, date(2020, 1, 10)
 STARTS = {"validation": date(2020, 1, 9), "test": DS}
@@ -80,7 +81,9 @@ def attributes() -> SliceAttributes:
 
 def measured(table: pa.Table, settings: EvaluationConfig) -> dict[tuple[str, ...], dict[str, Any]]:
     catalogues = {
-        start: Catalogue(np.arange(ITEMS)[::-1], np.random.default_rng(1).normal(size=(ITEMS, 3)))
+        start: Catalogue(
+            np.arange(ITEMS)[::-1], np.random.default_rng(1).normal(size=(ITEMS, 3)), ITEMS * (ITEMS + 1) / 2, ITEMS
+        )
         for start in STARTS.values()
     }
     rows = measure(table, catalogues, attributes(), settings, "good", 3, DS, "run").to_pylist()
@@ -123,6 +126,58 @@ def test_differences_and_calibration_of_a_night() -> None:
         assert paired["value"] == pytest.approx(ours["value"] - theirs["value"], abs=1e-12)
         assert paired["low"] <= paired["value"] <= paired["high"], metric
     assert ("good", "validation", "all", "log_loss") not in found
+
+
+def test_differences_are_paired_on_every_slice() -> None:
+    """As if the slice were all there is: the same rows, measured alone."""
+    table, settings = outcomes(), config()
+    found = measured(table, settings)
+    names = {name for model, split, name, metric in found if (model, split, metric) == ("bad", "test", "auc")}
+    differences = {name for name in names if name.startswith("delta_vs_")}
+    assert differences == {delta_vs("good", name) for name in names - differences} and len(differences) > 15
+    for name in names - differences:
+        for metric in settings.metrics:
+            ours, theirs, paired = (
+                found[model, "test", place, metric]
+                for model, place in (("bad", name), ("good", name), ("bad", delta_vs("good", name)))
+            )
+            if ours["value"] is None or theirs["value"] is None:
+                assert paired["value"] is None
+            else:
+                assert paired["value"] == pytest.approx(ours["value"] - theirs["value"], abs=1e-12)
+                assert paired["low"] is None or paired["low"] <= paired["value"] <= paired["high"]
+    cold = measured(table.filter(pa.compute.field("cold") | (pa.compute.field("split") == "validation")), settings)
+    for metric in ("auc", "gauc", "hit_rate@5", "ndcg@5", "coverage@5"):
+        alone, sliced = (
+            cold["bad", "test", "delta_vs_good", metric],
+            found["bad", "test", "delta_vs_good on cold_users", metric],
+        )
+        assert [alone[key] for key in ("value", "low", "high", "n")] == pytest.approx(
+            [sliced[key] for key in ("value", "low", "high", "n")]
+        )
+    bounds = RetrievalConfig.model_validate(
+        night("delta_vs_zoomer on cold_users", "delta_vs_zoomer on sex=f")
+    ).gates.bounds
+    assert len(bounds) == 2
+    says = r"no slice 'delta_vs_zoomer on odd=f' of auc on split test; there are all, .* delta_vs_zoomer on cold_users"
+    with pytest.raises(ValidationError, match=says):
+        RetrievalConfig.model_validate(night("delta_vs_zoomer on odd=f"))
+
+
+def night(*slices: str) -> dict[str, Any]:
+    """A night's config whose gates bound differences on slices."""
+    columns = {"user": "u", "item": "i", "time": "t"}
+    users = {"path": "u.csv", "format": "csv", "key": "u", "fields": {"sex": "sex"}}
+    return {
+        "pipeline": "retrieval", "name": "test", "models": {"zoomer": {"kind": "zoomer"}, "ease": {"kind": "ease"}},
+        "source": {"events": {"path": "e.csv", "format": "csv", "columns": columns}, "users": users},
+        "evaluation": {"slices": {"sex": {"by": "user", "field": "sex"}}},
+        "gates": {"bounds": [{"metric": "auc", "model": "ease", "slice": name, "maximum": 0} for name in slices]},
+    }  # fmt: skip
+
+
+def test_bins_hold_all_rows_of_the_test_split() -> None:
+    found = measured(outcomes(), config())
     bins = [row for (model, _, name, metric), row in found.items()
             if model == "good" and name.startswith("calibration bin") and metric == "predicted"]  # fmt: skip
     assert sum(row["n"] for row in bins) == found["good", "test", "all", "log_loss"]["n"]
@@ -167,6 +222,16 @@ def test_links_are_edges_of_the_window_from_user_query_and_last_item(spark: Spar
     found = links(edges, pa.table(wanted)).to_pylist()
     pairs = sorted((row["item"], row["edge_type"]) for row in found)
     assert pairs == [(7, "user_item"), (9, "item_item"), (9, "query_item")]
+
+
+def test_a_value_named_as_the_unknown_or_the_rest_is_a_slice_of_its_own() -> None:
+    rows = outcomes(("good",))
+    kinds = np.array(["none", None, "other", "x"] * 5, dtype=object)
+    slices = {"kind": SliceConfig(by="user", field="kind", values=3)}
+    masks = slice_masks(Positives.of(rows), slices, SliceAttributes({("user", "kind"): kinds}))
+    parts = {name: mask.sum() for name, mask in masks.items() if name.startswith("kind=")}
+    assert set(parts) == {"kind='none'", "kind=none", "kind='other'", "kind=other"}
+    assert sum(parts.values()) == masks["all"].sum() and all(parts.values())
 
 
 def test_fields_by_id() -> None:

@@ -56,7 +56,8 @@ BUILT = ("events", "node_ids", "nodes", "edges", "adjacency", "requests", "inter
 def config(make_night: Callable[..., RetrievalConfig]) -> RetrievalConfig:
     similarity = {"edge_types": ["item_item_similar", "query_item_similar"], "min_jaccard": 0.2, "top": 2}
     items = {"path": "", "format": "csv", "key": "id", "terms": "title", "title": "title", "fields": {"shelf": "shelf"}}
-    night = make_night(random_events(11), graph={"similarity": similarity, "max_neighbours": 3}, interest={"dim": 4})
+    events = random_events(11) + "new,i00,,2020-01-08 05:00:00\nnew,i01,,2020-01-10 05:00:00\n"
+    night = make_night(events, graph={"similarity": similarity, "max_neighbours": 3}, interest={"dim": 4})
     catalogue = Path(night.source.events.path).parent / "items.csv"
     titles = [
         f"i{taste}{n},Tale: word{n % 2} & {'fish' if taste else 'meat'},s{n}" for taste in (0, 1) for n in range(4)
@@ -127,6 +128,10 @@ def check_requests(lake: Lake, config: RetrievalConfig) -> None:
         assert (ids["user", row["user"]], ids["item", row["item"]]) == (event["user"], event["item"])
         assert (ids["query", row["query"]] if row["query"] >= 0 else None) == event["query"]
         assert row["as_of"] == event["time"].date() and row["time"] == event["time"] and row["label"] == 1.0
+        earlier = [e for e in events.values() if e["user"] == event["user"] and e["time"].date() < row["as_of"]]
+        assert row["known_user"] == bool(earlier)
+    assert {row["known_user"] for row in past} == {True, False}
+    assert all(row["known_user"] for row in found if row["split"] == "serve")
     by_request = {(row["user"], row["query"], row["as_of"]): row["request_id"] for row in found}
     assert all(by_request[row["user"], row["query"], row["as_of"]] == row["request_id"] for row in found)
     assert len(set(by_request.values())) == len(by_request) and min(by_request.values()) >= 0

@@ -144,7 +144,7 @@ def _requests(rng: np.random.Generator) -> list[dict]:
             moment = datetime(2020, 1, 4, tzinfo=UTC) + timedelta(days=number, hours=int(rng.integers(0, 9)))
             row = {"split": split, "as_of": as_of, "request_id": 1000 * number + request, "item": item}
             rows.append(row | {"user": request, "query": request % 8 - 1, "label": 1.0, "time": moment})
-            rows[-1]["event_id"] = f"{number}-{event}"
+            rows[-1] |= {"event_id": f"{number}-{event}", "known_user": number > 0}
     return rows
 
 

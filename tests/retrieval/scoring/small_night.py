@@ -152,7 +152,7 @@ def _requests(rng: np.random.Generator, start: date, split: str) -> list[dict]:
                 {
                     "split": split, "as_of": start, "request_id": root, "user": user, "query": query, "item": item,
                     "label": None if split == "serve" else 1.0, "time": datetime.combine(start, datetime.min.time()),
-                    "event_id": f"{root}-{place}",
+                    "event_id": f"{root}-{place}", "known_user": user < USERS - 1,
                 }
             )  # fmt: skip
     return rows

@@ -2,6 +2,7 @@
 
 from roilake.pipelines.conversion import tables as t
 from roilake.pipelines.conversion.config import ConversionConfig
+from roilake.pipelines.conversion.metrics import IMPRESSION, SLICES
 from roilake.runtime.pipeline import EvaluationSet, Pipeline, Step, Upstream
 
 PIPELINE = Pipeline(
@@ -43,6 +44,8 @@ PIPELINE = Pipeline(
             "Impressions of the test split: conversion of its clicks; CTR and CTCVR of all",
         ),
     ),
+    metrics=IMPRESSION,
+    slices=tuple(SLICES.items()),
     served="cvr_scores",
     noun="score",
     source="impressions",

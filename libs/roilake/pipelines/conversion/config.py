@@ -21,7 +21,7 @@ from roilake.config.base import (
     TrainerConfig,
 )
 from roilake.metrics.slices import ALL, delta_vs
-from roilake.pipelines.conversion.metrics import CONVERSION, IMPRESSION
+from roilake.pipelines.conversion.metrics import CONVERSION, IMPRESSION, SLICES
 
 Name = Annotated[str, Field(pattern=r"^[a-z]\w*$", max_length=60)]  # names folders too
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -272,7 +272,8 @@ class ConversionConfig(NightConfig):
     def measured(self) -> dict[str, Mapping[str, Collection[str]]]:
         """Slices by metric by split."""
         delta = delta_vs(self.default_model)
-        logged = {**dict.fromkeys(CONVERSION, ("clicked", delta)), **dict.fromkeys(IMPRESSION, (ALL, delta))}
-        unbiased = dict.fromkeys(CONVERSION, (ALL, "clicked", "unclicked", delta))
+        clicked = "clicked", delta, delta_vs(self.default_model, "clicked")
+        logged = {**dict.fromkeys(CONVERSION, clicked), **dict.fromkeys(IMPRESSION, (ALL, delta))}
+        unbiased = dict.fromkeys(CONVERSION, (*SLICES, *(delta_vs(self.default_model, name) for name in SLICES)))
         drawn = self.impressions.truth or self.impressions.unbiased
         return {"validation": logged, "test": logged, **({"unbiased": unbiased} if drawn else {})}

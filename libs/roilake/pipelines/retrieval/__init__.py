@@ -2,6 +2,7 @@
 
 from roilake.pipelines.retrieval import tables as t
 from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.metrics import OWN, SLICES
 from roilake.runtime.pipeline import EvaluationSet, Pipeline, Step, Upstream
 
 PIPELINE = Pipeline(
@@ -34,6 +35,8 @@ PIPELINE = Pipeline(
         ),
     ),
     evaluated=(EvaluationSet("test", ("all",), "test windows", "Test windows, all requests"),),
+    metrics=OWN,
+    slices=tuple(SLICES.items()),
     served="recommendations",
     noun="recommendation",
     source="events",

@@ -24,8 +24,8 @@ from roilake.config.base import (
 )
 from roilake.errors import MetricError
 from roilake.metrics.registry import parse
-from roilake.metrics.slices import ALL, delta_vs
-from roilake.pipelines.retrieval.metrics import OWN
+from roilake.metrics.slices import delta_vs
+from roilake.pipelines.retrieval.metrics import OWN, SLICES
 
 EdgeType = Literal[
     "user_query", "query_user", "user_item", "item_user", "query_item", "item_query",
@@ -34,8 +34,6 @@ EdgeType = Literal[
 NODE_TYPES = ("user", "query", "item")
 EDGE_TYPES: tuple[str, ...] = get_args(EdgeType)
 Hops = tuple[dict[EdgeType, Positive], ...]
-SLICES = (ALL, "cold_users", "warm_users", "head_items", "tail_items")
-"""Slices of every night; a config's own are named NAME=VALUE."""
 
 
 class EventColumns(Strict):
@@ -271,8 +269,11 @@ class RetrievalConfig(NightConfig):
 
     def measured(self) -> dict[str, dict[str, tuple[str, ...]]]:
         """Slices by metric by split: probabilities and the config's own slices in split ``test`` only."""
-        slices = (*SLICES, delta_vs(self.default_model))
         own = tuple(f"{name}=VALUE" for name in self.evaluation.slices)
+        slices, all_slices = (self._with_differences(names) for names in (tuple(SLICES), (*SLICES, *own)))
         metrics = {name: parse(name, OWN)[0] for name in self.evaluation.metrics}
         raw = [name for name, metric in metrics.items() if metric.inputs != "probabilities"]
-        return {"validation": dict.fromkeys(raw, slices), "test": dict.fromkeys(metrics, (*slices, *own))}
+        return {"validation": dict.fromkeys(raw, slices), "test": dict.fromkeys(metrics, all_slices)}
+
+    def _with_differences(self, slices: tuple[str, ...]) -> tuple[str, ...]:
+        return (*slices, *(delta_vs(self.default_model, name) for name in slices))

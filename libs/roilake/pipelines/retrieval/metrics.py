@@ -1,6 +1,7 @@
-"""The metric that only this pipeline's evaluation computes."""
+"""The metric that only this pipeline's evaluation computes, and the slices of every night."""
 
 from roilake.metrics.registry import Metric, register
+from roilake.metrics.slices import ALL
 
 POPULARITY_NEGATIVES = register(
     Metric(
@@ -10,8 +11,16 @@ POPULARITY_NEGATIVES = register(
         direction=1,
         function="roilake.metrics.observed:observe_auc",
         leading=2,
+        definition="AUC against negatives drawn in proportion to their events, not uniformly",
     ),
     after="auc",
 ).name
-"""AUC against negatives drawn in proportion to their events, not uniformly."""
 OWN = (POPULARITY_NEGATIVES,)
+SLICES = {
+    ALL: "all positives of the split",
+    "cold_users": "positives of users without an event before the start of the request's window (`as_of`)",
+    "warm_users": "positives of users with an event before it",
+    "head_items": "positives whose item is in the fifth (rounded up) of the items with events before it that have most",
+    "tail_items": "positives of all other items, also of those without an event before it",
+}
+"""Slices of every night and what they hold; a config's own are named NAME=VALUE."""

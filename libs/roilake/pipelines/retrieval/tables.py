@@ -91,7 +91,8 @@ REQUESTS = table(
     item int node id of the chosen item, -1 in the serve split
     label float? 1 for a positive; null in the serve split
     time timestamp time of the event (serve: the end of the night)
-    event_id string the event behind the row (serve: empty)""",
+    event_id string the event behind the row (serve: empty)
+    known_user boolean whether the user has an event before as_of; if not, he is one of slice cold_users""",
 )
 
 ROIS = table(

@@ -9,8 +9,9 @@ Legend: N impressions, U users, E examples.
   conversion *if clicked*, whether they were or not: the same four. Of a generated truth nobody drew an outcome, so each
   metric is the expectation over the true probabilities: a pair is a positive of weight p and a negative of weight
   1 - p, and belongs to the clicked ones by the probability of its click.
-- Slice ``delta_vs_DEFAULT_MODEL``: the paired difference to the default model, of every metric above that is of slice
-  ``all`` or, in ``test``, ``clicked`` (no metric is of both).
+- Slice ``delta_vs_DEFAULT_MODEL on SLICE``: the paired difference to the default model, of every metric of that slice.
+  ``delta_vs_DEFAULT_MODEL``: that of the slices that stand for the split, which are ``all`` and, but for ``unbiased``,
+  ``clicked`` (no metric is of both).
 - Slices ``calibration bin NN``: ``predicted`` and ``observed`` of tenths of the rows by predicted probability (of equal
   numbers of rows, for conversions are rare), of the clicks of split test and of all pairs of split unbiased.
 
@@ -36,11 +37,10 @@ from roilake.metrics.observed import observe_auc, observe_sums
 from roilake.metrics.registry import parse
 from roilake.metrics.slices import ALL, LEAKAGE_CHECK, delta_vs
 from roilake.pipelines.conversion.evaluation.predictions import EvaluatedImpressions, Predictions
-from roilake.pipelines.conversion.metrics import CONVERSION, IMPRESSION
+from roilake.pipelines.conversion.metrics import CONVERSION, IMPRESSION, SLICES
 
 BINS = 10
 UNBIASED = "unbiased"
-SLICES = (ALL, "clicked", "unclicked")
 Key = tuple[str, str]
 """Slice and metric."""
 
@@ -83,9 +83,10 @@ def _of_model(
     own = observe(split, known, predicted)
     yield from own.items()
     for (name, metric), found in own.items():
-        paired = name == ALL or (name == "clicked" and split != UNBIASED)
-        if paired and (name, metric) in baseline:
-            yield (delta_vs(default_model), metric), found.minus(baseline[name, metric])  # type: ignore[arg-type]
+        if (name, metric) in baseline:
+            difference = found.minus(baseline[name, metric])  # type: ignore[arg-type]
+            for paired in dict.fromkeys((name,) if split == UNBIASED else (ALL, name)):
+                yield (delta_vs(default_model, paired), metric), difference
     if split != "validation":
         yield from curve(known, predicted, ALL if split == UNBIASED else "clicked")
 

@@ -10,7 +10,8 @@ it measures them on:
 - ``log_loss`` ... ``calibration_error``: the same rows, with scores made probabilities by a logistic map fitted on
   the validation split and evaluated on the test split only. n counts the rows.
 - ``hit_rate@K``: each positive alone against all items but the request's other positives (leave one out), mean over
-  positives; n counts them. All other ranking metrics are of the request's whole list; n counts the requests.
+  positives; n counts them. All other ranking metrics are of the request's whole list (``success@K`` is its hit rate); n
+  counts the requests.
 - A slice takes its positives, the negatives of their requests, and for ranks the list without the requests' other
   positives; metrics of whole lists are those of the requests that hold one of its positives.
 """
@@ -21,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property, partial
 
 import numpy as np
 import pyarrow as pa
@@ -62,23 +64,22 @@ def measure(
     Intervals: DeLong with users as clusters for ``auc`` and ``auc_popularity_negatives``, likewise from each user's
     part of the error for ``pr_auc``, jackknife over users for coverage, otherwise a bootstrap over users. Slice
     ``delta_vs_DEFAULT_MODEL`` holds differences: the model's metric on all requests minus that of the default model,
-    with the interval of the paired difference. Slices ``calibration bin NN`` hold ``predicted`` and ``observed`` of
-    that bin (test split).
+    with the interval of the paired difference; ``delta_vs_DEFAULT_MODEL on SLICE`` those on every other slice. Slices
+    ``calibration bin NN`` hold ``predicted`` and ``observed`` of that bin (test split).
     """
     if outcomes.num_rows and default_model not in pc.unique(outcomes["model"]).to_pylist():
         raise MetricError(f"no outcomes of the default model {default_model!r}: it was not evaluated in this run")
     models: dict[str, dict[str, Outcomes]] = {}
     for key in outcomes.group_by(["split", "model"]).aggregate([]).to_pylist():
         models.setdefault(key["split"], {})[key["model"]] = Outcomes.of(rows_of(outcomes, **key), catalogues)
-    rows = []
+    rows: list[dict[str, object]] = []
     with ThreadPoolExecutor() as pool:  # sorting lets go of the interpreter lock
         for split in sorted(models):
             cuts = config.slices if split == SLICED else {}  # validation is for selection, not for reading
             masks = slice_masks(Positives.of(rows_of(outcomes, split, default_model)), cuts, attributes)
             fitted_on = models.get("validation", {}) if split == SLICED else {}
             work = _Split(split, default_model, models[split], fitted_on, masks, config, seed)
-            for part in pool.map(lambda model, work=work: list(work.rows(model)), sorted(models[split])):
-                rows += part
+            rows += work.rows(pool)
     return metric_table([*rows, *shuffled_rows(outcomes, seed)], ds, run)
 
 
@@ -94,42 +95,60 @@ class _Split:
     config: EvaluationConfig
     seed: int
 
-    def rows(self, model: str) -> Iterator[dict[str, object]]:
-        """Rows of ``metrics`` of one model, without ds and run."""
-        own, baseline = self.models[model], self.models[self.default_model]
-        if not (np.array_equal(own.users, baseline.users) and np.array_equal(own.request_P, baseline.request_P)):
-            raise MetricError(
-                f"{model} and {self.default_model} were evaluated on different {self.split} requests: no difference"
-            )
-        draws = Draws(own.users, self.config.bootstrap, self.seed)
-        for (name, metric), observed in self._observed(model):
-            yield metric_row(model, self.split, name, metric, observed.estimate(draws))
+    def rows(self, pool: ThreadPoolExecutor) -> Iterator[dict[str, object]]:
+        """Rows of ``metrics`` without ds and run, by slice and model."""
+        baseline = self.models[self.default_model]
+        for model, own in self.models.items():
+            if not (np.array_equal(own.users, baseline.users) and np.array_equal(own.request_P, baseline.request_P)):
+                raise MetricError(
+                    f"{model} and {self.default_model} were evaluated on different {self.split} requests: no difference"
+                )
+        draws = Draws(baseline.users, self.config.bootstrap, self.seed)
+        for name in self.masks:
+            theirs = self._observed(self.default_model, name)
+            of_slice = partial(self._of_slice, name=name, theirs=theirs, draws=draws)
+            for part in pool.map(of_slice, sorted(self.models)):
+                yield from part
+        for part in pool.map(partial(self._curve, draws=draws), sorted(self.models)):
+            yield from part
 
-    def _observed(self, model: str) -> Iterator[tuple[tuple[str, str], Observed]]:
-        """What a model's metrics are computed from, by slice and metric, one slice at a time."""
-        own, probability, metrics = self.models[model], self._probability(model), self.config.metrics
-        whole: dict[str, Observed] = {}
-        for name, mask in self.masks.items():
-            found = observe(own, mask, metrics, probability)
-            whole = found if name == ALL else whole
-            yield from (((name, metric), each) for metric, each in found.items())
-        every = self.masks[ALL]
-        if model != self.default_model:
-            baseline, fitted = self.models[self.default_model], self._probability(self.default_model)
-            for metric, theirs in observe(baseline, every, metrics, fitted).items():
-                yield (delta_vs(self.default_model), metric), whole[metric].minus(theirs)  # type: ignore[arg-type]
-        if probability is not None:
-            data, user_E = own.examples(every, "uniform")
-            likely = Labelled(data.labels, probability(data.scores), data.weights)
-            yield from calibration_curve(likely, bin_of(likely.scores), user_E, len(own.users))
+    def _of_slice(self, model: str, name: str, theirs: Mapping[str, Observed], draws: Draws) -> list[dict[str, object]]:
+        """A model's metrics on a slice, and how much more they are than ``theirs``, the default model's."""
+        if model == self.default_model:
+            return self._rows(model, name, theirs, draws)
+        own = self._observed(model, name)
+        more: dict[str, Observed] = {metric: each.minus(theirs[metric]) for metric, each in own.items()}  # type: ignore[arg-type]
+        return self._rows(model, name, own, draws) + self._rows(model, delta_vs(self.default_model, name), more, draws)
+
+    def _rows(self, model: str, name: str, found: Mapping[str, Observed], draws: Draws) -> list[dict[str, object]]:
+        return [metric_row(model, self.split, name, metric, each.estimate(draws)) for metric, each in found.items()]
+
+    def _observed(self, model: str, name: str) -> dict[str, Observed]:
+        """What a model's metrics on a slice are computed from."""
+        return observe(self.models[model], self.masks[name], self.config.metrics, self._probability(model))
+
+    def _curve(self, model: str, draws: Draws) -> list[dict[str, object]]:
+        """A model's calibration curve, where probabilities are evaluated."""
+        probability, own = self._probability(model), self.models[model]
+        if probability is None:
+            return []
+        data, user_E = own.examples(self.masks[ALL], "uniform")
+        likely = Labelled(data.labels, probability(data.scores), data.weights)
+        curve = calibration_curve(likely, bin_of(likely.scores), user_E, len(own.users))
+        return [metric_row(model, self.split, *place, each.estimate(draws)) for place, each in curve]
 
     def _probability(self, model: str) -> LogisticMap | None:
         """The map of the model's scores; none where probabilities are not evaluated or there is nothing to fit."""
-        if model not in self.fitted_on:
-            return None
-        outcomes = self.fitted_on[model]
-        data, _ = outcomes.examples(np.ones(len(outcomes.request_P), np.bool_), "uniform")
-        return fit_logistic(data.labels, data.scores)
+        return self._probabilities.get(model)
+
+    @cached_property
+    def _probabilities(self) -> dict[str, LogisticMap | None]:
+        """By model."""
+        fitted = {}
+        for model, outcomes in self.fitted_on.items():
+            data, _ = outcomes.examples(np.ones(len(outcomes.request_P), np.bool_), "uniform")
+            fitted[model] = fit_logistic(data.labels, data.scores)
+        return fitted
 
 
 def observe(
@@ -161,7 +180,9 @@ def _ranked(outcomes: Outcomes, ranks: Ranks, metric: Metric, k: int | None) -> 
     if metric.name == "hit_rate":
         hits_P = (ranks_among_negatives(ranks) <= k).astype(np.float64)
         return observe_mean(hits_P, outcomes.user_R[ranks.request_P], len(outcomes.users))
-    return observe_mean(metric.compute(ranks, k), outcomes.user_R, len(outcomes.users))
+    chosen_R = np.zeros(len(outcomes.user_R), np.bool_)
+    chosen_R[ranks.request_P] = True  # a request of another slice has no value, whatever the metric makes of it
+    return observe_mean(np.where(chosen_R, metric.compute(ranks, k), np.nan), outcomes.user_R, len(outcomes.users))
 
 
 def _listed(outcomes: Outcomes, chosen_P: Mask, metric: Metric, k: int) -> Observed:

@@ -65,8 +65,7 @@ class Outcomes:
     @property
     def items(self) -> int:
         """Size of the catalogue."""
-        sizes = (len(each.events_I) if each.count is None else each.count for each in self.catalogues.values())
-        return max(sizes, default=0)
+        return max((each.count for each in self.catalogues.values()), default=0)
 
     @cached_property
     def position_P(self) -> NDArray[np.int64]:

@@ -68,7 +68,8 @@ def slice_masks(
     positives: Positives, slices: Mapping[str, SliceConfig], attributes: SliceAttributes
 ) -> dict[str, Mask]:
     """Slice to mask [P]: all, users without (cold) or with events before the window, the fifth of the items with
-    most events before it (head) or the others, and those that the config names, as ``NAME=VALUE``."""
+    most events before it (head) or the others, and those that the config names, as ``NAME=VALUE``: of an unknown value
+    ``NAME=none``, of those that are not among the most frequent ``NAME=other``."""
     every = np.ones(len(positives.item), np.bool_)
     masks = {
         "all": every,
@@ -95,8 +96,13 @@ def _cut(positives: Positives, cut: SliceConfig, attributes: SliceAttributes) ->
         values = attributes.fields[cut.by, cut.field or ""]
         ids = getattr(positives, cut.by)
         known = np.array([*values, None], dtype=object)[np.where((ids >= 0) & (ids < len(values)), ids, -1)]
-        named = np.array(["none" if value is None else str(value) for value in known], dtype=object)
+        named = np.array(["none" if value is None else _own(str(value)) for value in known], dtype=object)
         yield from _by_value(named, cut.values, sort=False)
+
+
+def _own(value: str) -> str:
+    """A value's name, in quotes where it is that of what has no value, or of the rest."""
+    return repr(value) if value in ("none", "other") else value
 
 
 def _by_value(values: NDArray, most: int, *, sort: bool) -> Iterator[tuple[str, Mask]]:

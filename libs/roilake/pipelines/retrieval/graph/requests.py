@@ -13,15 +13,22 @@ from roilake.pipelines.retrieval.graph.windows import Window
 
 
 def indexed(events: DataFrame, nodes: DataFrame) -> DataFrame:
-    """Events with the ids of user, query (-1 for none) and item in place of their keys; ``nodes`` has (node_type,
-    key, id)."""
+    """Events with the ids of user, query (-1 for none) and item in place of their keys, and ``user_since``; ``nodes``
+    has (node_type, key, id, since)."""
     for node_type in NODE_TYPES:
         of_type = nodes.where(F.col("node_type") == node_type)
-        keyed = of_type.select(F.col("key").alias(node_type), F.col("id").alias(f"{node_type}_id"))
+        names = {"key": node_type, "id": f"{node_type}_id", "since": f"{node_type}_since"}
+        keyed = of_type.select(*(F.col(name).alias(alias) for name, alias in names.items()))
         events = events.join(keyed, on=node_type, how="left")
     user, item = F.col("user_id").alias("user"), F.col("item_id").alias("item")
     query = F.coalesce("query_id", F.lit(-1)).alias("query")
-    return events.select("event_id", "time", user, query, item, "session")
+    return events.select("event_id", "time", user, query, item, "session", "user_since")
+
+
+def with_first_times(nodes: DataFrame, events: DataFrame) -> DataFrame:
+    """Nodes with ``since``, the time of a user's first event (null for queries and items)."""
+    first = events.groupBy(F.col("user").alias("key")).agg(F.min("time").alias("since"))
+    return nodes.join(first.withColumn("node_type", F.lit("user")), on=["node_type", "key"], how="left")
 
 
 def keyed(rows: DataFrame, nodes: DataFrame, *node_types: str) -> DataFrame:
@@ -39,8 +46,8 @@ def request_id(seed: int) -> Column:
 
 def labelled_requests(events: DataFrame, windows: Sequence[Window], seed: int) -> DataFrame:
     """One row per event of a window (every event is a positive): (split, as_of, request_id, user, query,
-    item, label, time, event_id). ``events`` is by id, as ``indexed`` gives it."""
-    time = F.col("time")
+    item, label, time, event_id, known_user). ``events`` is by id, as ``indexed`` gives it."""
+    time, known = F.col("time"), F.col("user_since") < F.col("as_of").cast("timestamp")
     spans = [
         F.when(
             (time >= _midnight(window.as_of)) & (time < _midnight(window.end)),
@@ -52,8 +59,9 @@ def labelled_requests(events: DataFrame, windows: Sequence[Window], seed: int) -
     return (
         events.withColumn("window", F.coalesce(*spans))
         .where(F.col("window").isNotNull())
-        .select("window.split", "window.as_of", "user", "query", "item", "time", "event_id")
-        .select("*", request_id(seed).alias("request_id"), F.lit(1.0).alias("label"))
+        .select("window.split", "window.as_of", "user", "query", "item", "time", "event_id", "user_since")
+        .withColumns({"request_id": request_id(seed), "label": F.lit(1.0), "known_user": known})
+        .drop("user_since")
     )
 
 
@@ -72,6 +80,7 @@ def serve_requests(events: DataFrame, ds: date, lookback_days: int, seed: int) -
         F.lit(None).cast("double").alias("label"),
         _midnight(end).alias("time"),
         F.lit("").alias("event_id"),
+        F.lit(True).alias("known_user"),
     )
 
 
