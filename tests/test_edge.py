@@ -147,7 +147,8 @@ def test_no_line_and_no_traceback_holds_a_secret(capsys: pytest.CaptureFixture[s
 )
 def test_a_run_that_is_ended_says_so_and_cleans_up(number: signal.Signals, code: int, said: str) -> None:
     script = (
-        "import os, time; from roilake.edge import one_line_errors\n"
+        "import os, signal, time; from roilake.edge import one_line_errors\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background job ignores
         "with one_line_errors():\n"
         f"    try: os.kill(os.getpid(), {int(number)}); time.sleep(60)\n"
         "    finally: print('released')"

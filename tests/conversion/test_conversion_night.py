@@ -24,8 +24,8 @@ from tests.conversion.small import DS, MODELS, TEACHERS, table
 pytestmark = pytest.mark.slow
 GATES = {
     "shuffled_labels", "leak", "no_shared_impressions", "labels_known_by_the_end", "impressions_before_end",
-    "splits_in_time", "models_before_validation", "truth_unseen", "tables_filled", "steps_in_order", "models_evaluated",
-    "scores_complete", "scores_are_probabilities", "pseudo_labels_complete",
+    "splits_in_time", "models_before_validation", "truth_unseen", "tables_filled", "steps_in_order", "rows_reconcile",
+    "keys_kept", "models_evaluated", "scores_complete", "scores_are_probabilities", "pseudo_labels_complete",
 }  # fmt: skip
 
 

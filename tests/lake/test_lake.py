@@ -226,7 +226,6 @@ def test_tasks_write_files_and_a_failed_attempt_leaves_no_rows(lake: Lake, make_
         columns = [
             {"ds": monday, "pipeline": "toy", "step": "j", "source": "s", "row_id": "i", "row": str(i), "reason": "r"}
             for i in rows["id"].to_pylist()
-            for i in rows["id"].to_pylist()
         ]
         yield "quarantine", pa.Table.from_pylist(columns, schema=schema)
         context = TaskContext.get()

@@ -47,7 +47,8 @@ def write(lake: Lake, ds: date, table: str, rows: list[dict[str, Any]], **where:
 
 def event(last: date, days_before: int, n: int) -> dict[str, Any]:
     time = datetime(last.year, last.month, last.day, 1 + n, tzinfo=UTC) - timedelta(days_before)
-    return {"event_id": f"{days_before}-{n}", "time": time, "user": "u", "item": "i", "value": 1.0}
+    keys = {"user": "u", "item": "i", "event_type": "click", "session": "s"}
+    return {"event_id": f"{days_before}-{n}", "time": time, "value": 1.0, **keys}
 
 
 def ran(lake: Lake, ds: date, job: str, rows: int, seconds: float, size: int = 0, **details: object) -> None:
