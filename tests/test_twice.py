@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from roilake.config import NightConfig
-from roilake.lake import TABLES, Lake, Publication, model_folder
+from roilake.lake import TABLES, Lake, Publication
 from roilake.pipelines.conversion import models as conversion
 from roilake.pipelines.retrieval import models as retrieval
 from roilake.pipelines.retrieval.config import RetrievalConfig
@@ -118,7 +118,14 @@ def test_all_tables_are_equal(twice: Nights, pipeline: str) -> None:
 def test_all_weights_are_equal(twice: Nights, pipeline: str) -> None:
     config, nights = twice[pipeline]
     for name in config.evaluated:
-        folders = [lake.files.local(model_folder(pipeline, name, night.ds, night.run_id)) for lake, night in nights]
+        paths = [_path_of(lake, night, name) for lake, night in nights]
+        folders = [lake.files.local(path) for (lake, _), path in zip(nights, paths, strict=True)]
         once, again = ({file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders)
         assert once.keys() == again.keys()
         assert [each for each in once if once[each] != again[each]] in ([], ["curve.json"]), name  # it has times in it
+
+
+def _path_of(lake: Lake, night: Publication, model: str) -> str:
+    where = {"pipeline": night.pipeline, "ds": night.ds, "name": model}
+    (row,) = lake.to_arrow("models", night.versions["models"], filters=where).to_pylist()
+    return str(row["path"])

@@ -112,12 +112,13 @@ def test_a_query_with_no_edges_has_nothing_below_it_in_the_tree(lonely: tuple[La
         assert (max(below) == -1) == slot.name.startswith("query/"), slot.name
 
 
-@pytest.mark.parametrize("text", ["user,item,query,time\n", "user,item,query,time\nann,tea,hot,2020-03-01 09:00:00\n"])
+@pytest.mark.parametrize(("text", "later"), [("", 0.5), ("ann,tea,hot,2020-03-01 09:00:00\n", 1.0)])
 def test_no_event_up_to_the_night_is_one_clear_error(
-    lake: Lake, make_night: Callable[..., RetrievalConfig], text: str
+    lake: Lake, make_night: Callable[..., RetrievalConfig], text: str, later: float
 ) -> None:
+    config = make_night(f"user,item,query,time\n{text}", source={"later_budget": later})
     with pytest.raises(SourceError, match=r"events\.csv: has no event up to 2020-01-10; choose a later --ds") as caught:
-        run_night(lake, make_night(text), DS)
+        run_night(lake, config, DS)
     assert "\n" not in str(caught.value)
     assert lake.publication("retrieval") is None
 
@@ -151,11 +152,17 @@ def test_every_kind_of_model_works_without_queries_and_on_the_night_that_brings_
     models = {kind: {"kind": kind, "options": SHORT.get(kind, {})} for kind in kinds()}
     sections = {"models": models, "training": {"workers": 1, "epochs": 1}, "evaluation": {"bootstrap": 10}}
     config = make_night(lonely_events().replace("ann", "bob", 9), **sections)
-    columns = config.source.events.columns.model_copy(update={"query": None})
-    events = config.source.events.model_copy(update={"columns": columns})
-    bare = config.model_copy(update={"source": config.source.model_copy(update={"events": events})})
+
+    def with_query(query: str | None) -> RetrievalConfig:
+        # An id that stays when a query is mapped: by itself an event is known by its query too.
+        columns = {"query": query, "event_id": "concat_ws('/', user, item, time)"}
+        mapped = config.source.events.columns.model_copy(update=columns)
+        events = config.source.events.model_copy(update={"columns": mapped})
+        return config.model_copy(update={"source": config.source.model_copy(update={"events": events})})
+
+    bare = with_query(None)
     bare.check()
-    with_queries = config.model_copy(update={"models": {"zoomer": config.models["zoomer"]}})
+    with_queries = with_query("query").model_copy(update={"models": {"zoomer": config.models["zoomer"]}})
     for night, ds, queries in ((bare, DS - timedelta(days=1), set()), (with_queries, DS, {"cold", "unheard"})):
         results = {result.step: result for result in run_night(lake, night, ds)}
         rows = lake.to_arrow("recommendations", lake.version("recommendations"), filters={"ds": ds}).to_pylist()

@@ -136,7 +136,8 @@ def test_its_page_has_its_section_and_says_what_was_read(toy: Toy) -> None:
 def test_commands_know_it(toy: Toy) -> None:
     conf = ("--conf", str(toy.conf))
     assert "ingest_points fit_line publish_night" in CliRunner().invoke(app, ["pipelines"]).stdout
-    assert "tests.toy.jobs.fit_line --ds" in toy.call("schedule", *conf)
+    assert "roilake night --ds" in toy.call("schedule", *conf)
+    assert "tests.toy.jobs.fit_line --ds" in toy.call("schedule", *conf, "--steps")
     estimate = json.loads(toy.call("estimate", *conf, "--ds", "2020-01-12", "--json"))
     assert [step["step"] for step in estimate["steps"]] == ["ingest_points", "fit_line", "publish_night"]
     assert estimate["steps"][0]["rows"] == 7 and "2 earlier nights" in estimate["steps"][0]["origin"]
