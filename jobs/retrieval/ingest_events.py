@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from roilake.errors import AuditError, LakeError
 from roilake.ingest import Budget, accounted, count_keys
-from roilake.lake import Lake
+from roilake.lake import Lake, extremes
 from roilake.pipelines.retrieval.config import NODE_TYPES, RetrievalConfig
 from roilake.pipelines.retrieval.events import finished, night_rows, source_events
 from roilake.runtime.command import main
@@ -30,7 +30,8 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
         source = config.source
         check_order(record)
         known = _others(record, "events")
-        rows = night_rows(source_events(lake.spark, source), ds, known, _others(record, "quarantine"))
+        rejects, own_ids = _others(record, "quarantine"), source.events.columns.event_id is not None
+        rows = night_rows(source_events(lake.spark, source), ds, known, rejects, repeats=own_ids)
         with accounted(record, rows, Budget("source", source, {"events": source.events.path})) as sound:
             count_keys(record, sound, NODE_TYPES, source.minimum_keys)
             if known is not None:
@@ -57,7 +58,12 @@ def check_order(record: Recorder) -> None:
 
 def check_identity(record: Recorder, sound: DataFrame, known: DataFrame) -> None:
     """Raises AuditError when many new events say what known ones say, under other ids: they would count twice."""
-    late = sound.where(F.col("time") <= F.lit(known.agg(F.max("time")).collect()[0][0]))
+    lake, version = record.lake, record.pin("events")
+    nights = {file.partition["ds"] for file in lake.active_files("events", version)} - {str(record.run.ds)}
+    spans = extremes(lake, "events", version, "time", (), filters={"ds": nights})
+    if not spans:
+        return
+    late = sound.where(F.col("time") <= F.lit(spans[()][1]))
     again = late.join(
         known.select("time", "user", "item").distinct(), on=["time", "user", "item"], how="left_semi"
     ).count()

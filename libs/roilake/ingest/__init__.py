@@ -1,6 +1,6 @@
 """Files of any source -> rows of a table: mapping, quarantine and account, ids of users, queries and items."""
 
-from roilake.ingest.account import Budget, SourceAccount, accounted, count_keys, count_parsed, note_sources
+from roilake.ingest.account import Budget, accounted, count_keys, count_parsed
 from roilake.ingest.expressions import FUNCTIONS, check_query, error_line
 from roilake.ingest.ids import give_ids
 from roilake.ingest.rows import LATER, map_rows, take, with_reason
@@ -11,7 +11,6 @@ __all__ = [
     "FUNCTIONS",
     "LATER",
     "Budget",
-    "SourceAccount",
     "SourceRows",
     "accounted",
     "check_query",
@@ -21,7 +20,6 @@ __all__ = [
     "give_ids",
     "map_rows",
     "mapped",
-    "note_sources",
     "read_source",
     "take",
     "texts",

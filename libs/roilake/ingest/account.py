@@ -93,14 +93,14 @@ def accounted(
         record.rows_later, record.rows_quarantined = totals.later, totals.rejected.total()
         record.rows_in = totals.rows - totals.left_out.total()
         record.details |= {name: totals.described()[name] for name in ("rejected", "left_out")}
-        note_sources(record, accounts)
+        _note(record, accounts)
         _quarantine(record, rows)
         for name, account in accounts.items():
             budget.check(name, account)
         yield rows.where(F.col("reason").isNull() & F.col("left_out").isNull())
 
 
-def note_sources(record: Recorder, accounts: Mapping[str, SourceAccount]) -> None:
+def _note(record: Recorder, accounts: Mapping[str, SourceAccount]) -> None:
     """Keep the accounts of sources in the run's details, and tell them."""
     kept = record.details.setdefault("sources", {})
     for name, account in accounts.items():

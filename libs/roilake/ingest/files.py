@@ -81,7 +81,7 @@ def _data_files(path: Path) -> Iterator[Path]:
 def csv_columns(file: str, options: Mapping[str, str]) -> tuple[str, ...]:
     """The names of a CSV file's columns: of its header, without blanks around them, or ``_c0``, ``_c1``, ... where it
     has none or a name is empty. Names that repeat get their number, as Spark has it. Nothing for an empty file."""
-    lower = {key.lower(): value for key, value in options.items()}
+    lower = lowered(options)
     first = _first_record(file, lower)
     if lower.get("header", "true").lower() != "true":
         return tuple(f"_c{number}" for number in range(len(first)))
@@ -92,9 +92,19 @@ def csv_columns(file: str, options: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
+def lowered(options: Mapping[str, str]) -> dict[str, str]:
+    """Options of Spark's reader by name, for which it has no case of letters."""
+    return {key.lower(): value for key, value in options.items()}
+
+
+def separator_of(options: Mapping[str, str]) -> str:
+    """What parts the columns of a CSV file, by its ``lowered`` options."""
+    return options.get("sep", options.get("delimiter", ",")).replace("\\t", "\t")
+
+
 def _first_record(file: str, options: Mapping[str, str]) -> list[str]:
     encoding = options.get("encoding", options.get("charset", "utf-8"))
-    separator = options.get("sep", options.get("delimiter", ",")).replace("\\t", "\t")
+    separator = separator_of(options)
     quote, comment = options.get("quote", '"'), options.get("comment")
     style: dict[str, Any] = {"quotechar": quote} if quote else {"quoting": csv.QUOTE_NONE}
     try:

@@ -16,7 +16,8 @@ from pyspark.sql import types as T
 from roilake.config.base import FileSource
 from roilake.errors import SourceError
 from roilake.ingest.expressions import error_line, parse
-from roilake.ingest.files import Files, csv_columns, find_files, parquet_schema
+from roilake.ingest.files import Files, csv_columns, find_files, lowered, parquet_schema, separator_of
+from roilake.lake.lake import NAMES
 
 CORRUPT = "_roilake_corrupt"
 """Column that holds the text of a line that does not parse; null for the others."""
@@ -123,7 +124,7 @@ def _read_remote(spark: SparkSession, source: FileSource) -> SourceRows:
 
 
 def _read(spark: SparkSession, source: FileSource, files: Files) -> SourceRows:
-    groups = {"csv": _csv_groups, "parquet": _parquet_groups}.get(source.format, _one_group)(source, files)
+    groups = _groups(source, files)
     parts = [_read_alike(spark, source, files.base, paths) for paths in groups.values()]
     rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), _unified(parts))
     lacking = {
@@ -140,8 +141,7 @@ def _line_by_line(found: SourceRows, source: FileSource) -> DataFrame:
     takes the rows after it into its value. Where the columns still fit, lines in a value look like rows."""
     corrupt = F.col(CORRUPT)
     if source.format == "csv" and len(found.columns) > 1:
-        options = {key.lower(): value for key, value in source.options.items()}
-        separator = options.get("sep", options.get("delimiter", ",")).replace("\\t", "\t")
+        separator = separator_of(lowered(source.options))
         columns = [F.col(f"`{name}`").cast("string") for name in found.columns]
         cells = rf"\Q{separator}\E"
 
@@ -157,32 +157,28 @@ def _line_by_line(found: SourceRows, source: FileSource) -> DataFrame:
     return found.rows.select(*(F.col(f"`{name}`") for name in found.columns), F.explode_outer(lines).alias(CORRUPT))
 
 
-def _one_group(source: FileSource, files: Files) -> dict[object, list[str]]:
-    return {(): list(files.paths)}
-
-
-def _csv_groups(source: FileSource, files: Files) -> dict[object, list[str]]:
-    """Files by their columns; those that are empty are left out, unless all are."""
+def _groups(source: FileSource, files: Files) -> dict[object, list[str]]:
+    """Files by their columns, where their heads tell them; those that are empty are left out, unless all are."""
     groups: dict[object, list[str]] = defaultdict(list)
     for file in files.paths:
-        groups[csv_columns(file, source.options)].append(file)
-    return {names: paths for names, paths in groups.items() if names} or dict(groups)
+        groups[_columns_of(source, file)].append(file)
+    return {columns: paths for columns, paths in groups.items() if columns is None or columns} or dict(groups)
 
 
-def _parquet_groups(source: FileSource, files: Files) -> dict[object, list[str]]:
-    groups: dict[object, list[str]] = defaultdict(list)
-    for file in files.paths:
-        schema = parquet_schema(file)
-        groups[tuple((item.name, str(item.type)) for item in schema)].append(file)
-    return dict(groups)
+def _columns_of(source: FileSource, file: str) -> tuple[object, ...] | None:
+    if source.format == "csv":
+        return csv_columns(file, source.options)
+    if source.format == "parquet":
+        return tuple((item.name, str(item.type)) for item in parquet_schema(file))
+    return None
 
 
 def _read_alike(spark: SparkSession, source: FileSource, base: str | None, paths: list[str]) -> DataFrame:
     """Files that have the same columns."""
-    reader = _reader(spark, source).option("__globPaths__", "false")
+    reader = _reader(spark, source).options(**NAMES)
     if base:
         reader = reader.option("basePath", base)
-    if source.format == "csv" and source.options.get("inferSchema", "false").lower() != "true":
+    if source.format == "csv" and lowered(source.options).get("inferschema", "false").lower() != "true":
         names = csv_columns(paths[0], source.options)
         if not names:
             return spark.createDataFrame([], T.StructType([]))

@@ -28,17 +28,19 @@ def audit(lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]
     if missing:
         problem = f"{', '.join(missing)} missing from the lake; run the steps that write them"
         return [GateResult("tables_filled", False, problem)]
-    now, last = _measured(lake, config.pipeline, ds, versions), _last(lake, config.pipeline, ds)
+    before = lake.publication(config.pipeline, before=ds)
+    now = _measured(lake, config.pipeline, ds, versions)
+    last = _measured(lake, config.pipeline, before.ds, before.versions) if before else Measured()
     own: Iterable[GateResult] = load(pipeline.checks)(lake, config, ds, versions, now) if pipeline.checks else ()
-    where = {"pipeline": pipeline.name, "ds": ds}
-    runs = lake.to_arrow("runs", versions["runs"], filters=where).to_pylist()
+    runs = _runs(lake, pipeline.name, ds, versions)
+    last_runs = _runs(lake, pipeline.name, before.ds, before.versions) if before else []
     return [
         *check_bounds(config, now, last),
         *(result if result.passed or not result.metric else explained(result, now, last) for result in own),
         result_of("tables_filled", check_filled(lake, pipeline.name, ds, filled, versions)),
         result_of("steps_in_order", _in_order(lake, config, ds, versions, runs)),
         result_of("rows_reconcile", check_sources(runs)),
-        result_of("keys_kept", check_keys(runs, _last_runs(lake, config.pipeline, ds))),
+        result_of("keys_kept", check_keys(runs, last_runs)),
         result_of("models_evaluated", check_evaluated(now, config.evaluated, pipeline)),
     ]
 
@@ -48,10 +50,12 @@ def _measured(lake: Lake, pipeline: str, ds: date, versions: Mapping[str, int]) 
     return Measured.of(ds, rows.to_pylist())
 
 
-def _last(lake: Lake, pipeline: str, ds: date) -> Measured:
-    """The metrics of the night published last before ``ds``; nothing on a first night."""
-    published = lake.publication(pipeline, before=ds)
-    return _measured(lake, pipeline, published.ds, published.versions) if published else Measured()
+def _runs(lake: Lake, pipeline: str, ds: date, versions: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The accounts of a night's steps."""
+    rows: list[dict[str, Any]] = lake.to_arrow(
+        "runs", versions["runs"], filters={"pipeline": pipeline, "ds": ds}
+    ).to_pylist()
+    return rows
 
 
 def check_filled(
@@ -152,16 +156,6 @@ def check_keys(runs: Sequence[Mapping[str, Any]], last: Sequence[Mapping[str, An
                     f"{run['step']}: {keys[kind]} different {kind} keys in {keys['rows']} rows, below minimum_keys "
                     f"{keys['minimum']}, and {before[run['step']][kind]} the night before; is its column the right one?"
                 )
-
-
-def _last_runs(lake: Lake, pipeline: str, ds: date) -> list[dict[str, Any]]:
-    """The accounts of the night published last before ``ds``."""
-    published = lake.publication(pipeline, before=ds)
-    if published is None:
-        return []
-    where = {"pipeline": pipeline, "ds": published.ds}
-    rows: list[dict[str, Any]] = lake.to_arrow("runs", published.versions["runs"], filters=where).to_pylist()
-    return rows
 
 
 def check_evaluated(now: Measured, models: Sequence[str], pipeline: Pipeline) -> Iterator[str]:

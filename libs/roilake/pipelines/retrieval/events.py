@@ -39,10 +39,16 @@ def source_events(spark: SparkSession, source: SourceConfig) -> DataFrame:
 
 
 def night_rows(
-    rows: DataFrame, ds: date, known_ids: DataFrame | None = None, rejects: DataFrame | None = None
+    rows: DataFrame,
+    ds: date,
+    known_ids: DataFrame | None = None,
+    rejects: DataFrame | None = None,
+    *,
+    repeats: bool = True,
 ) -> DataFrame:
     """``take`` of the rows that the night at ``ds`` sees for the first time: what happens after its day is not visible
-    yet, what another night has ingested (``known_ids``) or rejected (``rejects``) is not new."""
+    yet, what another night has ingested (``known_ids``) or rejected (``rejects``) is not new. ``repeats``: ids are
+    the source's own, and may stand twice."""
     known = F.lit(False)
     rows = rows.withColumn("rejected_id", F.when(F.col("reason").isNotNull(), F.col("row_id")))
     for other, name, column in ((known_ids, "event_id", "event_id"), (rejects, "row_id", "rejected_id")):
@@ -51,7 +57,8 @@ def night_rows(
             rows = rows.join(marked, on=column, how="left")
             known |= F.col(f"known_{name}").isNotNull()
     end = F.lit(str(ds + timedelta(days=1))).cast("timestamp")
-    return take(rows, {LATER: F.col("time") >= end, KNOWN: known}, ("event_id", "repeats an event id"))
+    twice = ("event_id", "repeats an event id") if repeats else None
+    return take(rows, {LATER: F.col("time") >= end, KNOWN: known}, twice)
 
 
 def with_queries(events: DataFrame, queries: DataFrame | None, seed: int) -> DataFrame:
