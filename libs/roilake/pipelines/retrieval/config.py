@@ -29,7 +29,7 @@ from roilake.pipelines.retrieval.metrics import OWN, SLICES
 
 EdgeType = Literal[
     "user_query", "query_user", "user_item", "item_user", "query_item", "item_query",
-    "item_item", "item_item_similar", "query_item_similar", "item_query_similar",
+    "item_item", "item_item_similar", "query_item_similar", "item_query_similar", "user_item_recent",
 ]  # fmt: skip
 NODE_TYPES = ("user", "query", "item")
 EDGE_TYPES: tuple[str, ...] = get_args(EdgeType)
@@ -123,9 +123,28 @@ class InterestConfig(Strict):
     degree_exponent: Fraction = 0.25
 
 
-class RoiConfig(Strict):
-    """``request_hops[h]`` and ``item_hops[h]`` give the fan-out of each edge type at hop h + 1."""
+class HistoryConfig(Strict):
+    """A request's history: its user's newest ``max_events`` events before its time."""
 
+    max_events: Positive = 200
+
+
+class RelevanceWeights(Strict):
+    """What a neighbour of a request's history counts for: its likeness to the focal (Tanimoto), whether it is linked to
+    the query (0 or 1), and how recent it is (1 for now, less by 1/32 with each doubling of its age in seconds)."""
+
+    likeness: float = 1.0
+    linked: float = 1.0
+    recency: float = 1.0
+
+
+class RoiConfig(Strict):
+    """``request_hops[h]`` and ``item_hops[h]`` give the fan-out of each edge type at hop h + 1. ``user_item`` and
+    ``user_query`` below a request's user are cut from his history by ``weights``, or with ``relevance: learned`` by
+    those that the last published model has learnt; ``user_item_recent`` are the newest items of his history."""
+
+    relevance: Literal["fixed", "learned"] = "fixed"
+    weights: RelevanceWeights = RelevanceWeights()
     sampler: Literal["roi", "weighted", "uniform"] = "roi"
     plan: Literal["auto", "local", "shuffled"] = "auto"
     request_hops: Hops = ({"user_query": 5, "user_item": 5, "query_item": 5, "query_user": 5},)
@@ -224,6 +243,7 @@ class RetrievalConfig(NightConfig):
     windows: WindowsConfig = WindowsConfig()
     graph: GraphConfig = GraphConfig()
     interest: InterestConfig = InterestConfig()
+    history: HistoryConfig = HistoryConfig()
     roi: RoiConfig = RoiConfig()
     models: dict[ModelName, GraphModelConfig]
     training: TrainingConfig = TrainingConfig()

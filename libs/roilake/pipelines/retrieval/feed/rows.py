@@ -17,9 +17,21 @@ from roilake.errors import LakeError
 from roilake.feed.columns import read_columns
 from roilake.lake import DataFile
 from roilake.pipelines.retrieval.config import NODE_TYPES
+from roilake.pipelines.retrieval.histories import Histories
 from roilake.pipelines.retrieval.models.batch import ItemBatch, RequestBatch
+from roilake.pipelines.retrieval.roi.layout import RoiLayout
 
 RELEVANCE_SCALE = 127.0
+
+
+@dataclass(frozen=True)
+class HistoryItems:
+    """The newest ``length`` items of each request's history, of ``most`` events: what models ask for that read
+    histories whole."""
+
+    histories: Histories
+    length: int
+    most: int
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,13 @@ class RequestRows:
     query_R: NDArray[np.int32]
     neighbours_RS: NDArray[np.int32]
     relevance_RS: NDArray[np.int8]
+    linked_RH: NDArray[np.int8]
+    ages_RH: NDArray[np.int8]
+    time_R: NDArray[np.int64]
+    history_RL: NDArray[np.int32]
     positives_RP: NDArray[np.int32]
+    entry_H: NDArray[np.int64]
+    """Entry of the ROI of each history entry: of the layout, not of the rows."""
 
     def __len__(self) -> int:
         return len(self.root_R) - 1
@@ -42,39 +60,65 @@ class RequestRows:
 
     def batch(self, rows_B: NDArray[np.int64]) -> RequestBatch:
         """The batch of these row numbers; ``len(self)`` is the padding row."""
+        neighbours_BS = self.neighbours_RS[rows_B].astype(np.int64)
+        linked_BS, recency_BS = (np.zeros(neighbours_BS.shape, np.float32) for _ in range(2))
+        linked_BS[:, self.entry_H] = self.linked_RH[rows_B]
+        recency_BS[:, self.entry_H] = (128 - self.ages_RH[rows_B].astype(np.float32)) / 256
         return RequestBatch(
             user_B=torch.from_numpy(self.user_R[rows_B].astype(np.int64)),
             query_B=torch.from_numpy(self.query_R[rows_B].astype(np.int64)),
-            neighbours_BS=torch.from_numpy(self.neighbours_RS[rows_B].astype(np.int64)),
+            neighbours_BS=torch.from_numpy(neighbours_BS),
             relevance_BS=_relevance(self.relevance_RS[rows_B]),
+            linked_BS=torch.from_numpy(linked_BS),
+            recency_BS=torch.from_numpy(recency_BS * (neighbours_BS >= 0)),
+            time_B=torch.from_numpy(self.time_R[rows_B]),
+            history_BL=torch.from_numpy(self.history_RL[rows_B].astype(np.int64)),
             positives_BP=torch.from_numpy(self.positives_RP[rows_B].astype(np.int64)),
             weight_B=torch.from_numpy((rows_B < len(self)).astype(np.float32)),
         )
 
 
-def read_requests(paths: Sequence[str], size: int, positives: int) -> RequestRows:
-    """Read request rows of ``size`` slots, keeping the first ``positives`` items of each, whatever the files' order."""
+def read_requests(
+    paths: Sequence[str], layout: RoiLayout, positives: int, history: HistoryItems | None = None
+) -> RequestRows:
+    """Read request rows of this layout, keeping the first ``positives`` items of each, whatever the files' order."""
     # petastorm stacks lists of equal length only; a request's positives are as many as it has.
     edit = "positives", np.int32, positives, lambda lists: _pad(lists, positives)
-    columns = read_columns(paths, ["root", "user", "query", "neighbours", "relevance", "positives"], edit=edit)
+    own = ["linked", "ages"] if layout.places else []  # it cannot stack lists without an entry
+    names = ["root", "user", "query", "time", "neighbours", "relevance", *own, "positives"]
+    columns = read_columns(paths, names, edit=edit)
     rows = len(columns.get("root", ()))
     order = np.argsort(columns["root"], kind="stable") if rows else np.empty(0, np.int64)
 
     def column(name: str, dtype: type, pad: int, width: int | None) -> NDArray:
         shape = (rows + 1,) if width is None else (rows + 1, width)
         out: NDArray = np.full(shape, pad, dtype)
-        if rows:
+        if rows and name in columns:
             out[:-1] = columns[name][order].reshape((rows, *shape[1:]))
         return out
 
+    if rows:
+        columns["time"] = columns["time"].astype("datetime64[us]").astype(np.int64)
+    user_R, time_R = column("user", np.int32, 0, None), column("time", np.int64, 0, None)
     return RequestRows(
         root_R=column("root", np.int64, -1, None),
-        user_R=column("user", np.int32, 0, None),
+        user_R=user_R,
         query_R=column("query", np.int32, -1, None),
-        neighbours_RS=column("neighbours", np.int32, -1, size),
-        relevance_RS=column("relevance", np.int8, 0, size),
+        neighbours_RS=column("neighbours", np.int32, -1, layout.size),
+        relevance_RS=column("relevance", np.int8, 0, layout.size),
+        linked_RH=column("linked", np.int8, 0, layout.places),
+        ages_RH=column("ages", np.int8, 127, layout.places),
+        time_R=time_R,
+        history_RL=_history(history, user_R, time_R),
         positives_RP=column("positives", np.int32, -1, positives),
+        entry_H=layout.entry_H,
     )
+
+
+def _history(history: HistoryItems | None, user_R: NDArray[np.int32], time_R: NDArray[np.int64]) -> NDArray[np.int32]:
+    if history is None:
+        return np.empty((len(user_R), 0), np.int32)
+    return history.histories.newest(user_R, time_R, history.length, history.most).astype(np.int32)
 
 
 def read_items(paths: Sequence[str], size: int) -> ItemBatch:

@@ -102,7 +102,7 @@ class Worker:
     def requests(self, shard: Shard, *, positives: bool) -> RequestRows:
         """The shard's rows, by request id; with all their positives, or with the first only."""
         width = max(map(_longest, shard.paths), default=0) if positives else 1
-        return read_requests(shard.paths, self.night.layouts.request.size, width)
+        return read_requests(shard.paths, self.night.layouts.request, width)
 
     def scorer(self, tower: Tower, as_of: date, rows: RequestRows) -> Scorer:
         """Scores of all items for these requests, from the index that ``write_index`` left."""
@@ -205,7 +205,8 @@ def _load(model: TwinTower, weights: Path) -> None:
 def select(rows: RequestRows, chosen_B: NDArray[np.int64]) -> RequestRows:
     """These rows only, the padding row kept behind them."""
     places = np.append(chosen_B, len(rows))
-    return RequestRows(**{column.name: getattr(rows, column.name)[places] for column in fields(rows)})
+    cut = {column.name: getattr(rows, column.name)[places] for column in fields(rows) if column.name != "entry_H"}
+    return RequestRows(**cut, entry_H=rows.entry_H)
 
 
 def _longest(path: str) -> int:

@@ -93,7 +93,7 @@ class Inputs:
         days = {as_of.isoformat() for as_of in windows}
         return RequestFeed(
             [file for file in self.data.requests if file.partition["as_of"] in days],
-            slots=self.data.layouts.request.size,
+            layout=self.data.layouts.request,
             shards=self.data.shards,
             batch_size=self.training.batch_size,
             positives=self.training.positives,
