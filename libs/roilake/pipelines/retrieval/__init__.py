@@ -10,18 +10,26 @@ PIPELINE = Pipeline(
     title="Recommendations from a user-query-item graph, by regions of interest (ZOOMER)",
     config=RetrievalConfig,
     tables=(
-        t.EVENTS, t.NODES, t.EDGES, t.ADJACENCY, t.INTEREST_VECTORS, t.REQUESTS, t.ROIS, t.RECOMMENDATIONS,
+        t.EVENTS, t.HISTORIES, t.NODES, t.EDGES, t.ADJACENCY, t.INTEREST_VECTORS, t.REQUESTS, t.ROIS, t.RECOMMENDATIONS,
     ),
     steps=(
         Step("ingest_events", reads=("events", "quarantine"), writes=("events", "quarantine"), reconciles=True),
-        Step("build_graph", reads=("events", "node_ids", "models"), writes=("node_ids", "nodes", "edges", "adjacency")),
+        Step(
+            "build_graph",
+            reads=("events", "node_ids", "models"),
+            writes=("node_ids", "nodes", "edges", "adjacency", "histories"),
+        ),
         Step("build_requests", reads=("events", "nodes", "models"), writes=("requests",)),
         Step(
             "embed_interests",
             reads=("events", "node_ids", "nodes", "adjacency", "models"),
             writes=("interest_vectors",),
         ),
-        Step("build_rois", reads=("nodes", "adjacency", "interest_vectors", "requests"), writes=("rois",)),
+        Step(
+            "build_rois",
+            reads=("nodes", "adjacency", "interest_vectors", "requests", "histories", "models"),
+            writes=("rois",),
+        ),
         Step("train_models", reads=("nodes", "interest_vectors", "rois", "models"), writes=("models",), trains=True),
         Step(
             "score_requests",

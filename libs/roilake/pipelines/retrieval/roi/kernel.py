@@ -131,7 +131,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class HistoryTree:
+class Tree:
     """Entries of the history slots, filled slot by slot. Legend: B rows, S slots' entries, H those of history slots."""
 
     neighbours_BS: NDArray[np.int32]
@@ -140,7 +140,7 @@ class HistoryTree:
     ages_BH: NDArray[np.int8]
 
     @classmethod
-    def empty(cls, rows: int, size: int, places: int) -> HistoryTree:
+    def empty(cls, rows: int, size: int, places: int) -> Tree:
         """All padding."""
         ages_BH = np.full((rows, places), 127, np.int8)
         neighbours_BS, relevance_BS = np.full((rows, size), -1, np.int32), np.zeros((rows, size), np.int8)
@@ -148,7 +148,7 @@ class HistoryTree:
 
 
 def choose(
-    events: Events, asked: Asked, fanout: int, sampler: str, weights: Sequence[float], tree: HistoryTree, at: Place,
+    events: Events, asked: Asked, fanout: int, sampler: str, weights: Sequence[float], tree: Tree, at: Place,
     *, instruction_set: int | None = None,
 ) -> None:  # fmt: skip
     """Keep the top ``fanout`` of each history, at entries ``at.start ...`` and places ``at.place ...`` of the rows."""
