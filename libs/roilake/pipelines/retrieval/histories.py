@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -55,9 +54,10 @@ class Histories:
                 columns = [column[order_E] for column in columns]
         user_E = columns[0]
         first = int(user_E[0]) if len(user_E) else 0
-        count_U = np.bincount(user_E - first) if len(user_E) else np.empty(0, np.int64)
-        start_U1 = np.concatenate([[0], np.cumsum(count_U)]).astype(np.int64)
-        return cls(first, start_U1, columns[1].astype(np.int64), *(c.astype(np.int32) for c in columns[2:]))
+        users = int(user_E[-1]) - first + 1 if len(user_E) else 0
+        start_U1 = np.searchsorted(user_E, np.arange(first, first + users + 1)).astype(np.int64)
+        item_E, query_E = (column.astype(np.int32, copy=False) for column in columns[2:])
+        return cls(first, start_U1, columns[1].astype(np.int64, copy=False), item_E, query_E)
 
     def spans(self, user_R: NDArray[np.integer], time_R: Longs, most: int | None = None) -> tuple[Longs, Longs]:
         """Where the history of each request lies: its user's events before its time, of these the newest ``most``."""
@@ -127,10 +127,14 @@ def _read(path: str, wanted: Longs | None) -> Iterator[tuple[NDArray[Any], ...]]
 
 
 def _ascends(columns: Sequence[NDArray[Any]]) -> bool:
-    """Whether rows are in the order of their columns."""
-
-    def after(later: NDArray[np.bool_], column: NDArray[Any]) -> NDArray[np.bool_]:
-        return (column[:-1] < column[1:]) | ((column[:-1] == column[1:]) & later)
-
-    equal: NDArray[np.bool_] = np.ones(max(len(columns[0]) - 1, 0), np.bool_)
-    return bool(reduce(after, reversed(columns), equal).all())
+    """Whether rows are in the order of their columns. Later columns are looked at only where the first are equal."""
+    first, *rest = columns
+    if (first[:-1] > first[1:]).any():
+        return False
+    equal_T = np.flatnonzero(first[:-1] == first[1:])
+    for column in rest:
+        before_T, after_T = column[equal_T], column[equal_T + 1]
+        if (before_T > after_T).any():
+            return False
+        equal_T = equal_T[before_T == after_T]
+    return True

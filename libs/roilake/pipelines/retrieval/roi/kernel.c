@@ -359,8 +359,16 @@ static int64_t gather_newest(const History *job, int64_t row, Candidates c) {
     return count;
 }
 
+/* Ask for the lists that tell who is linked: they arrive while vectors are scored. */
+static void prefetch_links(const History *job, int64_t count, Candidates c) {
+    if (!job->link_first) return;
+    for (int64_t i = 0; i < count; i++)
+        if (c.ids[i] < job->linkable) __builtin_prefetch(job->links + job->link_first[c.ids[i]]);
+}
+
 static void score_history(const History *job, int64_t row, int64_t count, Candidates c, Score score) {
     static const int8_t nothing[4096];
+    if (job->sampler == ROI && job->query[row] >= 0) prefetch_links(job, count, c);
     for (int64_t start = 0; start < count; start += BLOCK) {
         int64_t size = count - start < BLOCK ? count - start : BLOCK;
         const int8_t *v[BLOCK];

@@ -18,6 +18,7 @@ SOURCE = Path(__file__).with_name("kernel.c")
 SAMPLERS = {"roi": 0, "weighted": 1, "uniform": 2}
 INSTRUCTION_SETS = ("plain C", "AVX2", "AVX512-VNNI")
 LANES = 32  # vectors are padded with zeros to a multiple of this
+MOST = 4096  # coordinates
 
 
 _NUMBERS = ("lists", "per_row", "fanout", "stride", "dim", "by_edge", "sampler")
@@ -152,9 +153,10 @@ def choose(
     *, instruction_set: int | None = None,
 ) -> None:  # fmt: skip
     """Keep the top ``fanout`` of each history, at entries ``at.start ...`` and places ``at.place ...`` of the rows."""
-    library, rows = _library(), len(asked.first_B)
+    library, rows, dim = _library(), len(asked.first_B), events.vectors_VD.shape[1]
     if not rows:
         return
+    _check(tree.neighbours_BS, tree.relevance_BS, dim, asked.focal_BD.shape[1], at.start + fanout)
     inputs = {
         "first": (asked.first_B, np.int64), "last": (asked.last_B, np.int64), "ids": (events.ids_E, np.int32),
         "time": (events.time_E, np.int64), "now": (asked.time_B, np.int64), "query": (asked.query_B, np.int32),
@@ -166,7 +168,7 @@ def choose(
     held = {name: np.ascontiguousarray(array, dtype) for name, (array, dtype) in inputs.items()}
     job = _History(
         rows=rows, fanout=fanout, stride=tree.neighbours_BS.shape[1], places=tree.linked_BH.shape[1],
-        dim=events.vectors_VD.shape[1], sampler=SAMPLERS[sampler], known=len(events.vectors_VD),
+        dim=dim, sampler=SAMPLERS[sampler], known=len(events.vectors_VD),
         longest=int((asked.last_B - asked.first_B).max()),
         linkable=0 if events.link_J1 is None else len(events.link_J1) - 1,
         neighbours=tree.neighbours_BS.ctypes.data + 4 * at.start, relevance=tree.relevance_BS.ctypes.data + at.start,
@@ -198,7 +200,7 @@ def instruction_set() -> str:
 def _check(neighbours: NDArray, relevance: NDArray, dim: int, focal_dim: int, end: int) -> None:
     written = neighbours.flags.c_contiguous and relevance.flags.c_contiguous
     typed = neighbours.dtype == np.int32 and relevance.dtype == np.int8 and neighbours.shape == relevance.shape
-    if not (written and typed and dim % LANES == 0 and focal_dim == dim and end <= neighbours.shape[1]):
+    if not (written and typed and dim % LANES == 0 and dim <= MOST and focal_dim == dim and end <= neighbours.shape[1]):
         raise ValueError("ROI kernel: outputs or vectors of the wrong shape or type")
 
 
