@@ -10,14 +10,14 @@ PIPELINE = Pipeline(
     title="Recommendations from a user-query-item graph, by regions of interest (ZOOMER)",
     config=RetrievalConfig,
     tables=(
-        t.EVENTS, t.HISTORIES, t.NODES, t.EDGES, t.ADJACENCY, t.INTEREST_VECTORS, t.REQUESTS, t.ROIS, t.RECOMMENDATIONS,
+        t.EVENTS, t.NODES, t.HISTORIES, t.EDGES, t.ADJACENCY, t.INTEREST_VECTORS, t.REQUESTS, t.ROIS, t.RECOMMENDATIONS,
     ),
     steps=(
         Step("ingest_events", reads=("events", "quarantine"), writes=("events", "quarantine"), reconciles=True),
         Step(
             "build_graph",
             reads=("events", "node_ids", "models"),
-            writes=("node_ids", "nodes", "edges", "adjacency", "histories"),
+            writes=("node_ids", "nodes", "histories", "edges", "adjacency"),
         ),
         Step("build_requests", reads=("events", "nodes", "models"), writes=("requests",)),
         Step(

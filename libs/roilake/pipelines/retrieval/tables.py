@@ -93,7 +93,8 @@ INTEREST_VECTORS = table(
 
 REQUESTS = table(
     "requests",
-    "What is asked, and what was chosen: one row per positive event, or per pair to score (serve).",
+    "What is asked, and what was chosen: one row per positive event, or per pair to score (serve). Events of one user, "
+    "query and instant are one request.",
     key="ds split request_id event_id",
     partitions="ds split",
     columns=f"""{DS}

@@ -40,8 +40,8 @@ def keyed(rows: DataFrame, nodes: DataFrame, *node_types: str) -> DataFrame:
 
 
 def request_id(seed: int) -> Column:
-    """Keyed 63-bit hash of (user, query, as_of): the same request in one window has one id."""
-    return F.xxhash64(F.lit("request"), F.lit(seed), "user", "query", "as_of").bitwiseAND(F.lit(2**63 - 1))
+    """Keyed 63-bit hash of (user, query, time): the events of a user, query and instant are one request."""
+    return F.xxhash64(F.lit("request"), F.lit(seed), "user", "query", "time").bitwiseAND(F.lit(2**63 - 1))
 
 
 def labelled_requests(events: DataFrame, windows: Sequence[Window], seed: int) -> DataFrame:
