@@ -1,4 +1,5 @@
-"""Evaluate every model of the night on its validation and test windows; write metrics with their intervals."""
+"""Evaluate every model of the night on its validation and test windows; choose the one that serves, and write metrics
+with their intervals."""
 
 from __future__ import annotations
 
@@ -10,8 +11,10 @@ import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
 from roilake.lake import Lake
+from roilake.metrics.champion import Champion, champion_of
 from roilake.metrics.lists import Catalogue
 from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.evaluation.champion import choose_champion
 from roilake.pipelines.retrieval.evaluation.measures import measure
 from roilake.pipelines.retrieval.evaluation.slice_attributes import field_values, fields_of, links
 from roilake.pipelines.retrieval.evaluation.slices import SliceAttributes
@@ -27,8 +30,8 @@ SPLITS = ("validation", "test")
 
 
 def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
-    """Write table ``metrics``. With ``evaluation.max_requests``, about that many requests of a split are
-    evaluated at most, chosen by keyed hash, so that what reaches the driver is bounded."""
+    """Write tables ``champions`` and ``metrics``. With ``evaluation.max_requests``, about that many requests of a split
+    are evaluated at most, chosen by keyed hash, so that what reaches the driver is bounded."""
     with recorded(lake, config, ds, "evaluate_models") as record:
         windows = {w.as_of: w.split for w in plan_windows(config.windows, ds, None) if w.split in SPLITS}
         night = open_night(record, config, tuple(config.models), windows)
@@ -40,11 +43,21 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
         store = Worker(night).store()
         catalogues = {as_of: _catalogue(store, as_of) for as_of in windows}
         activity = {as_of: store.degrees("user", as_of) for as_of in windows}
-        attributes = _slice_attributes(record, config, outcomes, activity)
-        settings = (config.evaluation, config.default_model, config.seed, ds, record.run.run_id)
+        champion = _champion(record, config, outcomes)
+        attributes = _slice_attributes(record, config, outcomes, activity, champion.model)
+        settings = (config.evaluation, champion.model, config.seed, ds, record.run.run_id)
         record.write("metrics", measure(outcomes, catalogues, attributes, *settings))
         record.details |= {"negatives": config.evaluation.negatives, "seed": config.seed, "share": share}
     return record.result
+
+
+def _champion(record: Recorder, config: RetrievalConfig, outcomes: pa.Table) -> Champion:
+    """Who serves the night, written."""
+    lake, ds = record.lake, record.run.ds
+    last = lake.publication(config.pipeline, before=ds)
+    champion = choose_champion(outcomes, config, champion_of(lake, last) if last else None, ds)
+    record.write("champions", champion.to_table(ds))
+    return champion
 
 
 def _catalogue(store: FeatureStore, as_of: date) -> Catalogue:
@@ -67,9 +80,9 @@ def _outcomes(record: Recorder, config: RetrievalConfig, night: Night) -> tuple[
 
 
 def _slice_attributes(
-    record: Recorder, config: RetrievalConfig, outcomes: pa.Table, activity: Mapping[date, object]
+    record: Recorder, config: RetrievalConfig, outcomes: pa.Table, activity: Mapping[date, object], model: str
 ) -> SliceAttributes:
-    """What the slices of the config ask for."""
+    """What the slices of the config ask for; every model has the same positives."""
     slices = tuple(config.evaluation.slices.values())
     nodes = {
         kind: record.rows("nodes", node_type=kind, columns=("id", "fields"))
@@ -78,7 +91,7 @@ def _slice_attributes(
     fields = {(kind, name): field_values(nodes[kind], name) for kind, name in fields_of(slices)}
     linked = None
     if any(cut.by == "edge_type" for cut in slices):
-        mine = outcomes.filter(pc.field("model") == config.default_model)
+        mine = outcomes.filter(pc.field("model") == model)
         positives = _positives(mine)
         edges = record.read("edges").where(F.col("ds") == F.lit(record.run.ds))
         starts = pc.unique(positives["as_of"]).to_pylist()

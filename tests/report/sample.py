@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 from roilake.lake import Publication
+from roilake.metrics.champion import Champion
 from roilake.pipelines.retrieval.report import Graph
 from roilake.report.data import ReportData
 from roilake.report.night import NightData
@@ -44,7 +45,7 @@ def metrics() -> dict:
     }
     return {
         ("test", "all"): test,
-        ("test", "delta_vs_zoomer"): differences,
+        ("test", "delta_vs_default"): differences,
         **{("test", name): {"zoomer": found} for name, found in (slices | bins).items()},
     }
 
@@ -97,7 +98,7 @@ def night() -> NightData:
         ds=date(1998, 4, 10),
         run_id="3f9c1e77a2b4",
         code_revision="b2e39637c1d0f00dcafe",
-        config={"name": "movielens", "default_model": "zoomer", "models": {name: {"kind": name} for name in MODELS}},
+        config={"name": "movielens", "models": {name: {"kind": name} for name in MODELS}},
         versions={"events": 3, "nodes": 2, "edges": 2, "rois": 2, "models": 1, "metrics": 1},
         metrics=metrics(),
         curves={name: {"steps": curve, "validations": validations} for name in ("zoomer", "gat", "no_graph")},
@@ -112,6 +113,7 @@ def night() -> NightData:
             },
         ),
         rows={"events": 1210, "nodes": 2644, "recommendations": 48_200, "rois": 41_004},
+        champion=Champion("zoomer", date(1998, 4, 10)),
         upstreams={"conversion": None},
         own=graph(),
     )  # fmt: skip

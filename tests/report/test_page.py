@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from roilake.lake import Publication
+from roilake.metrics.champion import Champion
 from roilake.metrics.registry import in_order, label
 from roilake.pipelines.retrieval.report import Graph
 from roilake.pipelines.retrieval.report.regions import amortisation
@@ -21,6 +22,7 @@ from roilake.report.data import ReportData
 from roilake.report.formatting import duration, number, signed, size
 from roilake.report.headline import headline
 from roilake.report.page import render, write_page
+from roilake.report.serving import serving
 from roilake.report.slices import unfolded
 from tests.report.sample import MODELS, NAMES, failed, last_night, measure, metrics, night, runs, sample
 
@@ -78,7 +80,9 @@ def test_the_page_says_what_the_night_did() -> None:
 
 
 def test_five_sentences_come_first() -> None:
-    assert headline(sample()) == [
+    found = headline(sample())
+    assert [*found] == ["Status", "Models", "Change", "Data", "Attention"]
+    assert [*found.values()] == [
         "Published: 48\u202f200 recommendations by zoomer are ready for readers, after 2 gates passed.",
         "zoomer has AUC 0.885 (popularity has 0.864); against the best other model in each of 7 metrics it is ahead in "
         "5, level in 1 and behind in 1.",
@@ -87,17 +91,17 @@ def test_five_sentences_come_first() -> None:
         "To look at: 12 rejected rows (no time); slice gender = F fell in NDCG @20 by −0.088; build_requests took "
         "22.0 s (last time 8.8 s).",
     ]
-    assert [good().index(sentence[:20]) for sentence in headline(sample())]
+    assert [good().index(sentence[:20]) for sentence in found.values()]
 
 
 def test_noise_is_not_sold_as_change() -> None:
     same = ReportData(night(), before=replace(night(), ds=date(1998, 4, 9), quarantine=()))
-    assert headline(same)[2] == "Since 1998-04-09, nothing of zoomer moved beyond noise, in 8 metrics."
-    assert "moved beyond" not in headline(replace(same, before=None))[2]
+    assert headline(same)["Change"] == "Since 1998-04-09, nothing of zoomer moved beyond noise, in 8 metrics."
+    assert "moved beyond" not in headline(replace(same, before=None))["Change"]
     lists = metrics()
     lists["test", "all"]["zoomer"]["coverage@20"] = measure(0.4)
     minor = ReportData(night(), before=replace(night(), ds=date(1998, 4, 9), metrics=lists))
-    assert headline(minor)[2] == (
+    assert headline(minor)["Change"] == (
         "Since 1998-04-09, no main metric of zoomer moved beyond noise; of all 8 did Coverage @20 (−0.090)."
     )
 
@@ -106,7 +110,7 @@ def test_what_moves_all_models_alike_is_laid_to_the_requests() -> None:
     before = metrics()
     for found in before["test", "all"].values():
         found["auc"] = measure(found["auc"]["value"] + 0.1)
-    found = headline(ReportData(night(), before=replace(last_night(), metrics=before)))[2]
+    found = headline(ReportData(night(), before=replace(last_night(), metrics=before)))["Change"]
     assert "got worse in AUC (−0.100); so did every other model" in found
 
 
@@ -205,9 +209,26 @@ def test_a_night_with_next_to_nothing_renders() -> None:
     assert "No model was evaluated." in text
     assert "There is no earlier published night" in text
     assert render(ReportData(night(), before=bare, since=bare))
-    assert headline(ReportData(replace(night(), config={**night().config, "default_model": "absent"})))[1] == (
+    assert headline(ReportData(replace(night(), champion=Champion("absent", night().ds))))["Models"] == (
         "No model was evaluated."
     )
+
+
+def test_the_page_says_who_serves_since_when_and_how_far_the_next_one_is() -> None:
+    chosen = Champion("zoomer", date(1998, 4, 8), "stayed", "zoomer", "ndcg@20", 0.331, "gat", 0.004, -0.002, 0.01, 400)
+    sentence = (
+        "zoomer serves since 1998-04-08: no other model won over it; on validation it has NDCG @20 0.331, and gat is "
+        "ahead by 0.004 (−0.002 to 0.010)."
+    )
+    assert sentence == serving(chosen) == headline(ReportData(replace(night(), champion=chosen)))["Serves"]
+    assert sentence in text_of(render(ReportData(replace(night(), champion=chosen))))
+    won = replace(chosen, reason="won", previous="gat", difference=-0.012, low=-0.02, high=-0.004)
+    assert ": it won over gat; on" in serving(won) and "gat is behind by 0.012 (0.004 to 0.020)." in serving(won)
+    less = replace(won, metric="log_loss", difference=0.012, low=0.004, high=None)
+    assert "it has Log-loss 0.331, and gat is behind by 0.012." in serving(less)
+    nothing = replace(chosen, reason="first", value=None, runner_up=None, difference=None)
+    assert "on validation no request could be judged, so it is the first of the config." in serving(nothing)
+    assert serving(Champion("zoomer", night().ds)) == "zoomer serves, as the config says."
 
 
 def test_a_chosen_night_stands_before_the_last_one() -> None:

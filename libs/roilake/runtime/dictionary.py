@@ -36,8 +36,9 @@ so that they stay within 0 to 1; of coverage by the jackknife, cut off at 0 and 
 _SLICES = """## Slice names
 
 A slice `NAME=VALUE` holds the rows with that value of what a night's config (`evaluation.slices`) or a caller cuts by.
-`delta_vs_MODEL` holds paired differences, the row's model minus MODEL, of the whole split, and
-`delta_vs_MODEL on SLICE` those on any other slice; where the interval leaves out 0 the two models differ there.
+`delta_vs_default` holds paired differences, the row's model minus the one that serves that night (table `champions`, or
+else the config's `default_model`), of the whole split, and `delta_vs_default on SLICE` those on any other slice; where
+the interval leaves out 0 the two models differ there.
 `calibration bin NN` holds `predicted` and `observed` of a bin of probabilities, `leakage_check` the AUC of shuffled
 labels.
 """

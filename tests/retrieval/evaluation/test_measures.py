@@ -16,7 +16,7 @@ from roilake.errors import MetricError
 from roilake.metrics.calibration import fit_logistic
 from roilake.metrics.lists import Catalogue
 from roilake.metrics.ranking import Ranks, ranks_among_negatives
-from roilake.metrics.slices import delta_vs
+from roilake.metrics.slices import delta_vs_default
 from roilake.pipelines.retrieval.config import EvaluationConfig, RetrievalConfig, SliceConfig
 from roilake.pipelines.retrieval.evaluation.measures import measure
 from roilake.pipelines.retrieval.evaluation.slice_attributes import field_values, links
@@ -122,7 +122,7 @@ def test_differences_and_calibration_of_a_night() -> None:
     found = measured(outcomes(), config())
     for metric in config().metrics:
         ours, theirs = (found[model, "test", "all", metric] for model in ("bad", "good"))
-        paired = found["bad", "test", "delta_vs_good", metric]
+        paired = found["bad", "test", "delta_vs_default", metric]
         assert paired["value"] == pytest.approx(ours["value"] - theirs["value"], abs=1e-12)
         assert paired["low"] <= paired["value"] <= paired["high"], metric
     assert ("good", "validation", "all", "log_loss") not in found
@@ -134,12 +134,12 @@ def test_differences_are_paired_on_every_slice() -> None:
     found = measured(table, settings)
     names = {name for model, split, name, metric in found if (model, split, metric) == ("bad", "test", "auc")}
     differences = {name for name in names if name.startswith("delta_vs_")}
-    assert differences == {delta_vs("good", name) for name in names - differences} and len(differences) > 15
+    assert differences == {delta_vs_default(name) for name in names - differences} and len(differences) > 15
     for name in names - differences:
         for metric in settings.metrics:
             ours, theirs, paired = (
                 found[model, "test", place, metric]
-                for model, place in (("bad", name), ("good", name), ("bad", delta_vs("good", name)))
+                for model, place in (("bad", name), ("good", name), ("bad", delta_vs_default(name)))
             )
             if ours["value"] is None or theirs["value"] is None:
                 assert paired["value"] is None
@@ -149,19 +149,21 @@ def test_differences_are_paired_on_every_slice() -> None:
     cold = measured(table.filter(pa.compute.field("cold") | (pa.compute.field("split") == "validation")), settings)
     for metric in ("auc", "gauc", "hit_rate@5", "ndcg@5", "coverage@5"):
         alone, sliced = (
-            cold["bad", "test", "delta_vs_good", metric],
-            found["bad", "test", "delta_vs_good on cold_users", metric],
+            cold["bad", "test", "delta_vs_default", metric],
+            found["bad", "test", "delta_vs_default on cold_users", metric],
         )
         assert [alone[key] for key in ("value", "low", "high", "n")] == pytest.approx(
             [sliced[key] for key in ("value", "low", "high", "n")]
         )
     bounds = RetrievalConfig.model_validate(
-        night("delta_vs_zoomer on cold_users", "delta_vs_zoomer on sex=f")
+        night("delta_vs_default on cold_users", "delta_vs_default on sex=f")
     ).gates.bounds
     assert len(bounds) == 2
-    says = r"no slice 'delta_vs_zoomer on odd=f' of auc on split test; there are all, .* delta_vs_zoomer on cold_users"
+    says = (
+        r"no slice 'delta_vs_default on odd=f' of auc on split test; there are all, .* delta_vs_default on cold_users"
+    )
     with pytest.raises(ValidationError, match=says):
-        RetrievalConfig.model_validate(night("delta_vs_zoomer on odd=f"))
+        RetrievalConfig.model_validate(night("delta_vs_default on odd=f"))
 
 
 def night(*slices: str) -> dict[str, Any]:

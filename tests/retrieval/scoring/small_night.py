@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from roilake.lake import TABLES, Lake, Run
+from roilake.metrics.champion import Champion
 from roilake.pipelines.retrieval import PIPELINE
 from roilake.pipelines.retrieval.config import RetrievalConfig
 
@@ -42,7 +43,8 @@ def small_config(**changes: Any) -> RetrievalConfig:
 
 
 def write_small_night(lake: Lake, make_run: Callable[..., Run], config: RetrievalConfig, ds: date = DS) -> None:
-    """Fill all tables of ``ds`` that come before scoring, and the runs that wrote them."""
+    """Fill all tables of ``ds`` that come before scoring, with the config's default model to serve, and the runs that
+    wrote them."""
     rng = np.random.default_rng(0)
     for table, rows in _tables(rng, config, ds).items():
         if table in ("events", "node_ids") and ds != DS:
@@ -97,6 +99,7 @@ def _tables(rng: np.random.Generator, config: RetrievalConfig, ds: date) -> dict
         "requests": requests,
         "rois": [*_request_rois(requests, config.roi.shards), *_item_rois(starts)],
         "models": [_model(config, name, ds) for name in config.models],
+        "champions": Champion(config.default_model, ds, metric="ndcg@5").to_table(ds).drop_columns(["ds"]).to_pylist(),
     }
 
 

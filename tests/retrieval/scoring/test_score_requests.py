@@ -108,7 +108,8 @@ def test_a_matrix_model_scores_by_who_had_what(lake: Lake, make_run: Callable[..
 
 
 def publish(lake: Lake, run: Run) -> None:
-    lake.publish(Publication("retrieval", DS, "r", {"models": lake.version("models")}, "{}", "v"), run)
+    versions = {table: lake.version(table) for table in ("models", "champions")}
+    lake.publish(Publication("retrieval", DS, "r", versions, "{}", "v"), run)
 
 
 def test_a_night_builds_on_a_model_that_makes_vectors(lake: Lake, make_run: Callable[..., Run]) -> None:
@@ -122,6 +123,22 @@ def test_a_night_builds_on_a_model_that_makes_vectors(lake: Lake, make_run: Call
     publish(lake, own(make_run()))
     found = last_model(lake, none, DS + timedelta(days=1))
     assert found is not None and found.name == "popularity"
+
+
+def test_a_night_that_chooses_builds_on_the_model_that_served(lake: Lake, make_run: Callable[..., Run]) -> None:
+    models = {name: {"kind": name} for name in ("gat", "graphsage")}
+    write_small_night(lake, make_run, small_config(models=models, default_model="graphsage"))
+    publish(lake, own(make_run()))
+
+    def base(*names: str, default: str = "best") -> str | None:
+        config = small_config(models=models, default_model=default)
+        chosen = dict.fromkeys(names, config.models["gat"])
+        found = last_model(lake, config.model_copy(update={"models": chosen}), DS + timedelta(days=1))
+        return found.name if found else None
+
+    assert base("popularity", "gat", "graphsage") == "graphsage"
+    assert base("popularity", "gat") == "gat" and base("popularity", "new") == "popularity"
+    assert base("new") is None and base("gat", "graphsage", default="gat") == "gat"
 
 
 def test_partitions_and_reruns_change_nothing(filled: Lake) -> None:
@@ -148,7 +165,14 @@ def test_seen_items_are_left_out_and_a_list_may_be_shorter(filled: Lake) -> None
 def test_a_model_that_was_not_trained_is_named(filled: Lake) -> None:
     config = small_config(models={"zoomer": {"kind": "interest_dot"}}, default_model="zoomer")
     with pytest.raises(LakeError, match="no model 'zoomer' for 2020-01-10; run train_models"):
+        evaluate_models.run(filled, config, DS)
+    config = small_config().model_copy(update={"models": config.models})
+    with pytest.raises(
+        LakeError, match="'interest_dot' serves, and is no model of this config for 2020-01-10; run eval"
+    ):
         score_requests.run(filled, config, DS)
+    with pytest.raises(LakeError, match="no model is chosen for 2020-01-11; run evaluate_models"):
+        score_requests.run(filled, config, SERVE)
 
 
 def test_weights_that_are_missing_or_do_not_fit_are_named(lake: Lake, make_run: Callable[..., Run]) -> None:
@@ -165,7 +189,7 @@ def test_weights_that_are_missing_or_do_not_fit_are_named(lake: Lake, make_run: 
 
 
 def test_metrics_are_those_of_the_full_order(filled: Lake) -> None:
-    config = small_config()
+    config = small_config(default_model="best", best_by="ndcg@5")
     result = evaluate_models.run(filled, config, DS)
     rows = filled.to_arrow("metrics", filled.version("metrics")).to_pylist()
     assert result.rows_in == 2 * USERS
@@ -188,9 +212,17 @@ def test_metrics_are_those_of_the_full_order(filled: Lake) -> None:
                 assert row["value"] == pytest.approx(value, abs=1e-6), (tower.name, split, name)
                 assert row["n"] == n
                 assert row["low"] <= row["value"] <= row["high"]
+    champion = filled.to_arrow("champions", filled.version("champions")).to_pylist()[0]
+    best, other = sorted(config.models, key=lambda name: -found[name, "validation", "all", "ndcg@5"]["value"])
+    assert (champion["model"], champion["runner_up"], champion["reason"]) == (best, other, "first")
+    assert champion["value"] == found[best, "validation", "all", "ndcg@5"]["value"]
+    apart = found[other, "validation", "delta_vs_default", "ndcg@5"]
+    assert [champion[name] for name in ("difference", "low", "high", "n")] == [
+        apart[name] for name in ("value", "low", "high", "n")
+    ]
     for metric in ("auc", "ndcg@5", "hit_rate@5"):
-        ours, theirs = (found[name, "test", "all", metric]["value"] for name in ("interest_dot", "popularity"))
-        paired = found["popularity", "test", "delta_vs_interest_dot", metric]
+        ours, theirs = (found[name, "test", "all", metric]["value"] for name in (best, other))
+        paired = found[other, "test", "delta_vs_default", metric]
         assert paired["value"] == pytest.approx(theirs - ours, abs=1e-9)
         assert paired["low"] <= paired["value"] <= paired["high"]
     cold = found["interest_dot", "test", "cold_users", "hit_rate@5"]
@@ -261,7 +293,11 @@ def test_a_night_without_requests_gives_no_rows(filled: Lake, make_run: Callable
     rois = filled.to_arrow("rois", filled.version("rois"), filters={"side": "item"})
     filled.write("rois", rois, where={"ds": DS}, run=make_run())
     assert score_requests.run(filled, small_config(), DS).rows_out == 0
-    assert evaluate_models.run(filled, small_config(), DS).rows_out == 0
+    turned = dict(reversed(small_config().models.items()))  # nothing to choose by: the first of the config
+    config = small_config(default_model="best").model_copy(update={"models": turned})
+    assert evaluate_models.run(filled, config, DS).rows_out == 1
+    champion = filled.to_arrow("champions", filled.version("champions")).to_pylist()[0]
+    assert (champion["model"], champion["reason"], champion["value"]) == ("popularity", "first", None)
 
 
 def test_head_items_and_seen_pairs() -> None:

@@ -23,8 +23,8 @@ from roilake.config.base import (
     TrainerConfig,
 )
 from roilake.errors import MetricError
-from roilake.metrics.registry import parse
-from roilake.metrics.slices import delta_vs
+from roilake.metrics.registry import Metric, parse
+from roilake.metrics.slices import delta_vs_default
 from roilake.pipelines.retrieval.metrics import OWN, SLICES
 
 EdgeType = Literal[
@@ -33,6 +33,8 @@ EdgeType = Literal[
 ]  # fmt: skip
 NODE_TYPES = ("user", "query", "item")
 EDGE_TYPES: tuple[str, ...] = get_args(EdgeType)
+BEST = "best"
+"""As ``default_model``: the model that validation prefers."""
 Hops = tuple[dict[EdgeType, Positive], ...]
 
 
@@ -221,10 +223,7 @@ class EvaluationConfig(Strict):
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            try:
-                parse(name, OWN)
-            except MetricError as error:
-                raise ValueError(str(error)) from error
+            _metric(name)
         return names
 
     @property
@@ -234,11 +233,23 @@ class EvaluationConfig(Strict):
         return max((k for metric, k in found if metric.inputs == "lists" and k), default=0)
 
 
+def _metric(name: str) -> Metric:
+    """The metric of that name. Raises ValueError."""
+    try:
+        return parse(name, OWN)[0]
+    except MetricError as error:
+        raise ValueError(str(error)) from error
+
+
 class RetrievalConfig(NightConfig):
-    """All that one night needs beside its ``ds`` and its lake."""
+    """All that one night needs beside its ``ds`` and its lake.
+
+    ``default_model`` serves. ``best``: the model that the validation split prefers by metric ``best_by``. It keeps its
+    place until another one is better by more than their paired interval (see ``roilake.metrics.champion``)."""
 
     pipeline: Literal["retrieval"]
-    default_model: str = "zoomer"
+    default_model: str = BEST
+    best_by: str = "ndcg@20"
     source: SourceConfig
     windows: WindowsConfig = WindowsConfig()
     graph: GraphConfig = GraphConfig()
@@ -249,6 +260,14 @@ class RetrievalConfig(NightConfig):
     training: TrainingConfig = TrainingConfig()
     scoring: ScoringConfig = ScoringConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @field_validator("best_by")
+    @classmethod
+    def _chooses(cls, name: str) -> str:
+        metric = _metric(name)
+        if not metric.direction or metric.inputs == "probabilities":
+            raise ValueError(f"{name} cannot choose a model on validation; name a metric of scores or ranks")
+        return name
 
     @property
     def evaluated(self) -> tuple[str, ...]:
@@ -290,10 +309,7 @@ class RetrievalConfig(NightConfig):
     def measured(self) -> dict[str, dict[str, tuple[str, ...]]]:
         """Slices by metric by split: probabilities and the config's own slices in split ``test`` only."""
         own = tuple(f"{name}=VALUE" for name in self.evaluation.slices)
-        slices, all_slices = (self._with_differences(names) for names in (tuple(SLICES), (*SLICES, *own)))
+        slices, all_slices = ((*names, *map(delta_vs_default, names)) for names in (SLICES, (*SLICES, *own)))
         metrics = {name: parse(name, OWN)[0] for name in self.evaluation.metrics}
         raw = [name for name, metric in metrics.items() if metric.inputs != "probabilities"]
         return {"validation": dict.fromkeys(raw, slices), "test": dict.fromkeys(metrics, all_slices)}
-
-    def _with_differences(self, slices: tuple[str, ...]) -> tuple[str, ...]:
-        return (*slices, *(delta_vs(self.default_model, name) for name in slices))

@@ -79,8 +79,8 @@ def _held(config: RetrievalConfig, stores: int, nodes: float) -> dict[str, float
     return {
         "build_rois": stores,
         "train_models": config.training.workers * features,
-        "score_requests": (cores + 1) * features,
         "evaluate_models": (cores + 1) * features,
+        "score_requests": (cores + 1) * features,
     }
 
 
@@ -105,8 +105,8 @@ def _counts(
         "embed_interests": 3 * history.events,  # each has a user, a query and an item
         "build_rois": asked + served + _nodes(lake, history, "item") * len(instants),
         "train_models": past.requests * events_in(history, windows, "train", "validation"),
-        "score_requests": served,
         "evaluate_models": past.requests * events_in(history, windows, "validation", "test"),
+        "score_requests": served,
         "publish_night": 0.0,
     }
     times = passes(config, trained_models(config), len(config.models), warm=warm)

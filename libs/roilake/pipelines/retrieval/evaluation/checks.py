@@ -25,7 +25,7 @@ AUCS = dict.fromkeys(("auc", POPULARITY_NEGATIVES, "gauc"), ALL)
 
 def filled(config: RetrievalConfig) -> list[str]:
     """Tables that the night must have rows of."""
-    tables = ("nodes", "edges", "adjacency", "interest_vectors", "requests", "rois", "models", "metrics")
+    tables = ("nodes", "edges", "adjacency", "interest_vectors", "requests", "rois", "models", "metrics", "champions")
     return [table for table in tables if table != "edges" or config.graph.edges]
 
 

@@ -37,7 +37,7 @@ from roilake.metrics.metric_rows import metric_row, metric_table
 from roilake.metrics.observed import observe_coverage, observe_mean, observe_quotient, observe_sums
 from roilake.metrics.ranking import Ranks, ranks_among_negatives
 from roilake.metrics.registry import Metric, parse
-from roilake.metrics.slices import ALL, delta_vs
+from roilake.metrics.slices import ALL, delta_vs_default
 from roilake.pipelines.retrieval.config import EvaluationConfig
 from roilake.pipelines.retrieval.evaluation.outcomes import Outcomes, rows_of, shuffled_rows
 from roilake.pipelines.retrieval.evaluation.slices import Mask, Positives, SliceAttributes, slice_masks
@@ -63,8 +63,8 @@ def measure(
 
     Intervals: DeLong with users as clusters for ``auc`` and ``auc_popularity_negatives``, likewise from each user's
     part of the error for ``pr_auc``, jackknife over users for coverage, otherwise a bootstrap over users. Slice
-    ``delta_vs_DEFAULT_MODEL`` holds differences: the model's metric on all requests minus that of the default model,
-    with the interval of the paired difference; ``delta_vs_DEFAULT_MODEL on SLICE`` those on every other slice. Slices
+    ``delta_vs_default`` holds differences: the model's metric on all requests minus that of the default model,
+    with the interval of the paired difference; ``delta_vs_default on SLICE`` those on every other slice. Slices
     ``calibration bin NN`` hold ``predicted`` and ``observed`` of that bin (test split).
     """
     if outcomes.num_rows and default_model not in pc.unique(outcomes["model"]).to_pylist():
@@ -118,7 +118,7 @@ class _Split:
             return self._rows(model, name, theirs, draws)
         own = self._observed(model, name)
         more: dict[str, Observed] = {metric: each.minus(theirs[metric]) for metric, each in own.items()}  # type: ignore[arg-type]
-        return self._rows(model, name, own, draws) + self._rows(model, delta_vs(self.default_model, name), more, draws)
+        return self._rows(model, name, own, draws) + self._rows(model, delta_vs_default(name), more, draws)
 
     def _rows(self, model: str, name: str, found: Mapping[str, Observed], draws: Draws) -> list[dict[str, object]]:
         return [metric_row(model, self.split, name, metric, each.estimate(draws)) for metric, each in found.items()]

@@ -11,7 +11,7 @@ from roilake.reading import read
 
 
 def recommended(explanation: Explanation, top: int = 10) -> pd.DataFrame:
-    """The request's ``top`` items, best first, by the night's default model: rank, item, label, score."""
+    """The request's ``top`` items, best first, by the model that serves the night: rank, item, label, score."""
     where = {"user": explanation.user, "query": explanation.query, "rank": range(1, top + 1)}
     columns = ["rank", "item", "score"]
     rows = read("recommendations", lake=explanation.lake, ds=explanation.ds, where=where, columns=columns).sort_values(

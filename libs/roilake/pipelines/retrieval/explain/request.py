@@ -15,6 +15,7 @@ import torch
 from roilake.errors import LakeError
 from roilake.feed import files_of
 from roilake.lake import Lake, Publication, check_folder
+from roilake.metrics.champion import champion_of
 from roilake.pipelines.retrieval.config import RoiConfig
 from roilake.pipelines.retrieval.explain.neighbours import Names, kept_neighbours
 from roilake.pipelines.retrieval.models import RequestBatch
@@ -63,15 +64,16 @@ def explain_request(
     ds: date | str | None = None,
     model: str | None = None,
 ) -> Explanation:
-    """What ``model`` (default: the night's default model) attended to when the published night ``ds`` (default: the
-    last one) answered ``user`` with ``query``. No Spark: opens the published weights.
+    """What ``model`` attended to when the published night ``ds`` (default: the last one) answered ``user`` with
+    ``query``; by default it is the model that serves or, where that has no attention, the night's first of kind zoomer.
+    No Spark: opens the published weights.
 
     Raises LakeError for a request that the night did not answer, or a model that the night does not have or that has no
     attention to show."""
     opened = Lake(None, check_folder(lake, create=False))
     night = _publication(opened, ds)
     config = json.loads(night.config)
-    roi, name = RoiConfig.model_validate(config["roi"]), model or config["default_model"]
+    roi, name = RoiConfig.model_validate(config["roi"]), model or _attentive(config, champion_of(opened, night).model)
     names = Names.read(opened.folder, night.ds)
     layout = Layouts.of(roi).request
     row = _request(opened.folder, night.ds, names, user, query)
@@ -82,6 +84,12 @@ def explain_request(
         opened.folder, night.ds, name, user, query, roi, names,
         neighbours.join(weighed, on="entry"), _relations(layout, attention, neighbours, names, row),
     )  # fmt: skip
+
+
+def _attentive(config: dict[str, Any], served: str) -> str:
+    """The model to look at: the one that serves, unless another one alone has attention to show."""
+    kinds = {name: model["kind"] for name, model in config["models"].items()}
+    return next((name for name in (served, *kinds) if kinds.get(name) == "zoomer"), served)
 
 
 def _publication(lake: Lake, ds: date | str | None) -> Publication:
