@@ -102,11 +102,18 @@ def main() -> None:
     print(json.dumps(report), flush=True)
 
 
-def measure(
-    night: Night, variants: Iterable[Variant], args: argparse.Namespace
-) -> tuple[list[Curve], dict[Cut, float]]:
-    """All curves, and the seconds of cutting the regions in each way."""
-    curves, spent = [], {}
+@dataclass(frozen=True)
+class Cost:
+    """What a way of cutting regions costs: seconds for the train windows, and neighbours of a request."""
+
+    seconds: float
+    neighbours: int
+
+
+def measure(night: Night, variants: Iterable[Variant], args: argparse.Namespace) -> tuple[list[Curve], dict[Cut, Cost]]:
+    """All curves, and what each cut costs."""
+    curves: list[Curve] = []
+    spent: dict[Cut, Cost] = {}
     by_cut: dict[Cut, list[Variant]] = {}
     for variant in variants:
         by_cut.setdefault(variant.cut, []).append(variant)
