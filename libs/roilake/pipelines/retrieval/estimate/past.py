@@ -3,7 +3,7 @@ Where a lake has no runs of its own, ``rates.yaml``, which ships with the packag
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
@@ -79,9 +79,7 @@ class Past:
             for step, work in _work_then(
                 runs, graph_work(history, graphs.get(night, [])), config, warm=night != min(nights)
             ).items():
-                found = measured_by(runs[step], work)
-                if step == "build_graph":
-                    found = replace(found, bytes=found.bytes - sum(file.bytes for file in logged.get(night, [])))
+                found = _measured(step, runs[step], work, logged.get(night, []))
                 measured.setdefault(_rate_name(step, _later(runs)), []).append(found)
             shares |= _shares(runs, history, config, night)
         named = {step: _rate_name(step, later) for step in STEPS}
@@ -128,6 +126,12 @@ def _instants(lake: Lake) -> dict[date, list[date]]:
         night, instant = (date.fromisoformat(file.partition[name]) for name in ("ds", "as_of"))
         found.setdefault(night, set()).add(instant)
     return {night: sorted(instants) for night, instants in found.items()}
+
+
+def _measured(step: str, run: dict[str, Any], work: float, histories: Sequence[DataFile]) -> Measured:
+    """Bytes of ``histories``, which grow with the night's events, are no part of a rate."""
+    found = measured_by(run, work)
+    return replace(found, bytes=found.bytes - sum(file.bytes for file in histories)) if step == "build_graph" else found
 
 
 def _histories(lake: Lake) -> dict[date, list[DataFile]]:
