@@ -145,7 +145,7 @@ def test_a_date_that_is_none(tmp_path: Path, tree: Tree) -> None:
     ("name", "text", "message"),
     [
         ("letter.txt", "dear", "lake: is no lake"),
-        ("_roilake.json", '{"layout": 99}', "_roilake.json: layout 99, but this version reads 3"),
+        ("_roilake.json", '{"layout": 99}', "_roilake.json: layout 99, but this version reads 4"),
     ],
 )
 def test_a_folder_that_is_no_lake_or_one_of_another_layout(
@@ -161,7 +161,7 @@ def test_a_job_of_its_own_refuses_another_layout(tmp_path: Path, tree: Tree) -> 
     (tmp_path / "lake").mkdir()
     (tmp_path / "lake" / "_roilake.json").write_text('{"layout": 99}')
     outcome = start((sys.executable, "-m", "jobs.retrieval.build_rois"), tmp_path, tree)
-    check_refused(outcome, "_roilake.json: layout 99, but this version reads 3")
+    check_refused(outcome, "_roilake.json: layout 99, but this version reads 4")
     assert [path.name for path in (tmp_path / "lake").iterdir()] == ["_roilake.json"]
 
 

@@ -1,4 +1,4 @@
-"""Events -> ``node_ids``, ``nodes``, ``histories``; ``edges`` and ``adjacency`` as of each of the night's windows."""
+"""Events -> ``node_ids``, ``nodes``, ``histories``, and ``edges`` and ``adjacency`` as of each window of the night."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
@@ -27,8 +28,8 @@ from tests.retrieval.two_nights import FIRST, MODELS, SECOND, Nights
 
 pytestmark = pytest.mark.slow
 SAME_AGAIN = (
-    "events", "node_ids", "nodes", "edges", "adjacency", "requests", "interest_vectors", "rois", "recommendations",
-    "metrics",
+    "events", "node_ids", "nodes", "histories", "edges", "adjacency", "requests", "interest_vectors", "rois",
+    "recommendations", "metrics",
 )  # fmt: skip
 
 
@@ -85,6 +86,18 @@ def test_ids_stay_and_new_ones_follow_on(nights: Nights) -> None:
         old, new = ({row["id"] for row in t.to_pylist() if row["node_type"] == kind} for t in (before, after))
         assert old == set(range(len(old))) and new == set(range(len(new)))
     assert len(after) > len(before)
+
+
+def test_histories_are_the_events_of_their_night_by_ids(nights: Nights) -> None:
+    keys, columns = nights.keys(2), ("user", "item", "query")
+    for ds in (FIRST, SECOND):
+        found = nights.table("histories", 2, ds=ds).to_pylist()
+        by_key = [(row["time"], *(keys.get((kind, row[kind])) for kind in columns)) for row in found]
+        events = nights.table("events", 2, ds=ds).to_pylist()
+        assert sorted(by_key) == sorted({(row["time"], *(row[kind] for kind in columns)) for row in events})
+        for file in nights.lake.active_files("histories", nights.published[2].versions["histories"], ds=ds):
+            rows = pq.read_table(file.path, partitioning=None).to_pylist()
+            assert rows == sorted(rows, key=lambda row: (row["user"], row["time"], row["item"], row["query"]))
 
 
 def test_every_job_has_succeeded_and_both_nights_are_published(nights: Nights) -> None:

@@ -13,7 +13,7 @@ from roilake.runtime.registry import owner, pipelines, readers, tables, writers
 
 _HEAD = """# Data dictionary
 
-Made by `make dictionary` from the tables' definitions; do not edit. A lake (layout 3) is a folder with one Delta
+Made by `make dictionary` from the tables' definitions; do not edit. A lake (layout 4) is a folder with one Delta
 table per section. `roilake.read(TABLE)` gives the rows of the last published night, of any other, or of all of them.
 
 * Times are UTC; `ds` is a date, the logical date of the night that made the row.

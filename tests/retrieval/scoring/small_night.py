@@ -47,10 +47,10 @@ def write_small_night(lake: Lake, make_run: Callable[..., Run], config: Retrieva
     wrote them."""
     rng = np.random.default_rng(0)
     for table, rows in _tables(rng, config, ds).items():
-        if table in ("events", "node_ids") and ds != DS:
+        if TABLES[table].cumulative and ds != DS:
             continue  # the first night knows them all
         _write(lake, table, [{"ds": ds, **row} for row in rows], own(make_run(ds)), ds)
-    outputs = {"build_graph": ("node_ids", "nodes", "edges", "adjacency"), "build_rois": ("rois",)}
+    outputs = {"build_graph": ("node_ids", "nodes", "histories", "edges", "adjacency"), "build_rois": ("rois",)}
     for step in PIPELINE.steps[:-2]:
         versions = {table: lake.version(table) for table in outputs.get(step.name, ())}
         write_run(lake, make_run, ds, step.name, outputs=versions)
@@ -88,6 +88,7 @@ def _tables(rng: np.random.Generator, config: RetrievalConfig, ds: date) -> dict
     ]
     return {
         "events": _events(),
+        "histories": _histories(),
         "node_ids": [{name: row[name] for name in ("node_type", "id", "key")} for row in nodes],
         "nodes": nodes,
         "edges": [_edge(start, user, item) for start in starts for user, item in _seen()],
@@ -114,6 +115,12 @@ def _events() -> list[dict]:
         }
         for place, item in enumerate(items)
     ]  # fmt: skip
+
+
+def _histories() -> list[dict]:
+    """The distinct ones of ``_events`` by ids."""
+    found = {tuple(int(event[kind][1:]) for kind in ("user", "item", "query")) for event in _events()}
+    return [{"user": u, "time": datetime(2020, 1, 1), "item": i, "query": q} for u, i, q in sorted(found)]
 
 
 def _seen() -> list[tuple[int, int]]:

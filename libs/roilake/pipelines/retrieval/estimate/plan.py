@@ -46,11 +46,14 @@ def plan_night(lake: Lake, config: RetrievalConfig, ds: date) -> RetrievalEstima
     rows, works = _counts(lake, config, ds, windows, history, past, warm=last is not None)
     stores, free = int(past.store_bytes_per_event * history.events), psutil.virtual_memory().available
     held = _held(config, stores, _nodes(lake, history, *NODE_TYPES))
+    written = {"build_graph": past.history_bytes * history.new}
     steps, disk = [], 0.0
     for step, rate in past.rates.items():
-        work, high = works[step], disk + (rate.bytes + rate.scratch) * works[step]
-        disk += (rate.bytes + rate.left) * work
-        steps.append(planned(step, rate, rows[step], work, disk=high, held=held.get(step, 0)))
+        work, more = works[step], written.get(step, 0)
+        high = disk + more + (rate.bytes + rate.scratch) * work
+        disk += more + (rate.bytes + rate.left) * work
+        each = planned(step, rate, rows[step], work, disk=high, held=held.get(step, 0), written=more)
+        steps.append(each)
     return RetrievalEstimate(
         pipeline=config.pipeline,
         ds=ds,
