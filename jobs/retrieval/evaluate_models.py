@@ -4,12 +4,14 @@ with their intervals."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
+from roilake.feed import files_of
 from roilake.lake import Lake
 from roilake.metrics.champion import Champion, champion_of
 from roilake.metrics.lists import Catalogue
@@ -31,10 +33,13 @@ SPLITS = ("validation", "test")
 
 def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """Write tables ``champions`` and ``metrics``. With ``evaluation.max_requests``, about that many requests of a split
-    are evaluated at most, chosen by keyed hash, so that what reaches the driver is bounded."""
+    are evaluated at most, chosen by keyed hash, so that what reaches the driver is bounded. Where seen items are left
+    out (``evaluation.seen``), details ``seen_positives`` and ``requests_left_out`` count the positives that are, and
+    the requests that have no other."""
     with recorded(lake, config, ds, "evaluate_models") as record:
         windows = {w.as_of: w.split for w in plan_windows(config.windows, ds, None) if w.split in SPLITS}
         night = open_night(record, config, tuple(config.models), windows)
+        night = replace(night, adjacency=files_of(lake, "adjacency", record.pin("adjacency"), ds=ds))
         record.rows_in = sum(shard.rows for shard in night.shards)
         write_index(night, record.progress)
         outcomes, share = _outcomes(record, config, night)
@@ -72,11 +77,24 @@ def _outcomes(record: Recorder, config: RetrievalConfig, night: Night) -> tuple[
     largest = max((sum(s.rows for s in night.shards if s.split == split) for split in SPLITS), default=0)
     share = min(1.0, (config.evaluation.max_requests or largest) / max(largest, 1))
     negatives, depth = config.evaluation.negatives, config.evaluation.list_length
-    work = evaluate(negatives, config.seed, share, depth=depth, drop_seen=config.scoring.drop_seen)
-    outcomes = map_shards(record.lake.spark, night, SCHEMA, work).toArrow()
+    work = evaluate(negatives, config.seed, share, depth=depth)
+    outcomes = _judged(record, map_shards(record.lake.spark, night, SCHEMA, work).toArrow())
     evaluated = pc.field("request_id").isin(pc.unique(outcomes["request"]))
     requests = record.rows("requests", split=SPLITS, columns=("request_id", "item", "time"))
     return with_days(outcomes, requests.filter(evaluated)), share
+
+
+def _judged(record: Recorder, outcomes: pa.Table) -> pa.Table:
+    """Outcomes of requests that have a positive. What is left out is counted in the details, once for all models."""
+    left = pc.greater(pc.list_value_length(outcomes["items"]), 0)
+    requests = (
+        outcomes.append_column("left", left)
+        .group_by(["split", "request"])
+        .aggregate([("seen", "min"), ("left", "min")])
+    )
+    record.details["seen_positives"] = pc.sum(requests["seen_min"]).as_py() or 0
+    record.details["requests_left_out"] = pc.sum(pc.invert(requests["left_min"])).as_py() or 0
+    return outcomes.filter(left)
 
 
 def _slice_attributes(

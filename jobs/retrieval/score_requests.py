@@ -23,7 +23,7 @@ RECALL_REQUESTS = 1000
 
 def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """Write table ``recommendations``: for each serve request the ``scoring.top_k`` best items (all when
-    there are fewer), already-seen ones left out if ``scoring.drop_seen``, in the order of ``scoring.rank_by``. With
+    there are fewer), seen ones left out if ``evaluation.seen`` says so, in the order of ``scoring.rank_by``. With
     ``scoring.index: ivf`` the details hold ``recall_at_k`` of a keyed sample of the requests."""
     with recorded(lake, config, ds, "score_requests") as record:
         model = _served(record, config)

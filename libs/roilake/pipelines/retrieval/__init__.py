@@ -38,12 +38,15 @@ PIPELINE = Pipeline(
         ),
         Step(
             "evaluate_models",
-            reads=("nodes", "edges", "interest_vectors", "requests", "rois", "models", "champions"),
+            reads=(
+                "nodes", "histories", "edges", "adjacency", "interest_vectors", "requests", "rois", "models",
+                "champions",
+            ),
             writes=("champions", "metrics"),
         ),
         Step(
             "score_requests",
-            reads=("nodes", "edges", "interest_vectors", "rois", "models", "champions", "conversion.pair_scores"),
+            reads=("nodes", "histories", "interest_vectors", "rois", "models", "champions", "conversion.pair_scores"),
             writes=("recommendations",),
         ),
     ),

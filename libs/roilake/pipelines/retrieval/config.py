@@ -180,14 +180,7 @@ class ScoringConfig(Strict):
     top_k: Positive = 200
     rank_by: Literal["score", "pctcvr"] = "score"
     lookback_days: Positive = 1
-    drop_seen: bool = False
     index: Literal["exact", "ivf"] = "exact"
-
-    @model_validator(mode="after")
-    def _index_can_drop(self) -> ScoringConfig:
-        if self.drop_seen and self.index != "exact":
-            raise ValueError("drop_seen needs index: exact; change one of them")
-        return self
 
 
 class SliceConfig(Strict):
@@ -207,13 +200,18 @@ class SliceConfig(Strict):
 
 
 class EvaluationConfig(Strict):
-    """``metrics`` are names as in ``roilake.metrics.registry``; ``slices`` add to those of every night."""
+    """``metrics`` are names as in ``roilake.metrics.registry``; ``slices`` add to those of every night.
 
+    ``seen``: whether items that a user had before a request count like others (``keep``) or are left out (``drop``) of
+    its positives, negatives, ranks, lists and recommendations and of the validation of epochs, for all models alike;
+    ``auto`` drops where under 1 % of the positives of the night's past windows are such items."""
+
+    seen: Literal["auto", "keep", "drop"] = "auto"
     negatives: Positive = 50
     metrics: tuple[str, ...] = (
-        "auc", "auc_popularity_negatives", "gauc", "pr_auc", "log_loss", "calibration_error", "hit_rate@50",
-        "hit_rate@100", "hit_rate@200", "ndcg@20", "recall@20", "mrr", "coverage@20", "novelty@20", "diversity@20",
-        "popularity_bias@20",
+        "auc", "auc_popularity_negatives", "auc_in_query", "gauc", "pr_auc", "log_loss", "calibration_error",
+        "hit_rate@50", "hit_rate@100", "hit_rate@200", "ndcg@20", "recall@20", "mrr", "coverage@20", "novelty@20",
+        "diversity@20", "popularity_bias@20",
     )  # fmt: skip
     slices: dict[Annotated[str, Field(pattern=r"^\w+$")], SliceConfig] = {}
     max_requests: Positive | None = None

@@ -38,11 +38,6 @@ def may_serve(config: RetrievalConfig, name: str) -> bool:
 
 
 def _check_edges(config: RetrievalConfig) -> None:
-    readers = {
-        "scoring.drop_seen": config.scoring.drop_seen,
-        **{f"evaluation.slices.{name}": cut.by == "edge_type" for name, cut in config.evaluation.slices.items()},
-        **{f"models.{name}": models.is_matrix_kind(model.kind) for name, model in config.models.items()},
-    }
-    found = [key for key, reads in readers.items() if reads]
+    found = [f"evaluation.slices.{name}" for name, cut in config.evaluation.slices.items() if cut.by == "edge_type"]
     if found and not config.graph.edges:
         raise ConfigError(f"graph.edges: false, but {', '.join(found)} read that table; set it true or remove these")

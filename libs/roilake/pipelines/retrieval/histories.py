@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from roilake.lake import DataFile
+from roilake.lake import DataFile, Lake
 
 Ids = NDArray[np.int32]
 Longs = NDArray[np.int64]
@@ -105,6 +106,11 @@ class Histories:
         found_RL = np.full((len(user_R), length), -1, np.int64)
         found_RL[row_P[place_P >= 0], place_P[place_P >= 0]] = item_P[place_P >= 0]
         return found_RL
+
+
+def history_files(lake: Lake, version: int, ds: date) -> tuple[DataFile, ...]:
+    """The files of ``histories`` at a version, of the nights up to ``ds``."""
+    return tuple(file for file in lake.active_files("histories", version) if file.partition["ds"] <= ds.isoformat())
 
 
 def _read(path: str, wanted: Longs | None) -> Iterator[tuple[NDArray[Any], ...]]:

@@ -19,6 +19,7 @@ from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.evaluation.leaks import check_leaks
 from roilake.pipelines.retrieval.graph.requests import keyed
 from roilake.pipelines.retrieval.metrics import POPULARITY_NEGATIVES
+from roilake.pipelines.retrieval.seen import SeenRule
 
 AUCS = dict.fromkeys(("auc", POPULARITY_NEGATIVES, "gauc"), ALL)
 """AUCs that may show a leak, and the slice that is looked at."""
@@ -87,7 +88,8 @@ def check_recommendations(night: NightTables, config: RetrievalConfig) -> Iterat
     nodes = night.read("nodes")
     items = nodes.where(F.col("node_type") == "item").count()
     most = min(config.scoring.top_k, items)
-    least = 0 if config.scoring.drop_seen else most
+    rois = night.lake.active_files("rois", night.versions["rois"], **night.where("rois"))
+    least = 0 if SeenRule.of(config.evaluation.seen, rois).drop else most
     requested = keyed(requests.select("user", "query").distinct(), nodes, "user", "query")
     counts = count_faults(requested, night.read("recommendations"), least, most)
     for fault, count in counts.items():

@@ -7,6 +7,8 @@ it measures them on:
 
 - ``auc``, ``gauc``, ``pr_auc``, ``ks``: positives against the uniform negatives drawn for their requests;
   ``auc_popularity_negatives``: against those drawn in proportion to the items' events. n counts the positives.
+- ``auc_in_query``: mean over positives of the share of negatives below it that are drawn, for its request, from the
+  items linked to the query; n counts the positives that have one.
 - ``log_loss`` ... ``calibration_error``: the same rows, with scores made probabilities by a logistic map fitted on
   the validation split and evaluated on the test split only. n counts the rows.
 - ``hit_rate@K``: each positive alone against all items but the request's other positives (leave one out), mean over
@@ -41,7 +43,7 @@ from roilake.metrics.slices import ALL, delta_vs_default
 from roilake.pipelines.retrieval.config import EvaluationConfig
 from roilake.pipelines.retrieval.evaluation.outcomes import Outcomes, rows_of, shuffled_rows
 from roilake.pipelines.retrieval.evaluation.slices import Mask, Positives, SliceAttributes, slice_masks
-from roilake.pipelines.retrieval.metrics import OWN, POPULARITY_NEGATIVES
+from roilake.pipelines.retrieval.metrics import IN_QUERY, OWN, POPULARITY_NEGATIVES
 
 SLICED = "test"
 """The split that has the config's slices, and on which calibrated probabilities are evaluated (fitted on
@@ -164,6 +166,9 @@ def observe(
         metric, k = parse(name, OWN)
         if name == POPULARITY_NEGATIVES:
             found[name] = metric.compute(*outcomes.examples(chosen_P, "popular"), users)
+        elif name == IN_QUERY:
+            user_P = outcomes.user_R[outcomes.request_P[chosen_P]]
+            found[name] = metric.compute(outcomes.in_query_P[chosen_P], user_P, users)
         elif metric.inputs == "scores":
             found[name] = metric.compute(data, user_E, users)
         elif metric.inputs == "ranks":

@@ -41,7 +41,7 @@ def shared_nodes(explanation: Explanation, items: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for row in read("rois", lake=explanation.lake, ds=explanation.ds, where=where).to_dict("records"):
         key = names.key_of("item", row["root"])
-        held = _nodes(kept_neighbours(item_layout, row, names), [("item", key, "item")])
+        held = _nodes(kept_neighbours(item_layout, row, names, explanation.roi.weights), [("item", key, "item")])
         both = own.merge(held[["node_type", "node", "path"]], on=["node_type", "node"], suffixes=("", "_of_item"))
         labels = [names.label_of(*node) for node in zip(both["node_type"], both["node"], strict=True)]
         parts.append(both.assign(rank=ranks[row["root"]], item=key, label=labels))

@@ -11,14 +11,16 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from roilake.errors import LakeError
 from roilake.feed import files_of
 from roilake.lake import Lake, Publication, check_folder
 from roilake.metrics.champion import champion_of
-from roilake.pipelines.retrieval.config import RoiConfig
+from roilake.pipelines.retrieval.config import RelevanceWeights, RoiConfig
 from roilake.pipelines.retrieval.explain.neighbours import Names, kept_neighbours
-from roilake.pipelines.retrieval.models import RequestBatch
+from roilake.pipelines.retrieval.feed.rows import RequestRows
+from roilake.pipelines.retrieval.histories import history_files
 from roilake.pipelines.retrieval.models.attention import Attention
 from roilake.pipelines.retrieval.models.zoomer import Model as Zoomer
 from roilake.pipelines.retrieval.roi import Layouts, RoiLayout
@@ -78,7 +80,7 @@ def explain_request(
     layout = Layouts.of(roi).request
     row = _request(opened.folder, night.ds, names, user, query)
     attention = _attention(_night(opened, night, roi, config), _tower(opened, night.ds, name), night.ds, row)
-    neighbours = kept_neighbours(layout, row, names)
+    neighbours = kept_neighbours(layout, row, names, _weights(opened.folder, night.ds))
     weighed = _weighed(layout, attention)
     return Explanation(
         opened.folder, night.ds, name, user, query, roi, names,
@@ -119,6 +121,12 @@ def _request(lake: Path, ds: date, names: Names, user: str, query: str | None) -
     return found
 
 
+def _weights(lake: Path, ds: date) -> RelevanceWeights:
+    """Those that the night's regions were cut by, learnt ones included."""
+    run = read("runs", lake=lake, ds=ds, pipeline="retrieval", where={"step": "build_rois"}, columns=["details"])
+    return RelevanceWeights.model_validate(json.loads(run["details"][0])["weights"])
+
+
 def _night(lake: Lake, night: Publication, roi: RoiConfig, config: dict[str, Any]) -> Night:
     """The pinned files that a model needs to be opened."""
     return Night(
@@ -128,6 +136,8 @@ def _night(lake: Lake, night: Publication, roi: RoiConfig, config: dict[str, Any
         vectors=files_of(lake, "interest_vectors", night.versions["interest_vectors"], ds=night.ds),
         layouts=Layouts.of(roi),
         interest_dim=config["interest"]["dim"],
+        histories=history_files(lake, night.versions["histories"], night.ds),
+        max_events=config["history"]["max_events"],
     )
 
 
@@ -146,18 +156,29 @@ def _tower(lake: Lake, ds: date, name: str) -> Tower:
 def _attention(night: Night, tower: Tower, ds: date, row: dict[str, Any]) -> list[Attention]:
     worker = Worker(night)
     features = worker.store(tower).features(ds + timedelta(days=1))
-    return cast(Zoomer, worker.open(tower)).attention(_batch(row), features)
+    rows = worker.with_histories(tower, _rows(night.layouts.request, row))
+    return cast(Zoomer, worker.open(tower)).attention(rows.batch(np.zeros(1, np.int64)), features)
 
 
-def _batch(row: dict[str, Any]) -> RequestBatch:
-    """A batch of this one request."""
-    return RequestBatch(
-        user_B=torch.tensor([row["user"]]),
-        query_B=torch.tensor([row["query"]]),
-        neighbours_BS=torch.tensor(row["neighbours"].astype(np.int64))[None],
-        relevance_BS=torch.tensor(row["relevance"].astype(np.float32) / np.float32(127))[None],
-        positives_BP=torch.full((1, 1), -1),
-        weight_B=torch.ones(1),
+def _rows(layout: RoiLayout, row: dict[str, Any]) -> RequestRows:
+    """This one request, and the padding row."""
+
+    def padded(value: Any, dtype: type) -> NDArray[Any]:
+        own = np.asarray(value, dtype)
+        return np.stack([own, np.full_like(own, -1)])
+
+    return RequestRows(
+        root_R=padded(row["root"], np.int64),
+        user_R=padded(row["user"], np.int32),
+        query_R=padded(row["query"], np.int32),
+        neighbours_RS=padded(row["neighbours"], np.int32),
+        relevance_RS=padded(row["relevance"], np.int8),
+        linked_RH=padded(row["linked"], np.int8),
+        ages_RH=padded(row["ages"], np.int8),
+        time_R=padded(row["time"].value // 1000, np.int64),
+        history_RL=np.empty((2, 0), np.int32),
+        positives_RP=np.full((2, 1), -1, np.int32),
+        entry_H=layout.entry_H,
     )
 
 

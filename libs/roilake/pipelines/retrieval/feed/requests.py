@@ -29,6 +29,8 @@ class RequestFeed:
     number of workers. A window has as many steps as its largest shard needs; the others are filled up with rows of
     weight 0.
 
+    With ``history``, batches hold the newest items of their requests' histories, found once a window.
+
     Decoded windows stay in memory up to ``cache_bytes``; beyond that each is read again every epoch, one window ahead
     of its use."""
 
@@ -92,14 +94,15 @@ class RequestFeed:
     def _load(self, as_of: date) -> Shards:
         if as_of in self._cache:
             return self._cache[as_of]
-        shards = {
-            shard: read_requests(self._paths.get((as_of, shard), []), self._layout, self._positives, self._history)
-            for shard in self._own
-        }
+        shards = {shard: self._read(self._paths.get((as_of, shard), [])) for shard in self._own}
         held = sum(rows.nbytes for window in self._cache.values() for rows in window.values())
         if held + sum(rows.nbytes for rows in shards.values()) <= self._cache_bytes:
             self._cache[as_of] = shards
         return shards
+
+    def _read(self, paths: list[str]) -> RequestRows:
+        rows = read_requests(paths, self._layout, self._positives)
+        return rows.with_histories(self._history) if self._history else rows
 
     def _window_batches(self, shards: Shards, epoch: int, first: int, steps: int) -> Iterator[RequestBatch]:
         orders = {

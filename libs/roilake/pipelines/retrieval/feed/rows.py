@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -26,12 +26,16 @@ RELEVANCE_SCALE = 127.0
 
 @dataclass(frozen=True)
 class HistoryItems:
-    """The newest ``length`` items of each request's history, of ``most`` events: what models ask for that read
-    histories whole."""
+    """The newest ``length`` distinct items of each request's history, of its newest ``most`` events: for models that
+    read histories whole."""
 
     histories: Histories
     length: int
     most: int
+
+    def of(self, user_R: NDArray[np.int32], time_R: NDArray[np.int64]) -> NDArray[np.int32]:
+        """[R, L], the newest last, -1 padded at the left."""
+        return self.histories.newest(user_R, time_R, self.length, self.most).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ class RequestRows:
     def nbytes(self) -> int:
         return sum(getattr(self, field.name).nbytes for field in fields(self))
 
+    def with_histories(self, history: HistoryItems) -> RequestRows:
+        """The same with ``history_RL``, which is empty before."""
+        return replace(self, history_RL=history.of(self.user_R, self.time_R))
+
     def batch(self, rows_B: NDArray[np.int64]) -> RequestBatch:
         """The batch of these row numbers; ``len(self)`` is the padding row."""
         neighbours_BS = self.neighbours_RS[rows_B].astype(np.int64)
@@ -78,9 +86,7 @@ class RequestRows:
         )
 
 
-def read_requests(
-    paths: Sequence[str], layout: RoiLayout, positives: int, history: HistoryItems | None = None
-) -> RequestRows:
+def read_requests(paths: Sequence[str], layout: RoiLayout, positives: int) -> RequestRows:
     """Read request rows of this layout, keeping the first ``positives`` items of each, whatever the files' order."""
     # petastorm stacks lists of equal length only; a request's positives are as many as it has.
     edit = "positives", np.int32, positives, lambda lists: _pad(lists, positives)
@@ -99,26 +105,25 @@ def read_requests(
 
     if rows:
         columns["time"] = columns["time"].astype("datetime64[us]").astype(np.int64)
-    user_R, time_R = column("user", np.int32, 0, None), column("time", np.int64, 0, None)
     return RequestRows(
         root_R=column("root", np.int64, -1, None),
-        user_R=user_R,
+        user_R=column("user", np.int32, 0, None),
         query_R=column("query", np.int32, -1, None),
         neighbours_RS=column("neighbours", np.int32, -1, layout.size),
         relevance_RS=column("relevance", np.int8, 0, layout.size),
         linked_RH=column("linked", np.int8, 0, layout.places),
         ages_RH=column("ages", np.int8, 127, layout.places),
-        time_R=time_R,
-        history_RL=_history(history, user_R, time_R),
+        time_R=column("time", np.int64, 0, None),
+        history_RL=np.empty((rows + 1, 0), np.int32),
         positives_RP=column("positives", np.int32, -1, positives),
         entry_H=layout.entry_H,
     )
 
 
-def _history(history: HistoryItems | None, user_R: NDArray[np.int32], time_R: NDArray[np.int64]) -> NDArray[np.int32]:
-    if history is None:
-        return np.empty((len(user_R), 0), np.int32)
-    return history.histories.newest(user_R, time_R, history.length, history.most).astype(np.int32)
+def read_users(paths: Sequence[str]) -> NDArray[np.int32]:
+    """The distinct users of request rows."""
+    parts = [pq.read_table(path, columns=["user"], partitioning=None)["user"].to_numpy() for path in paths]
+    return np.unique(np.concatenate([np.empty(0, np.int32), *parts]))
 
 
 def read_items(paths: Sequence[str], size: int) -> ItemBatch:

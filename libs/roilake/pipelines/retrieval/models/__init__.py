@@ -20,7 +20,7 @@ from roilake.training.models import ModelFiles
 
 __all__ = [
     "FeatureSchema", "Fitted", "ItemBatch", "NodeFeatures", "RequestBatch", "TwinTower", "TypeFeatures",
-    "build", "check", "fit", "interactions", "is_matrix_kind", "is_trainable", "kinds", "load_fitted",
+    "build", "check", "fit", "history_length", "interactions", "is_matrix_kind", "is_trainable", "kinds", "load_fitted",
     "makes_interests", "reads_regions",
 ]  # fmt: skip
 
@@ -55,6 +55,13 @@ def makes_interests(kind: str) -> bool:
 def reads_regions(kind: str) -> bool:
     """True for a model that looks at regions of interest."""
     return kind in kinds() and issubclass(_FILES.module(kind).Model, GraphTower)
+
+
+def history_length(kind: str, options: dict[str, Any]) -> int:
+    """How many items of a request's history a model of this kind reads (``RequestBatch.history_BL``): what its class
+    says by ``history_length``, a number or a function of its options; else none."""
+    length = getattr(_FILES.module(kind).Model, "history_length", 0)
+    return int(length(check(kind, options)) if callable(length) else length)
 
 
 def fit(kind: str, options: dict[str, Any], seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:

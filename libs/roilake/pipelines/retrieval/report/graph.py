@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,7 +136,19 @@ def came_in(night: NightData) -> list[tuple[str, str]]:
             for name, count in graph.nulls.items()
             if events
         ),
+        *seen_items(night),
     ]
+
+
+def seen_items(night: NightData) -> Iterator[tuple[str, str]]:
+    """How often users choose again what they had before, and what the evaluation made of that."""
+    run = night.run("evaluate_models")
+    details = run["details"] if run else {}
+    found = details.get("seen")
+    if found and found["positives"]:
+        share = f"{percent(found['share'], 1)}: seen items are "
+        left_out = f"left out ({plural(details['requests_left_out'], 'request')} with them)"
+        yield "choices of what the user had before", share + (left_out if found["rule"] == "drop" else "kept")
 
 
 def graph_counts(graph: Graph, before: Graph) -> list[Count]:

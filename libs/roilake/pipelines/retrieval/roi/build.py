@@ -22,7 +22,7 @@ from roilake.feed import files_of
 from roilake.lake import DataFile, Lake
 from roilake.pipelines.retrieval.config import RelevanceWeights, RetrievalConfig
 from roilake.pipelines.retrieval.graph.build import scratch_folder
-from roilake.pipelines.retrieval.histories import Histories
+from roilake.pipelines.retrieval.histories import Histories, history_files
 from roilake.pipelines.retrieval.roi.buckets import Buckets, write_buckets
 from roilake.pipelines.retrieval.roi.cache import StoreFiles, open_store, remove_stores, store_files
 from roilake.pipelines.retrieval.roi.history import cut_histories
@@ -64,7 +64,7 @@ def planned(
     rows``) of the windows ``as_ofs``, cut from pinned tables. What it laid out is removed at the end. Rows do not
     depend on the plan or on the number of partitions."""
     files = [files_of(lake, name, version, ds=ds) for name, version in versions._asdict().items() if name in GRAPH]
-    known = [f for f in files_of(lake, "histories", versions.histories) if f.partition["ds"] <= str(ds)]
+    known = history_files(lake, versions.histories, ds)
     choice = choose_plan(lake.spark, config, *files)
     stores = store_files(as_ofs, *files)
     trees = Sampling(

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
@@ -26,12 +25,23 @@ from torch import Tensor
 from roilake.errors import LakeError
 from roilake.lake import DataFile
 from roilake.pipelines.retrieval.feed.features import FeatureStore
-from roilake.pipelines.retrieval.feed.rows import RequestRows, read_items, read_requests, scatter
+from roilake.pipelines.retrieval.feed.rows import HistoryItems, RequestRows, read_items, read_requests, scatter
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
-from roilake.pipelines.retrieval.models import Fitted, TwinTower, build, fit, interactions, is_matrix_kind, load_fitted
+from roilake.pipelines.retrieval.histories import Histories
+from roilake.pipelines.retrieval.models import (
+    Fitted,
+    TwinTower,
+    build,
+    fit,
+    history_length,
+    is_matrix_kind,
+    load_fitted,
+)
 from roilake.pipelines.retrieval.models.batch import split
 from roilake.pipelines.retrieval.roi.layout import Layouts
+from roilake.pipelines.retrieval.scoring.negatives import Linked
 from roilake.pipelines.retrieval.scoring.topk import Product, Scorer, Users
+from roilake.pipelines.retrieval.seen import Had, Seen
 
 BATCH = 512
 
@@ -66,8 +76,11 @@ class Night:
     vectors: tuple[DataFile, ...]
     layouts: Layouts
     interest_dim: int
+    histories: tuple[DataFile, ...]
+    max_events: int
     items: tuple[DataFile, ...] = ()
-    edges: tuple[DataFile, ...] = ()
+    adjacency: tuple[DataFile, ...] = ()
+    drop_seen: bool = False
     index: str = ""
     seed: int = 0
 
@@ -78,6 +91,7 @@ class Worker:
 
     night: Night
     _stores: dict[str, FeatureStore] = field(default_factory=dict)
+    _known: tuple[NDArray[np.int32], Histories] | None = None  # of the users asked for last
 
     def store(self, tower: Tower | None = None) -> FeatureStore:
         """Features with the ids of the tower's own vocabulary (without a tower or a file: the night's)."""
@@ -123,15 +137,45 @@ class Worker:
     def fit(self, tower: Tower, as_of: date, progress: Callable[[str], None]) -> Fitted:
         """A model of the user-item matrix alone, fitted to who had what before ``as_of``, whatever the weights."""
         size = self.store().schema(self.night.interest_dim).num_nodes
-        pairs = user_items(self.night, as_of)
-        user_E, item_E = (pairs[name].to_numpy().astype(np.int64) for name in ("src", "dst"))
-        seen_UI = interactions(user_E, item_E, size["user"], size["item"])
-        return fit(tower.kind, dict(tower.options), seen_UI, self.night.seed, progress)
+        user_U, start = np.arange(size["user"]), np.datetime64(as_of, "us").astype(np.int64)
+        had_UI = Histories.read(self.night.histories).items(user_U, np.full_like(user_U, start), size["item"], None)
+        return fit(tower.kind, dict(tower.options), had_UI, self.night.seed, progress)
+
+    def histories(self, rows: RequestRows) -> Histories:
+        """What the users of these requests did."""
+        users = np.unique(rows.user_R[: len(rows)])
+        if self._known is None or not np.array_equal(self._known[0], users):
+            self._known = users, Histories.read(self.night.histories, users)
+        return self._known[1]
+
+    def with_histories(self, tower: Tower, rows: RequestRows) -> RequestRows:
+        """The rows with what the model reads of their histories."""
+        length = history_length(tower.kind, dict(tower.options))
+        if not length:
+            return rows
+        return rows.with_histories(HistoryItems(self.histories(rows), length, self.night.max_events))
+
+    def bare(self, rows: RequestRows) -> NDArray[np.bool_]:
+        """Requests [R] without a history: their users did nothing before them."""
+        first_R, last_R = self.histories(rows).spans(rows.user_R[: len(rows)], rows.time_R[: len(rows)])
+        return first_R == last_R
+
+    def seen(self, rows: RequestRows) -> Seen:
+        """Items that are not to be shown for these requests: none where the night keeps seen ones."""
+        if not self.night.drop_seen:
+            return Seen.nothing(len(rows))
+        return Had.of(self.histories(rows)).before(rows.user_R[: len(rows)], rows.time_R[: len(rows)])
+
+    def linked(self, as_of: date, rows: RequestRows) -> Linked:
+        """Items that are linked to the queries of these requests as of a window."""
+        files = [file for file in self.night.adjacency if file.partition["as_of"] == as_of.isoformat()]
+        return Linked.read(files, rows.query_R[: len(rows)])
 
     @torch.inference_mode()
     def embed(self, tower: Tower, as_of: date, rows: RequestRows) -> Tensor:
         """Request vectors [R, D]."""
         model, features = self.open(tower), self.store(tower).features(as_of)
+        rows = self.with_histories(tower, rows)
         parts = np.array_split(np.arange(len(rows)), range(BATCH, len(rows), BATCH))
         return torch.cat([model.embed_requests(rows.batch(part), features) for part in parts])
 
@@ -165,16 +209,6 @@ def write_index(night: Night, progress: Callable[[str], None]) -> None:
             else:
                 np.save(f"{path}.npy", worker.embed_items(tower, as_of).numpy())
             progress(f"{tower.name} is laid out as of {as_of}")
-
-
-def user_items(night: Night, as_of: date, users: NDArray[np.int32] | None = None) -> pa.Table:
-    """Who had an event with what before ``as_of``, with any query: columns src (user) and dst (item)."""
-    files = [file.path for file in night.edges if file.partition["as_of"] == as_of.isoformat()]
-    wanted = pc.field("edge_type") == "user_item"
-    if users is not None:
-        wanted &= pc.field("src").isin(np.unique(users))
-    parts = [pq.read_table(path, columns=["src", "dst"], filters=wanted, partitioning=None) for path in files]
-    return pa.concat_tables(parts) if parts else pa.table({"src": [], "dst": []})
 
 
 def item_vectors(night: Night, tower: Tower, as_of: date) -> Tensor:
