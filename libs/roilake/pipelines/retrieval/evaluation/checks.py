@@ -28,7 +28,8 @@ AUCS = dict.fromkeys(("auc", POPULARITY_NEGATIVES, "gauc"), ALL)
 def filled(config: RetrievalConfig) -> list[str]:
     """Tables that the night must have rows of."""
     tables = (
-        "nodes", "histories", "edges", "adjacency", "interest_vectors", "requests", "rois", "models", "champions", "metrics"
+        "nodes", "histories", "edges", "adjacency", "interest_vectors", "requests", "rois", "models", "champions",
+        "metrics",
     )  # fmt: skip
     return [table for table in tables if table != "edges" or config.graph.edges]
 
