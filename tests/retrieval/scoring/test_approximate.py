@@ -12,10 +12,10 @@ import torch
 
 from jobs.retrieval import score_requests
 from roilake.lake import Lake, Run
-from roilake.pipelines.retrieval.histories import Histories
 from roilake.pipelines.retrieval.scoring.approximate import near_top_k, write_cells
 from roilake.pipelines.retrieval.scoring.topk import Product, top_k
-from roilake.pipelines.retrieval.seen import Had, Seen
+from roilake.pipelines.retrieval.seen import Seen
+from tests.retrieval.scoring.seen_pairs import seen_pairs
 from tests.retrieval.scoring.small_night import DS, small_config, write_small_night
 
 
@@ -55,9 +55,7 @@ def test_seen_items_are_in_no_approximate_list(clustered: Product, tmp_path: Pat
     write_cells(clustered.items_ID, str(tmp_path / "cells"), seed=1)
     best = top_k(clustered, 5000)[1].numpy()
     item_E = np.concatenate([best[0, :30], best[1, 5:]])
-    user_E = np.repeat([0, 1], [30, 4995])
-    had = Had.of(Histories.of(user_E, np.zeros_like(user_E), item_E, np.full_like(user_E, -1)))
-    seen = had.before(np.arange(64), np.ones(64, np.int64))
+    seen = seen_pairs(np.repeat([0, 1], [30, 4995]), item_E, 64)
     score, item = (found.numpy() for found in near_top_k(clustered, 20, str(tmp_path / "cells"), seen))
     assert np.array_equal(item[0], top_k(clustered, 20, seen=seen)[1][0])  # fewer than 20 of 40 are left: exact
     assert item[1].tolist() == [*best[1, :5], *[-1] * 15] and np.isneginf(score[1, 5:]).all()
