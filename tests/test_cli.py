@@ -100,7 +100,6 @@ def stray_hop(tree: Tree) -> None:
 
 def no_edges(tree: Tree) -> None:
     tree["graph"] = {"edges": False}
-    tree["scoring"] = {"drop_seen": True}
     tree["evaluation"] = {"slices": {"linked": {"by": "edge_type"}}}
 
 
@@ -121,7 +120,7 @@ def no_vectors_at_all(tree: Tree) -> None:
         (stray_option, "night.yaml: models: zoomer: option 'heads'"),
         (stray_default, "night.yaml: default_model: 'better' is not among the models"),
         (stray_hop, "night.yaml: roi: hop 2 of the tree of item names 'query_item'"),
-        (no_edges, "night.yaml: graph.edges: false, but scoring.drop_seen, evaluation.slices.linked, models."),
+        (no_edges, "night.yaml: graph.edges: false, but evaluation.slices.linked read that table"),
         (no_vectors, "night.yaml: scoring.index: ivf needs item vectors, and popularity has none"),
         (no_vectors_at_all, "night.yaml: scoring.index: ivf needs item vectors, and no model has any"),
         (no_choice, "night.yaml: bad value 'best_by'"),

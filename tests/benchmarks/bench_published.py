@@ -25,16 +25,16 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
 from roilake.metrics.ranking import NEVER, Ranks
 from roilake.pipelines.retrieval.models import Fitted, check, fit
 from roilake.pipelines.retrieval.models.lightgcn import Model as LightGcn
 from roilake.pipelines.retrieval.models.matrix import Factors
-from roilake.pipelines.retrieval.scoring.topk import Seen, Users, top_k
+from roilake.pipelines.retrieval.scoring.topk import Users, top_k
 from tests.benchmarks.published_data import Split, held_out, read_split
 from tests.benchmarks.published_graph import Recipe
 from tests.benchmarks.published_towers import fit_tower
+from tests.retrieval.scoring.seen_pairs import seen_pairs
 
 K, USERS, TUNING_USERS = 20, 1024, 4000
 PUBLISHED: dict[str, dict[str, tuple[float | None, float]]] = {
@@ -161,7 +161,7 @@ def measure(models: dict[str, Fitted], split: Split) -> dict[str, dict[str, floa
 def _ranks(fitted: Fitted, user_B: np.ndarray, split: Split) -> np.ndarray:
     """Rank of each test item of these users, NEVER beyond K."""
     known = split.train_UI[user_B].tocoo()
-    seen = Seen.of(torch.from_numpy(known.row.astype(np.int64)), torch.from_numpy(known.col.astype(np.int64)))
+    seen = seen_pairs(known.row.astype(np.int64), known.col.astype(np.int64), known.shape[0])
     shown_BK = top_k(Users(fitted, user_B), min(K, fitted.num_items), seen=seen)[1].numpy()
     relevant = split.test_UI[user_B].tocoo()
     hit_PK = shown_BK[relevant.row] == relevant.col[:, None]

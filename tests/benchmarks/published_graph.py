@@ -90,9 +90,19 @@ class Graph:
 
     def requests(self, user_B: NDArray, positives_BP: NDArray) -> RequestBatch:
         neighbours_BS, relevance_BS = (torch.from_numpy(part[user_B]) for part in self._requests)
-        none_B, weight_B = torch.full((len(user_B),), -1), torch.ones(len(user_B))
-        user, positives = torch.from_numpy(user_B), torch.from_numpy(positives_BP)
-        return RequestBatch(user, none_B, neighbours_BS.long(), relevance_BS.float() / 127, positives, weight_B)
+        none_B, nothing_BS = torch.full((len(user_B),), -1), torch.zeros(neighbours_BS.shape)
+        return RequestBatch(
+            user_B=torch.from_numpy(user_B),
+            query_B=none_B,
+            neighbours_BS=neighbours_BS.long(),
+            relevance_BS=relevance_BS.float() / 127,
+            linked_BS=nothing_BS,
+            recency_BS=nothing_BS,
+            time_B=torch.zeros_like(none_B),
+            history_BL=none_B[:, None][:, :0],
+            positives_BP=torch.from_numpy(positives_BP),
+            weight_B=torch.ones(len(user_B)),
+        )
 
     def items(self, item_C: NDArray) -> ItemBatch:
         neighbours_CS, relevance_CS = (torch.from_numpy(part[item_C]) for part in self._items)

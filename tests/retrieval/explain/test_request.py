@@ -20,6 +20,7 @@ from roilake.pipelines.retrieval.explain import (
     recommended,
     shared_nodes,
 )
+from roilake.pipelines.retrieval.explain.neighbours import age
 from roilake.pipelines.retrieval.explain.request import _night as pinned
 from roilake.pipelines.retrieval.feed.rows import read_requests
 from roilake.pipelines.retrieval.models.graphsage import map_name
@@ -70,6 +71,24 @@ def test_the_table_gives_the_request_vector_again(nights: Nights, found: Explana
         again_BD = model.towers.requests(*seen)
     expected_BD = request_vector(nights, worker, tower, found, ids)
     torch.testing.assert_close(again_BD, expected_BD, rtol=1e-5, atol=1e-5)
+
+
+def test_kept_neighbours_of_the_history_are_his_own_of_before(nights: Nights, found: Explanation) -> None:
+    """Each at its newest; its total is what the night's weights make of likeness, link and recency."""
+    own = found.neighbours[(found.neighbours["hop"] == 1) & (found.neighbours["parent_type"] == "user")]
+    events = read("events", lake=found.lake, ds=found.ds, where={"user": found.user})
+    newest = {kind: events.groupby(kind)["time"].max() for kind in ("item", "query")}
+    assert len(own) > 3 and own["age"].notna().all() and own["linked"].isin([True, False]).all()
+    weights = nights.config.roi.weights
+    for row in own.itertuples():
+        seconds = int((pd.Timestamp(found.as_of, tz="UTC") - newest[row.node_type][row.neighbour]).total_seconds())
+        octave = (1 + seconds).bit_length() - 1
+        code = 8 * octave + ((1 + seconds) * 8 >> octave) - 8
+        assert row.age == age(code)
+        total = weights.likeness * row.likeness + weights.linked * row.linked + weights.recency * (1 - code / 256)
+        assert row.relevance == pytest.approx(total)
+    others = found.neighbours.drop(own.index)
+    assert others["age"].isna().all() and (others["relevance"] == others["likeness"]).all()
 
 
 def test_it_is_the_score_that_was_published(nights: Nights, found: Explanation) -> None:
@@ -154,7 +173,7 @@ def request_vector(
     """The request's vector, its ROI read as training and scoring read it."""
     files = files_of(nights.lake, "rois", nights.published[-1].versions["rois"], ds=SECOND, side="request")
     paths = [file.path for file in files if file.partition["as_of"] == str(found.as_of)]
-    rows = read_requests(paths, worker.night.layouts.request.size, 1)
+    rows = read_requests(paths, worker.night.layouts.request, 1)
     pairs = pd.Series(list(zip(rows.user_R.tolist(), rows.query_R.tolist(), strict=True)))
     number = int(pairs[pairs == (ids["user"], ids["query"])].index[0])
     model = worker.open(tower)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from roilake.errors import MetricError
 from roilake.metrics.ranking import NEVER
-from roilake.pipelines.retrieval.histories import Histories
 from roilake.pipelines.retrieval.scoring.topk import Product, ranks, top_k
-from roilake.pipelines.retrieval.seen import Had, Seen
+from roilake.pipelines.retrieval.seen import Seen
+from tests.retrieval.scoring.seen_pairs import seen_pairs
 
 
 def case(seed: int, b: int, i: int, levels: int) -> tuple[Tensor, Tensor, np.ndarray]:
@@ -24,10 +24,7 @@ def case(seed: int, b: int, i: int, levels: int) -> tuple[Tensor, Tensor, np.nda
 
 
 def hidden(seen: np.ndarray) -> Seen:
-    """As if row r were user r, who had these items before."""
-    user, item = np.nonzero(seen)
-    had = Had.of(Histories.of(user, np.zeros_like(user), item, np.full_like(user, -1)))
-    return had.before(np.arange(len(seen)), np.ones(len(seen), np.int64))
+    return seen_pairs(*np.nonzero(seen), len(seen))
 
 
 def full_order(requests: Tensor, items: Tensor, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,7 @@ def write_tables(lake: Lake, ds: date, until: date | None, users: int, items: in
         ("request", REQUEST_ROOTS, CONFIG.roi.request_hops),
         ("item", ITEM_ROOTS, CONFIG.roi.item_hops),
     ):
-        size = RoiLayout.of(hops, roots).size
+        layout = RoiLayout.of(hops, roots)
         for window in windows:
             for root in range(30 if side == "request" else items):
                 rois.append(
@@ -87,11 +87,17 @@ def write_tables(lake: Lake, ds: date, until: date | None, users: int, items: in
                         "split": window.split if side == "request" else "item", "root": root,
                         "user": root % users if side == "request" else -1,
                         "query": root % 3 if side == "request" else -1,
-                        "positives": [root % items] if side == "request" else [],
-                        "neighbours": random.integers(-1, 3, size), "relevance": random.integers(0, 100, size),
+                        "time": datetime.combine(window.as_of, time(root % 24)) if side == "request" else None,
+                        "positives": [root % items] if side == "request" else [], "repeats": 0,
+                        "neighbours": random.integers(-1, 3, layout.size),
+                        "relevance": random.integers(0, 100, layout.size),
+                        "linked": random.integers(0, 2, layout.places), "ages": random.integers(0, 99, layout.places),
                     }
                 )  # fmt: skip
-    for table, rows in (("nodes", nodes), ("interest_vectors", vectors), ("rois", rois)):
+    start = datetime(2020, 1, 1)
+    histories = [{"ds": ds, "user": user, "time": start, "item": 0, "query": -1} for user in range(users)]
+    tables = {"nodes": nodes, "histories": histories, "interest_vectors": vectors, "rois": rois}
+    for table, rows in tables.items():
         schema = TABLES[table].arrow_schema
         lake.write(table, pa.Table.from_pylist(rows, schema=schema), where={"ds": ds}, run=run)
 
@@ -119,6 +125,8 @@ def first(lake: Lake) -> Lake:
 def test_two_nights(first: Lake) -> None:
     lake, next_ds = first, DS + timedelta(days=1)
     models = rows_of(lake, DS)
+    (run,) = lake.to_arrow("runs", lake.version("runs"), filters={"ds": DS}).to_pylist()
+    assert json.loads(run["details"])["seen"] == {"rule": "drop", "repeats": 0, "positives": 120, "share": 0.0}
     assert set(models) == {"zoomer", "no_graph", "popularity"}
     assert {row["train_end"] for row in models.values()} == {DS + timedelta(days=1 - 14)}
     folder = lake.files.local(str(models["zoomer"]["path"]))
