@@ -59,7 +59,7 @@ class ResidualTowers(nn.Module):
     def __init__(self, dim: int, scale: float = 10.0) -> None:
         super().__init__()
         self.request, self.item = _residual_mlp(2 * dim, dim), _residual_mlp(dim, dim)
-        self.bias = zeroed(nn.Linear(dim, 1))
+        self.bias = zeroed(nn.Linear(dim, 1, bias=False))
         self.log_scale = nn.Parameter(torch.tensor(scale).log())
 
     def requests(self, user_BD: Tensor, query_BD: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from roilake.pipelines.retrieval.models.batch import FeatureSchema, NodeFeatures
 from roilake.pipelines.retrieval.models.encoder import NODE_TYPES
 from roilake.pipelines.retrieval.models.graph_tower import GraphOptions, GraphTower
 from roilake.pipelines.retrieval.models.graphsage import map_name, neighbour_maps
-from roilake.pipelines.retrieval.models.tree import Children, Nodes, encode_touched, touched
+from roilake.pipelines.retrieval.models.tree import Children, Nodes, encode_touched, of_history, touched
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
 
 
@@ -63,12 +63,13 @@ class Model(GraphTower):
     def __init__(self, options: Options, schema: FeatureSchema, *layouts: RoiLayout) -> None:
         super().__init__(options, schema, *layouts)
         self.maps = neighbour_maps(self)
+        slots = [slot for layout in layouts for slot in layout.slots]
         if options.feature_attention:
             self.feature = nn.ModuleDict({name: FeatureAttention(options.dim) for name in NODE_TYPES})
         if options.edge_attention:
-            self.edge = nn.ModuleDict({name: EdgeAttention() for name in self.maps})
+            self.edge = nn.ModuleDict({map_name(s): EdgeAttention(3 if of_history(s) else 1) for s in slots})
         if options.semantic_attention:
-            hops = {slot.hop for layout in layouts for slot in layout.slots}
+            hops = {slot.hop for slot in slots}
             self.semantic = nn.ModuleDict({f"hop{hop}": SemanticAttention(self.width(hop)) for hop in hops})
         self._attention: list[Attention] | None = None
 
