@@ -44,7 +44,7 @@ class GraphTower(EncoderTower):
 
     def roots(self, ids: Sequence[Tensor], types: Sequence[str], features: NodeFeatures) -> list[Tensor]:
         """Own vectors of the roots [B, D] each."""
-        return [self.encoders[kind].sum(features[kind], ids_B) for kind, ids_B in zip(types, ids, strict=True)]
+        return [self.root(kind, ids_B, features) for kind, ids_B in zip(types, ids, strict=True)]
 
     def embed_requests(self, batch: RequestBatch, features: NodeFeatures) -> Tensor:
         query_B, known_B1 = known_query(batch)
@@ -58,9 +58,7 @@ class GraphTower(EncoderTower):
         roots, region = self.roots([batch.item_I], ("item",), features), Region(batch.neighbours_IS, batch.relevance_IS)
         return self.towers.items(self._fold(self.item_layout, roots, region, features)[0])
 
-    def _fold(
-        self, layout: RoiLayout, roots: Sequence[Tensor], region: Region, features: NodeFeatures
-    ) -> list[Tensor]:
+    def _fold(self, layout: RoiLayout, roots: Sequence[Tensor], region: Region, features: NodeFeatures) -> list[Tensor]:
         nodes = self.neighbour_nodes(layout, region.neighbours_BS, features, roots[0])
         combine = partial(self.combine, focal_BD=sum(roots[1:], roots[0]))
         return fold(layout, roots, region, nodes, combine)

@@ -72,7 +72,7 @@ class Children:
         """Weighted sum of the neighbours' vectors [B, P, D]."""
         if self.vectors is None:
             return self.nodes.bag(self.ids_BPk, weight_BPk)
-        return torch.einsum("bpk,bpkd->bpd", weight_BPk, self.vectors)
+        return (weight_BPk.unsqueeze(3) * self.vectors).sum(dim=2)
 
     def equal_weights(self) -> Tensor:
         """The same weight for each neighbour of a parent [B, P, k]; they sum to 1, or are 0 where there are none."""
@@ -89,11 +89,7 @@ Combine = Callable[[Tensor, Sequence[Children], int], Tensor]
 
 
 def fold(
-    layout: RoiLayout,
-    roots: Sequence[Tensor],
-    region: Region,
-    nodes: Mapping[str, Nodes],
-    combine: Combine,
+    layout: RoiLayout, roots: Sequence[Tensor], region: Region, nodes: Mapping[str, Nodes], combine: Combine
 ) -> list[Tensor]:
     """Fold the trees from the deepest hop up; ``roots`` are the roots' own vectors [B, D], and so is what comes out."""
     folded: dict[int, Tensor] = {}
@@ -130,20 +126,13 @@ def encode_touched(ids: Sequence[Tensor], num_nodes: int, encode: Callable[[Tens
     return Nodes(encode(distinct), distinct)
 
 
-def of_history(slot: Slot) -> bool:
-    """True for a slot that is cut from the user's own events before the request."""
-    return slot.hop == 1 and slot.src_type == "user"
-
-
 def _span(slot: Slot) -> slice:
     return slice(slot.start, slot.start + slot.size)
 
 
-def _children(
-    slot: Slot, region: Region, nodes: Mapping[str, Nodes], folded_BSD: Tensor | None
-) -> Children:
+def _children(slot: Slot, region: Region, nodes: Mapping[str, Nodes], folded_BSD: Tensor | None) -> Children:
     shape = (len(region.neighbours_BS), slot.size // slot.fanout, slot.fanout)
-    ids, *signals = region if of_history(slot) else region[:2]
+    ids, *signals = region if slot.place is not None else region[:2]
     return Children(
         slot,
         ids[:, _span(slot)].reshape(shape),
