@@ -92,7 +92,19 @@ class Graph:
         neighbours_BS, relevance_BS = (torch.from_numpy(part[user_B]) for part in self._requests)
         none_B, weight_B = torch.full((len(user_B),), -1), torch.ones(len(user_B))
         user, positives = torch.from_numpy(user_B), torch.from_numpy(positives_BP)
-        return RequestBatch(user, none_B, neighbours_BS.long(), relevance_BS.float() / 127, positives, weight_B)
+        no_signal_BS = torch.zeros(neighbours_BS.shape)
+        return RequestBatch(
+            user_B=user,
+            query_B=none_B,
+            neighbours_BS=neighbours_BS.long(),
+            relevance_BS=relevance_BS.float() / 127,
+            linked_BS=no_signal_BS,
+            recency_BS=no_signal_BS,
+            time_B=torch.zeros_like(user),
+            history_BL=torch.empty((len(user), 0), dtype=torch.long),
+            positives_BP=positives,
+            weight_B=weight_B,
+        )
 
     def items(self, item_C: NDArray) -> ItemBatch:
         neighbours_CS, relevance_CS = (torch.from_numpy(part[item_C]) for part in self._items)
