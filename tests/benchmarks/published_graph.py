@@ -90,18 +90,20 @@ class Graph:
 
     def requests(self, user_B: NDArray, positives_BP: NDArray) -> RequestBatch:
         neighbours_BS, relevance_BS = (torch.from_numpy(part[user_B]) for part in self._requests)
-        none_B, nothing_BS = torch.full((len(user_B),), -1), torch.zeros(neighbours_BS.shape)
+        none_B, weight_B = torch.full((len(user_B),), -1), torch.ones(len(user_B))
+        user, positives = torch.from_numpy(user_B), torch.from_numpy(positives_BP)
+        no_signal_BS = torch.zeros(neighbours_BS.shape)
         return RequestBatch(
-            user_B=torch.from_numpy(user_B),
+            user_B=user,
             query_B=none_B,
             neighbours_BS=neighbours_BS.long(),
             relevance_BS=relevance_BS.float() / 127,
-            linked_BS=nothing_BS,
-            recency_BS=nothing_BS,
-            time_B=torch.zeros_like(none_B),
-            history_BL=none_B[:, None][:, :0],
-            positives_BP=torch.from_numpy(positives_BP),
-            weight_B=torch.ones(len(user_B)),
+            linked_BS=no_signal_BS,
+            recency_BS=no_signal_BS,
+            time_B=torch.zeros_like(user),
+            history_BL=torch.empty((len(user), 0), dtype=torch.long),
+            positives_BP=positives,
+            weight_B=weight_B,
         )
 
     def items(self, item_C: NDArray) -> ItemBatch:

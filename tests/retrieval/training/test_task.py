@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from roilake.pipelines.retrieval.training import TrainingData
+from roilake.pipelines.retrieval.training import TrainingData, artifacts
 from roilake.pipelines.retrieval.training.validation import embed_all_items, validate
 from roilake.training import Checkpoints, LocalContext, Progress, launch
 from roilake.training import train as run
@@ -89,6 +90,25 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     assert [point["loss"] for point in resumed.curve] == [point["loss"] for point in whole.curve]
     assert resumed.validations == whole.validations
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+class Learnt(nn.Module):
+    """Has learnt these weights of relevance."""
+
+    def __init__(self, weights: dict[str, float] | None) -> None:
+        super().__init__()
+        self.weights = weights
+
+    def relevance_weights(self) -> dict[str, float] | None:
+        return self.weights
+
+
+def test_what_a_model_has_learnt_of_relevance_lies_beside_its_weights(data: TrainingData, tmp_path: Path) -> None:
+    task, weights = tiny(data, LocalContext()), {"likeness": 0.25, "linked": 0.5, "recency": -0.25}
+    artifacts(task.inputs, task, Learnt(weights), "model")[1]["relevance.json"](tmp_path / "found")
+    assert json.loads((tmp_path / "found").read_text()) == weights
+    for none in (Learnt(None), task.model()):
+        assert "relevance.json" not in artifacts(task.inputs, task, none, "model")[1]
 
 
 @pytest.mark.parametrize("drop", [False, True])

@@ -25,7 +25,9 @@ __all__ = [
 ]  # fmt: skip
 
 _FILES = ModelFiles(
-    __name__, __path__, {"attention", "batch", "encoder", "graph_tower", "matrix", "sparse", "tower", "tree"}
+    __name__,
+    __path__,
+    {"attention", "batch", "encoder", "graph_tower", "matrix", "sequence", "sparse", "tower", "tree"},
 )
 kinds, check = _FILES.kinds, _FILES.check
 
