@@ -1,4 +1,4 @@
-"""What the page of a retrieval night shows beside what every page does: its lists, the graph, and regions cut from it."""
+"""What the page of a retrieval night shows beside what every page does: lists, the graph, and regions cut from it."""
 
 from roilake.pipelines.retrieval.report.graph import Graph, graph_section, read_graph, volume
 from roilake.pipelines.retrieval.report.lists import lists_section

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roilake.pipelines.retrieval.config import HistoryConfig, RelevanceWeights, RoiConfig
+from roilake.pipelines.retrieval.config import RelevanceWeights
 from roilake.pipelines.retrieval.report.graph import edge_label, seen_items
 from roilake.pipelines.retrieval.report.reasons import read_reasons
 from roilake.report import ReportData, Section, render_section
@@ -11,14 +11,11 @@ from roilake.report.formatting import number
 
 def lists_section(data: ReportData) -> Section | None:
     """None for a night that served nobody and judged nothing."""
-    night, served = data.night, data.night.own.served
-    if served is None:
+    night, served, built = data.night, data.night.own.served, data.night.run("build_rois")
+    if served is None or built is None or "weights" not in built["details"]:
         return None
-    roi = RoiConfig.model_validate(night.config["roi"])
-    built = night.run("build_rois")
-    weights = RelevanceWeights.model_validate((built["details"] if built else {}).get("weights", roi.weights))
-    shown = served.shown(roi, weights)
-    reasons = read_reasons(served, roi, HistoryConfig.model_validate(night.config["history"]))
+    weights = RelevanceWeights.model_validate(built["details"]["weights"])
+    shown, reasons = served.shown(weights), read_reasons(served)
     if not shown and reasons is None:
         return None
     return render_section(

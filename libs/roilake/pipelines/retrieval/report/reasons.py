@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,11 +10,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from roilake.pipelines.retrieval.config import HistoryConfig, RoiConfig
 from roilake.pipelines.retrieval.explain.neighbours import age
 from roilake.pipelines.retrieval.histories import Histories, history_files
 from roilake.pipelines.retrieval.report.served import Served
-from roilake.pipelines.retrieval.roi import Layouts, RoiLayout
+from roilake.pipelines.retrieval.roi import RoiLayout
 
 SAMPLED = 1000
 """Test requests that are looked at; these with the smallest ids, which are hashes."""
@@ -43,21 +43,22 @@ class Reasons:
     slots: tuple[Slot, ...]
 
 
-def read_reasons(served: Served, roi: RoiConfig, history: HistoryConfig) -> Reasons | None:
+def read_reasons(served: Served) -> Reasons | None:
     """None for a night without such requests, histories or slots."""
-    layout, versions = Layouts.of(roi).request, served.night.versions
-    if not layout.history or not {"rois", "histories"} <= versions.keys():
+    versions = served.night.versions
+    if not {"rois", "histories"} <= versions.keys() or not served.layouts.request.history:
         return None
+    layout, most = served.layouts.request, json.loads(served.night.config)["history"]["max_events"]
     columns = ["root", "user", "query", "time", "neighbours", "relevance", "linked", "ages"]
     rows = served.rows("rois", columns, pc.field("split") == "test", side="request").nsmallest(SAMPLED, "root")
     if rows.empty:
         return None
     user_R, time_R = rows["user"].to_numpy(), rows["time"].astype("datetime64[us, UTC]").astype(np.int64).to_numpy()
     files = history_files(served.lake, versions["histories"], served.night.ds)
-    first_R, last_R = Histories.read(files, user_R).spans(user_R, time_R, history.max_events)
+    first_R, last_R = Histories.read(files, user_R).spans(user_R, time_R, most)
     length_R = last_R - first_R
     slots = tuple(_slots(layout, rows))
-    return Reasons(len(rows), float((length_R == 0).mean()), float(length_R.mean()), history.max_events, slots)
+    return Reasons(len(rows), float((length_R == 0).mean()), float(length_R.mean()), most, slots)
 
 
 def _slots(layout: RoiLayout, rows: pd.DataFrame) -> Iterator[Slot]:

@@ -5,6 +5,7 @@ Legend: a node is (node type, id)."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
@@ -57,12 +58,18 @@ class Served:
     lake: Lake
     night: Publication
 
-    def shown(self, roi: RoiConfig, weights: RelevanceWeights) -> list[Shown]:
+    @property
+    def layouts(self) -> Layouts:
+        return Layouts.of(RoiConfig.model_validate(json.loads(self.night.config)["roi"]))
+
+    def shown(self, weights: RelevanceWeights) -> list[Shown]:
         """``REQUESTS`` of them, or fewer, in order of their ids; these are hashes, so that nobody chose them. Nothing
-        where the night lacks a table. ``roi`` and ``weights``: those that its regions were cut by."""
+        where the night lacks a table. ``weights``: those that its regions were cut by."""
         if not set(TABLES) <= self.night.versions.keys():
             return []
-        asked, layouts = self._asked(), Layouts.of(roi)
+        asked, layouts = self._asked(), self.layouts
+        if asked.empty:
+            return []
         users = self._nodes(pc.field("id").isin(asked["user"].tolist()) & (pc.field("node_type") == "user"))
         lists = self.rows(
             "recommendations",
