@@ -53,7 +53,7 @@ def read_reasons(served: Served) -> Reasons | None:
     rows = served.rows("rois", columns, pc.field("split") == "test", side="request").nsmallest(SAMPLED, "root")
     if rows.empty:
         return None
-    user_R, time_R = rows["user"].to_numpy(), rows["time"].astype("datetime64[us, UTC]").astype(np.int64).to_numpy()
+    user_R, time_R = rows["user"].to_numpy(), rows["time"].to_numpy()
     files = history_files(served.lake, versions["histories"], served.night.ds)
     first_R, last_R = Histories.read(files, user_R).spans(user_R, time_R, most)
     length_R = last_R - first_R
@@ -76,5 +76,5 @@ def _slots(layout: RoiLayout, rows: pd.DataFrame) -> Iterator[Slot]:
             float(kept_RH.sum(1).mean()),
             float(linked_N.mean()) if len(linked_N) else None,
             float(likeness_RS[:, span][kept_RH].mean() / 127) if found else None,
-            age(int(np.sort(codes_N)[len(codes_N) // 2])) if found else None,
+            age(int(np.sort(codes_N)[(len(codes_N) - 1) // 2])) if found else None,
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -21,6 +22,7 @@ from roilake.pipelines.retrieval.config import RelevanceWeights, RoiConfig
 from roilake.pipelines.retrieval.explain.neighbours import Names, kept_neighbours, span
 from roilake.pipelines.retrieval.histories import Histories, history_files
 from roilake.pipelines.retrieval.roi import Layouts, RoiLayout
+from roilake.pipelines.retrieval.roi.history import microseconds
 from roilake.report.formatting import listed
 
 REQUESTS, LENGTH = 4, 5
@@ -105,11 +107,18 @@ class Served:
         return {row["root"]: held(layout, row) for row in found.to_dict("records")}
 
     def rows(self, table: str, columns: list[str], where: pc.Expression, **partition: object) -> pd.DataFrame:
-        """The night's own rows of a table. Row groups without one are not read."""
+        """The night's own rows of a table, times as microseconds. Row groups without one are not read."""
         files = self.lake.active_files(table, self.night.versions[table], ds=self.night.ds, **partition)
         parts = [pq.read_table(file.path, columns=columns, filters=where, partitioning=None) for file in files]
-        frames = [part.to_pandas(maps_as_pydicts="strict") for part in parts]
+        frames = [_plain(part).to_pandas() for part in parts]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+
+def _plain(rows: pa.Table) -> pa.Table:
+    """Rows with their times as whole numbers."""
+    if "time" not in rows.column_names:
+        return rows
+    return rows.set_column(rows.column_names.index("time"), "time", pa.array(microseconds(rows["time"])))
 
 
 def held(layout: RoiLayout, row: Row) -> set[Node]:
@@ -149,12 +158,11 @@ class _Seen:
 
     def _had(self, row: Row) -> dict[int, str]:
         """How long ago the user last had each item of his history, in words; the newest first."""
-        time = pd.Timestamp(row["time"]).value // 1000
-        (first,), (last,) = self.histories.spans(np.array([row["user"]]), np.array([time]))
+        (first,), (last,) = self.histories.spans(np.array([row["user"]]), np.array([row["time"]]))
         events = zip(self.histories.item_E[first:last][::-1], self.histories.time_E[first:last][::-1], strict=True)
         found: dict[int, str] = {}
         for item, then in events:
-            found.setdefault(int(item), span((time - then) / 1e6))
+            found.setdefault(int(item), span((row["time"] - then) / 1e6))
         return found
 
     def _kept(self, row: Row) -> list[Said]:
