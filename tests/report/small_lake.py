@@ -100,8 +100,9 @@ def event(ds: date, hour: int) -> dict[str, Any]:
 
 
 def roi(side: str, as_of: date, split: str) -> dict[str, Any]:
-    ids = {"root": as_of.day, "user": 1, "query": -1, "positives": [], "neighbours": [1], "relevance": [1]}
-    return {"side": side, "as_of": as_of, "shard": 0, "split": split, **ids}
+    ids = {"root": as_of.day, "user": 1, "query": -1, "positives": [], "repeats": 0}
+    tree = {"neighbours": [1], "relevance": [1], "linked": [], "ages": []}
+    return {"side": side, "as_of": as_of, "shard": 0, "split": split, **ids, **tree}
 
 
 def metric(run: Run, model: str, value: float) -> dict[str, Any]:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from roilake.lake import Publication
+from roilake.lake import Lake, Publication
 from roilake.metrics.champion import Champion
 from roilake.metrics.registry import in_order, label
+from roilake.pipelines.retrieval.config import RelevanceWeights
 from roilake.pipelines.retrieval.report import Graph
 from roilake.pipelines.retrieval.report.regions import amortisation
+from roilake.pipelines.retrieval.report.served import Said, Served, Shown
 from roilake.report import figures, slices
 from roilake.report.changes import Change, changes, difference
 from roilake.report.data import ReportData
@@ -24,7 +26,7 @@ from roilake.report.headline import headline
 from roilake.report.page import render, write_page
 from roilake.report.serving import serving
 from roilake.report.slices import unfolded
-from tests.report.sample import MODELS, NAMES, failed, last_night, measure, metrics, night, runs, sample
+from tests.report.sample import MODELS, NAMES, failed, graph, last_night, measure, metrics, night, runs, sample
 
 good = cache(lambda: render(sample()))
 bad = cache(lambda: render(failed()))
@@ -180,6 +182,20 @@ def test_the_page_stands_alone_and_is_safe() -> None:
     assert "<script" not in page
     assert "<b>242</b>" not in page  # rejected rows are text, never markup
     assert "&lt;b&gt;242" in page
+
+
+def test_lists_are_text_never_markup() -> None:
+    class Made(Served):
+        def shown(self, weights: RelevanceWeights) -> list[Shown]:
+            return [Shown("<b>ann</b>", None, [], [Said("<i>tea</i>", "likeness 0.50, 2.0 days ago")], [])]
+
+    lake = Made(Lake(None, "nowhere"), Publication("retrieval", night().ds, "5a0e", {}, "{}", "b2e3"))
+    built = [{**run, "details": {"weights": {"linked": 2.0}}} for run in runs() if run["step"] == "build_rois"]
+    page = render(ReportData(replace(night(), own=replace(graph(), served=lake), runs=tuple(built))))
+    assert "&lt;b&gt;ann" in page and "<b>ann" not in page and "<i>tea" not in page
+    text = text_of(page)
+    assert "User <b>ann</b> Had last No history." in text and "likeness 0.50, 2.0 days ago Recommended Nothing." in text
+    assert "What was recommended, and why" not in text_of(good())
 
 
 def test_the_same_night_is_the_same_page() -> None:

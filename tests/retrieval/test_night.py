@@ -9,6 +9,7 @@ import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,28 @@ def test_the_users_of_the_night_get_twenty_known_items_for_each_genre(nights: Ni
         assert len({row["item"] for row in rows} & items) == 20
         assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
         assert {row["model"] for row in rows} == {f"zoomer@{ds}"}
+
+
+def test_the_page_shows_lists_and_why_neighbours_were_kept(nights: Nights) -> None:
+    """Of the night that was run twice: four users by hash, each with his own newest items and list by their titles."""
+    page = unescape(report_path(nights.lake, "retrieval", SECOND).read_text())
+    shown = page[page.index("What was recommended, and why") : page.index("Events and graph")]
+    rows = nights.table("rois", 2, ds=SECOND, side="request", split="serve").to_pylist()
+    users = list(dict.fromkeys(row["user"] for row in sorted(rows, key=lambda row: row["root"])))[:4]
+    keys, lists = nights.keys(2), nights.table("recommendations", 2, ds=SECOND, rank=1).to_pylist()
+    titles = {(row["node_type"], row["id"]): row["title"] for row in nights.table("nodes", 2, ds=SECOND).to_pylist()}
+    assert len(users) == 4 == shown.count("<h3>User ")
+    for user in users:
+        card = shown[shown.index(f"<h3>User {keys['user', user]}, query ") :].split("<h3>User ")[1]
+        events = nights.table("histories", 2, user=user).to_pylist()
+        newest = max(event["time"] for event in events)
+        assert any(titles["item", event["item"]] in card for event in events if event["time"] == newest)
+        query = card.split(", query ")[1].split("<")[0]
+        firsts = [row["title"] for row in lists if (row["user"], row["query"]) == (keys["user", user], query)]
+        assert len(firsts) == 1 and firsts[0] in card.split("Recommended")[1]
+        assert "likeness 0." in card.split("Kept of the history")[1].split("Recommended")[0]
+    assert "linked to the query" in shown and "Why neighbours of histories were kept" in shown
+    assert "likeness 1.00, linked 1.00, recency 1.00" in shown and "user → item" in shown
 
 
 @pytest.mark.parametrize("run", [0, 1])

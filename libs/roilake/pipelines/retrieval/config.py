@@ -53,11 +53,17 @@ class EventColumns(Strict):
     session: str | None = None  # default: a gap of ``session_gap_minutes`` starts a new one
 
 
-class EventSource(FileSource):
+class RowSource(FileSource):
+    """``where``: an SQL condition over the file's columns; rows that it does not hold for are left out, counted."""
+
+    where: str | None = None
+
+
+class EventSource(RowSource):
     columns: EventColumns
 
 
-class AttributeSource(FileSource):
+class AttributeSource(RowSource):
     """Attributes of one node type: ``key`` is the node's key; ``fields`` are categories; ``terms`` is a text to learn
     from; ``title`` is what readers are shown beside the key."""
 

@@ -107,7 +107,11 @@ def _why(likeness: float, history: tuple[int, int] | None, weights: RelevanceWei
 
 def age(code: int) -> str:
     """The least age that has this code (see ``retrieval.roi``): 1 + seconds in eighths of an octave."""
-    seconds = 2.0 ** (code // 8) * (1 + code % 8 / 8) - 1
+    return span(2.0 ** (code // 8) * (1 + code % 8 / 8) - 1)
+
+
+def span(seconds: float) -> str:
+    """A time in words: ``2.3 days``."""
     unit, size = next((unit, size) for unit, size in UNITS if seconds >= size or size == 1)
     count = seconds / size
     return f"{count:.0f} {unit}" if count >= 10 or size == 1 else f"{count:.1f} {unit}"
