@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -31,7 +32,7 @@ from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.models import Fitted, TwinTower, build, fit, interactions, is_matrix_kind, load_fitted
 from roilake.pipelines.retrieval.models.batch import split
 from roilake.pipelines.retrieval.roi.layout import Layouts
-from roilake.pipelines.retrieval.scoring.topk import Product, Scorer, Users
+from roilake.pipelines.retrieval.scoring.topk import FromHistory, Product, Scorer
 
 BATCH = 512
 
@@ -108,13 +109,21 @@ class Worker:
         """Scores of all items for these requests, from the index that ``write_index`` left."""
         path = _index_path(self.night, tower, as_of)
         if is_matrix_kind(tower.kind):
-            return Users(load_fitted(path), rows.user_R[: len(rows)].astype(np.int64), self.absent_items())
+            return FromHistory(load_fitted(path), self.history(as_of, rows), self.absent_items())
         return self.product(tower, as_of, rows)
 
     def product(self, tower: Tower, as_of: date, rows: RequestRows) -> Product:
         """The same of a tower, as vectors. LakeError for a model that has none."""
         vectors_ID = item_vectors(self.night, tower, as_of)
         return Product(self.embed(tower, as_of, rows), vectors_ID, self.absent_items())
+
+    def history(self, as_of: date, rows: RequestRows) -> sp.csr_matrix:
+        """What the user of each request had before ``as_of``: 0/1 [R, I] float32."""
+        user_R, size = rows.user_R[: len(rows)], self.store().schema(self.night.interest_dim).num_nodes
+        asked_Q, row_R = np.unique(user_R, return_inverse=True)
+        pairs = user_items(self.night, as_of, asked_Q)
+        known_Q = np.searchsorted(asked_Q, pairs["src"].to_numpy())
+        return interactions(known_Q, pairs["dst"].to_numpy(), len(asked_Q), size["item"])[row_R]
 
     def absent_items(self) -> NDArray[np.int64]:
         """Numbers below the largest item's that are no items of the night."""
