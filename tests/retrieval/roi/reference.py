@@ -114,7 +114,7 @@ def _chosen(
         links = graph.get("item_query", {}).get(n, []) if slot.dst_type == "item" else [n]
         r = relevance(focal, vector_of(vectors, slot.dst_type, n))
         found.append((n, r, int(query >= 0 and query in links), age_code(own.now - time)))
-    if slot.edge_type == "user_item_recent" or sampler == "weighted":
+    if sampler == "weighted" or (slot.edge_type == "user_item_recent" and sampler == "roi"):
         return found[: slot.fanout]
     if sampler == "uniform":
         key = lambda c: -uniform_draw(seed, roots, slot.hop, slot.edge_type, user, c[0])  # noqa: E731

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import scipy.sparse as sp
 
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch, TypeFeatures
 from roilake.pipelines.retrieval.models.graph_tower import GraphTower
-from roilake.pipelines.retrieval.models.matrix import Factors, Fitted, MatrixModel, Progress, interactions, load_fitted
+from roilake.pipelines.retrieval.models.matrix import (
+    Constant,
+    Fitted,
+    MatrixModel,
+    OrPopular,
+    Progress,
+    interactions,
+    load_fitted,
+)
+from roilake.pipelines.retrieval.models.sparse import degrees
 from roilake.pipelines.retrieval.models.tower import TwinTower
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
 from roilake.training.context import determinism
@@ -68,12 +76,12 @@ def history_length(kind: str, options: dict[str, Any]) -> int:
 
 def fit(kind: str, options: dict[str, Any], seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
     """The baseline of this kind, fitted to a 0/1 matrix [U, I] float32 (see ``interactions``), to the same bits each
-    time. A matrix without a single 1 teaches nothing: every score is 0. Raises ConfigError for an unknown kind or
-    option."""
+    time. A history without any item that a user of the matrix had gets popularity, from every kind. A matrix without a
+    single 1 teaches nothing: every score is 0. Raises ConfigError for an unknown kind or option."""
     model = _FILES.build(kind, options)
+    popular = Constant(degrees(seen_UI)[1])
     if seen_UI.nnz == 0:
-        users, items = seen_UI.shape
-        return Factors(np.zeros((users, 1), np.float32), np.zeros((items, 1), np.float32))
+        return popular
     with determinism("strict"):  # else torch's threads add up gradients of 32,768 rows and more as they come
         fitted: Fitted = model.fit(seen_UI, seed, progress)
-    return fitted
+    return OrPopular((fitted, popular))

@@ -8,8 +8,11 @@ from implicit.cpu.bpr import BayesianPersonalizedRanking
 from pydantic import Field
 
 from roilake.pipelines.retrieval.models.matrix import Factors, Fitted, MatrixModel, Progress
-from roilake.pipelines.retrieval.models.sparse import degrees
+from roilake.pipelines.retrieval.models.sparse import Floats, degrees, power, scaled
 from roilake.pipelines.retrieval.models.tower import Options as BaseOptions
+
+RIDGE = 0.01
+"""Of W, in parts of the mean square that it is added to."""
 
 
 class Options(BaseOptions):
@@ -33,6 +36,14 @@ class Model(MatrixModel):
     ours here), half of it, for the penalty keeps the model from learning all that the draw takes away. Without it the
     model ranks below popularity.
 
+    A request's user is folded in: with q_h the mean factor of the history's n items and W [D, D] the ridge regression
+    of the fitted users' p_u on their own mean factors,
+
+        score(h, i) = n (<W^T q_h, q_i> + b_i + popularity ln n_i),
+
+    n times, which changes no order, so that it is a sum over the history. (Tried beside it, on MovieLens and Foursquare
+    by time: the mean factor itself, and p as the ridge regression of 1 on the history's factors; W was best or level.)
+
     On one thread: with more, `implicit`'s updates race and no two runs are equal."""
 
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
@@ -48,8 +59,19 @@ class Model(MatrixModel):
         )
         progress(f"bpr_mf: {self.options.epochs} epochs of {seen_UI.nnz:,} pairs")
         model.fit(seen_UI, show_progress=False)
-        user_UD, item_ID = np.array(model.user_factors), np.array(model.item_factors)
+        item_ID = np.array(model.item_factors)
+        had_ID = _fold_in(seen_UI, np.array(model.user_factors), item_ID)
         _, users_I = degrees(seen_UI)
         # The last factor is the bias; the users' there is 1.
         item_ID[:, -1] += self.options.popularity * np.log(np.maximum(users_I, 0.5))
-        return Factors(user_UD, item_ID)
+        return Factors(had_ID, item_ID)
+
+
+def _fold_in(seen_UI: sp.csr_matrix, user_UD: Floats, item_ID: Floats) -> Floats:
+    """Q~ W [I, D], with a last column of 1 for the bias."""
+    user_U, _ = degrees(seen_UI)
+    mean_UD = (scaled(power(user_U, -1.0), seen_UI, np.ones(len(item_ID))) @ item_ID[:, :-1])[user_U > 0]
+    gram_DD = mean_UD.T.astype(np.float64) @ mean_UD
+    gram_DD += RIDGE * gram_DD.diagonal().mean() * np.eye(len(gram_DD))
+    map_DD = np.linalg.solve(gram_DD, mean_UD.T @ user_UD[user_U > 0, :-1])
+    return np.c_[item_ID[:, :-1] @ map_DD, np.ones(len(item_ID))].astype(np.float32)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import scipy.sparse as sp
 
-from roilake.pipelines.retrieval.models.matrix import Factors, Fitted, MatrixModel, Progress
+from roilake.pipelines.retrieval.models.matrix import Constant, Fitted, MatrixModel, Progress
 from roilake.pipelines.retrieval.models.sparse import degrees
 from roilake.pipelines.retrieval.models.tower import Options as BaseOptions
 
@@ -15,8 +14,8 @@ class Options(BaseOptions):
 
 
 class Model(MatrixModel):
-    """score(u, i) = number of distinct users of i."""
+    """score(h, i) = number of distinct users of i."""
 
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
         _, item_I = degrees(seen_UI)
-        return Factors(np.ones((seen_UI.shape[0], 1), np.float32), item_I[:, None])
+        return Constant(item_I)

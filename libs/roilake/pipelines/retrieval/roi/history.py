@@ -41,7 +41,7 @@ def cut_histories(
 
     Neighbours are the distinct ones of the newest ``max_events`` events before the request's time, each at its newest.
     The sampler ``roi`` keeps the top by likeness * Tanimoto + linked + recency, weighted, newest first where equal;
-    ``weighted`` the newest, ``uniform`` by a keyed hash. ``user_item_recent`` is always the newest."""
+    ``weighted`` the newest, ``uniform`` by a keyed hash. Slots ``user_item_recent`` are the newest for ``roi`` too."""
     roots_BR, time_B = roots(rows, "request"), microseconds(rows["time"])
     user_B, query_B = roots_BR.T
     focal_BD = focal(graph.vectors, layout.roots, roots_BR)
@@ -52,7 +52,8 @@ def cut_histories(
     spans = histories.spans(user_B, time_B, sampling.max_events)
     tree = Tree.empty(len(rows), layout.size, layout.places)
     for slot in layout.history:
-        sampler = "weighted" if slot.edge_type == RECENT else sampling.sampler
+        newest = slot.edge_type == RECENT and sampling.sampler == "roi"
+        sampler = "weighted" if newest else sampling.sampler
         key_B = list_keys(sampling.seed, slot, roots_BR, user_B, sampler)
         asked = Asked(*spans, time_B, query_B, focal_BD, key_B)
         events = _events(histories, graph, slot.dst_type)

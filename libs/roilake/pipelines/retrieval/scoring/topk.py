@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -89,24 +90,24 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Users:
-    """A fitted model of the user-item matrix, asked for these users [B]."""
+class FromHistory:
+    """A fitted model of the user-item matrix, asked with what the user of each request had before: 0/1 [B, I]."""
 
     fitted: Fitted
-    user_B: NDArray[np.int64]
+    history_BI: sp.csr_matrix
     absent: NDArray[np.int64] = field(default_factory=lambda: NONE)
     tile: ClassVar[Tile] = WIDE
 
     @property
     def num_requests(self) -> int:
-        return len(self.user_B)
+        return self.history_BI.shape[0]
 
     @property
     def num_items(self) -> int:
         return self.fitted.num_items
 
     def block(self, rows: slice, items: slice, room: Tensor) -> Tensor:
-        return self.fitted.scores(self.user_B[rows], items.start, items.stop)
+        return self.fitted.scores(self.history_BI[rows], items.start, items.stop)
 
     def pairs(self, row_P: Tensor, item_P: Tensor) -> Tensor:
         found_P = torch.empty(len(row_P))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -40,7 +41,7 @@ from roilake.pipelines.retrieval.models import (
 from roilake.pipelines.retrieval.models.batch import split
 from roilake.pipelines.retrieval.roi.layout import Layouts
 from roilake.pipelines.retrieval.scoring.negatives import Linked
-from roilake.pipelines.retrieval.scoring.topk import Product, Scorer, Users
+from roilake.pipelines.retrieval.scoring.topk import FromHistory, Product, Scorer
 from roilake.pipelines.retrieval.seen import Had, Seen
 
 BATCH = 512
@@ -122,13 +123,18 @@ class Worker:
         """Scores of all items for these requests, from the index that ``write_index`` left."""
         path = _index_path(self.night, tower, as_of)
         if is_matrix_kind(tower.kind):
-            return Users(load_fitted(path), rows.user_R[: len(rows)].astype(np.int64), self.absent_items())
+            return FromHistory(load_fitted(path), self.history(rows), self.absent_items())
         return self.product(tower, as_of, rows)
 
     def product(self, tower: Tower, as_of: date, rows: RequestRows) -> Product:
         """The same of a tower, as vectors. LakeError for a model that has none."""
         vectors_ID = item_vectors(self.night, tower, as_of)
         return Product(self.embed(tower, as_of, rows), vectors_ID, self.absent_items())
+
+    def history(self, rows: RequestRows) -> sp.csr_matrix:
+        """What the user of each request had before its time, of his newest events: 0/1 [R, I] float32."""
+        items, asked = self.store().schema(self.night.interest_dim).num_nodes["item"], slice(len(rows))
+        return self.histories(rows).items(rows.user_R[asked], rows.time_R[asked], items, self.night.max_events)
 
     def absent_items(self) -> NDArray[np.int64]:
         """Numbers below the largest item's that are no items of the night."""
