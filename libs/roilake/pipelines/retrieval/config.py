@@ -141,7 +141,7 @@ class RelevanceWeights(Strict):
     """What a neighbour of a request's history counts for: its likeness to the focal (Tanimoto), whether it is linked to
     the query (0 or 1), and how recent it is (1 for now, less by 1/32 with each doubling of its age in seconds)."""
 
-    likeness: float = 1.0
+    likeness: float = 0.25
     linked: float = 1.0
     recency: float = 1.0
 
@@ -155,8 +155,8 @@ class RoiConfig(Strict):
     weights: RelevanceWeights = RelevanceWeights()
     sampler: Literal["roi", "weighted", "uniform"] = "roi"
     plan: Literal["auto", "local", "shuffled"] = "auto"
-    request_hops: Hops = ({"user_query": 5, "user_item": 5, "query_item": 5, "query_user": 5},)
-    item_hops: Hops = ({"item_user": 5, "item_query": 5},)
+    request_hops: Hops = ({"user_item": 10, "user_item_recent": 10},)
+    item_hops: Hops = ({"item_user": 10},)
     shards: Positive = 2
 
 

@@ -90,8 +90,7 @@ def read_requests(paths: Sequence[str], layout: RoiLayout, positives: int) -> Re
     """Read request rows of this layout, keeping the first ``positives`` items of each, whatever the files' order."""
     # petastorm stacks lists of equal length only; a request's positives are as many as it has.
     edit = "positives", np.int32, positives, lambda lists: _pad(lists, positives)
-    own = ["linked", "ages"] if layout.places else []  # it cannot stack lists without an entry
-    names = ["root", "user", "query", "time", "neighbours", "relevance", *own, "positives"]
+    names = ["root", "user", "query", "time", *_trees(layout.size, layout.places), "positives"]
     columns = read_columns(paths, names, edit=edit)
     rows = len(columns.get("root", ()))
     order = np.argsort(columns["root"], kind="stable") if rows else np.empty(0, np.int64)
@@ -128,18 +127,23 @@ def read_users(paths: Sequence[str]) -> NDArray[np.int32]:
 
 def read_items(paths: Sequence[str], size: int) -> ItemBatch:
     """All item-side ROIs of one window as one batch, items in ascending order."""
-    columns = read_columns(paths, ["root", "neighbours", "relevance"])
-    rows = len(columns.get("root", ()))
-    if not rows:
-        empty = torch.empty((0, size), dtype=torch.int64)
-        return ItemBatch(torch.empty(0, dtype=torch.int64), empty, empty.float())
-    order = np.argsort(columns["root"], kind="stable")
-    neighbours_IS = columns["neighbours"][order].reshape(rows, size).astype(np.int64)
-    return ItemBatch(
-        item_I=torch.from_numpy(columns["root"][order].astype(np.int64)),
-        neighbours_IS=torch.from_numpy(neighbours_IS),
-        relevance_IS=_relevance(columns["relevance"][order].reshape(rows, size)),
+    columns = read_columns(paths, ["root", *_trees(size, 0)])
+    item_I = columns.get("root", np.empty(0, np.int64))
+    order, shape = np.argsort(item_I, kind="stable"), (len(item_I), size)
+    neighbours_IS, relevance_IS = (
+        columns[name][order].reshape(shape) if name in columns else np.empty(shape, np.int8)
+        for name in ("neighbours", "relevance")
     )
+    return ItemBatch(
+        item_I=torch.from_numpy(item_I[order].astype(np.int64)),
+        neighbours_IS=torch.from_numpy(neighbours_IS.astype(np.int64)),
+        relevance_IS=_relevance(relevance_IS),
+    )
+
+
+def _trees(size: int, places: int) -> list[str]:
+    """Columns of trees with so many entries and places: petastorm cannot stack lists without an entry."""
+    return [*(["neighbours", "relevance"] if size else []), *(["linked", "ages"] if places else [])]
 
 
 def _relevance(stored: NDArray[np.int8]) -> torch.Tensor:
