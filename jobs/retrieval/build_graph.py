@@ -98,8 +98,8 @@ def _night(
         plan = replace(plan, nodes=_lay_out_keys(record, plan, earlier))
         _spread(plan, earlier, nodes)
     written = _similar(record, plan, config, nodes)
-    again = [path for path in own if path not in {file.path for file in new}]  # of a rerun
     most = build.slice_events(sum(own.values()), cores)
+    again = sorted(own.keys() - {file.path for file in new})  # of a rerun: for histories only
     _build(record, plan, tasks + plan_slices(again, most, new=False, own=own), most, written)
     if earlier.grows(plan, new):
         with record.stage("keep"):
@@ -185,8 +185,8 @@ def _build(record: Recorder, plan: Plan, tasks: list[list[Slice]], most: int, fi
         check_parts(plan)
     record.details["spilled_bytes"] = build.spilled_bytes(plan)
     with record.stage("histories"):
-        ranges = cut_users(plan, most)
-        add(lake.files_from_tasks(build.numbered_tasks(spark, len(ranges)), build.writing_histories(plan, ranges)))
+        if ranges := cut_users(plan, most):
+            add(lake.files_from_tasks(build.numbered_tasks(spark, len(ranges)), build.writing_histories(plan, ranges)))
         drop_spilled(plan)
     for stream in STREAMS:
         with record.stage(f"sum {'_'.join(stream)}"):

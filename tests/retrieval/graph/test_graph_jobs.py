@@ -212,6 +212,9 @@ def test_one_user_one_event_and_no_query(lake: Lake, make_night: Callable[..., R
     assert [row["edge_type"] for row in rows(lake, "edges", as_of=NEXT)] == ["item_user", "user_item"]
     assert rows(lake, "requests") == []
     assert {(r["node_type"], r["degree"]) for r in rows(lake, "interest_vectors")} == {("user", 1), ("item", 1)}
+    for job in (ingest_events, build_graph):  # a night on which nobody came
+        job.run(lake, lonely, NEXT)
+    assert [(r["ds"], r["user"], r["item"], r["query"]) for r in rows(lake, "histories")] == [(DS, 0, 0, -1)]
 
 
 def test_a_published_model_without_its_vectors_is_named(lake: Lake, make_night: Callable[..., RetrievalConfig]) -> None:
