@@ -16,7 +16,7 @@ from tests.report.small_lake import FIRST, a_run, publish, roi
 
 ANN, BOB, HOT, TEA, MILK, RUM = 0, 1, 0, 0, 1, 2
 END = datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC) + timedelta(days=1)
-ROI = {"request_hops": [{"user_item": 2, "query_user": 1}], "item_hops": [{"item_query": 1, "item_user": 1}]}
+ROI = {"request_hops": [{"user_item": 2, "query_user": 1}], "item_hops": [{"item_user": 1}]}
 NODES = {
     "user": [("ann", None), ("bob", None)],
     "query": [("hot", "Hot drinks")],
@@ -31,10 +31,6 @@ def request(root: int, split: str, user: int, query: int, neighbours: list[int],
     return made | tree | {"root": root, "user": user, "query": query, "time": END, **columns}
 
 
-def item(root: int, neighbours: list[int]) -> dict[str, Any]:
-    return roi("item", END.date(), "item") | {"root": root, "neighbours": neighbours, "relevance": [0, 0], "user": -1}
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
     """Ann had milk and then tea, two days before the end, and asks for what is hot; Bob is new and asks for nothing."""
@@ -44,16 +40,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
     asked = [(7, "serve", ANN, HOT, [TEA, -1, BOB]), (5, "serve", BOB, -1, [-1, -1, -1])]
     judged = [(8, "test", ANN, HOT, [TEA, MILK, -1]), (9, "test", BOB, HOT, [-1, -1, ANN])]
     rows = {
-        "rois": [
-            *(request(*each) for each in (*asked, *judged)), item(TEA, [HOT, ANN]), item(MILK, [-1, ANN]),
-            item(RUM, [-1, BOB]),
-        ],
+        "rois": [request(*each) for each in (*asked, *judged)],
         "histories": [
             {"user": ANN, "time": END - timedelta(days=days), "item": had, "query": query} for had, days, query in past
         ],
         "nodes": [
             {"node_type": kind, "id": id, "key": key, "title": title, "fields": [], "terms": []}
             for kind, found in NODES.items() for id, (key, title) in enumerate(found)
+        ],
+        "adjacency": [
+            {"as_of": END.date(), "edge_type": kind, "src": src, "neighbours": [dst], "weights": [1.0]}
+            for kind, src, dst in (("item_query", TEA, HOT), ("item_item", TEA, RUM), ("item_item_similar", MILK, RUM))
         ],
         "recommendations": [
             {"user": user, "query": query, "rank": rank, "item": key, "score": 1.0, "model": "zoomer"}
@@ -67,12 +64,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
 
 
 def test_lists_stand_with_what_speaks_for_each_item(served: Served) -> None:
-    rum = Said("<Rum> (rum)", "1 user in common")
+    rum = Said("<Rum> (rum)", "chosen beside Green tea (tea)")  # milk is not kept
     kept = [Said("Green tea (tea)", "likeness 0.50, linked to the query, 1.5 days ago")]
     newest = [Said("Green tea (tea)", "2.0 days ago"), Said("milk", "3.0 days ago")]
     tea = "had 2.0 days ago, linked to the query"
     assert served.shown(RelevanceWeights()) == [
-        Shown("bob", None, [], [], [Said("milk", "nothing in common with the region")]),
+        Shown("bob", None, [], [], [Said("milk", "no direct link")]),
         Shown("ann", "Hot drinks (hot)", newest, kept, [Said("Green tea (tea)", tea), rum]),
     ]
 
@@ -84,7 +81,9 @@ def test_why_neighbours_were_kept_is_counted_by_edge_type(served: Served) -> Non
 
 def test_a_night_without_the_tables_shows_no_list(tmp_path: Path) -> None:
     lake = Lake(None, tmp_path / "lake")
-    publish(lake, a_run("run", "retrieval", FIRST), {"rois": [item(TEA, [HOT, ANN])]}, {"roi": ROI})
+    publish(
+        lake, a_run("run", "retrieval", FIRST), {"rois": [request(7, "serve", ANN, HOT, [-1, -1, -1])]}, {"roi": ROI}
+    )
     night = lake.publication("retrieval")
     assert night is not None
     bare = Served(lake, night)

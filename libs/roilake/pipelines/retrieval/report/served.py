@@ -1,14 +1,12 @@
 """Some of the lists that a night serves, with what speaks for each item; read without Spark from the tables of a night,
-and only when its page asks for them.
-
-Legend: a node is (node type, id)."""
+and only when its page asks for them."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,10 +25,11 @@ from roilake.report.formatting import listed
 
 REQUESTS, LENGTH = 4, 5
 """Served requests that are shown, of a user each, and how many items of each list."""
-TABLES = ("rois", "recommendations", "nodes", "histories")
-PLURALS = {"user": "users", "query": "queries", "item": "items"}
+TABLES = ("rois", "recommendations", "nodes", "histories", "adjacency")
+BESIDE = {"item_item": "chosen beside", "item_item_similar": "described like"}
+"""Edge types from items that are kept of a history to items of a list, in words."""
 Row = dict[str, Any]
-Node = tuple[str, int]
+Links = dict[tuple[str, int], set[int]]
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,16 @@ class Served:
     def layouts(self) -> Layouts:
         return Layouts.of(RoiConfig.model_validate(json.loads(self.night.config)["roi"]))
 
+    @property
+    def _end(self) -> date:
+        return self.night.ds + timedelta(days=1)
+
     def shown(self, weights: RelevanceWeights) -> list[Shown]:
         """``REQUESTS`` of them, or fewer, in order of their ids; these are hashes, so that nobody chose them. Nothing
         where the night lacks a table. ``weights``: those that its regions were cut by."""
         if not set(TABLES) <= self.night.versions.keys():
             return []
-        asked, layouts = self._asked(), self.layouts
+        asked, layout = self._asked(), self.layouts.request
         if asked.empty:
             return []
         users = self._nodes(pc.field("id").isin(asked["user"].tolist()) & (pc.field("node_type") == "user"))
@@ -79,32 +82,34 @@ class Served:
             pc.field("user").isin(users["key"].tolist()) & (pc.field("rank") <= LENGTH),
         ).sort_values("rank")
         items = self._nodes(pc.field("key").isin(lists["item"].tolist()) & (pc.field("node_type") == "item"))
-        regions = self._regions(items["id"].tolist(), layouts.item)
         version = self.night.versions["histories"]
         histories = Histories.read(history_files(self.lake, version, self.night.ds), asked["user"].to_numpy())
         ids = np.unique(np.concatenate([histories.item_E, *asked["neighbours"], asked["query"]])).tolist()
         named = pd.concat([users, items, self._nodes(pc.field("id").isin(ids))])
         names = Names(named.drop_duplicates(["node_type", "id"]))
-        seen = _Seen(names, layouts.request, weights, histories, regions, lists)
-        return [seen.shown(row) for row in asked.to_dict("records")]
+        links = self._links(items["id"].tolist(), ids)
+        read = _Read(names, layout, weights, histories, lists, links)
+        return [read.shown(row) for row in asked.to_dict("records")]
 
     def _asked(self) -> pd.DataFrame:
         """Rows of ``rois`` of the requests that are shown."""
-        end = self.night.ds + timedelta(days=1)
-        roots = self.rows("rois", ["root", "user"], pc.field("split") == "serve", side="request", as_of=end)
+        where = {"side": "request", "as_of": self._end}
+        roots = self.rows("rois", ["root", "user"], pc.field("split") == "serve", **where)
         first = roots.sort_values("root").drop_duplicates("user").head(REQUESTS)
         columns = ["root", "user", "query", "time", "neighbours", "relevance", "linked", "ages"]
-        found = self.rows("rois", columns, pc.field("root").isin(first["root"].tolist()), side="request", as_of=end)
+        found = self.rows("rois", columns, pc.field("root").isin(first["root"].tolist()), **where)
         return found.sort_values("root", ignore_index=True)
 
     def _nodes(self, where: pc.Expression) -> pd.DataFrame:
         return self.rows("nodes", ["node_type", "id", "key", "terms", "title"], where)
 
-    def _regions(self, items: list[int], layout: RoiLayout) -> dict[int, set[Node]]:
-        """What the regions of these items hold, as of the end of the night."""
-        end, where = self.night.ds + timedelta(days=1), pc.field("root").isin(items)
-        found = self.rows("rois", ["root", "neighbours"], where, side="item", as_of=end)
-        return {row["root"]: held(layout, row) for row in found.to_dict("records")}
+    def _links(self, items: list[int], had: list[int]) -> Links:
+        """The lists of these items by edge type and source, as of the end of the night: the queries that the first are
+        linked to, and the items that others lie beside."""
+        of_items = (pc.field("edge_type") == "item_query") & pc.field("src").isin(items)
+        beside = pc.field("edge_type").isin(list(BESIDE)) & pc.field("src").isin(had)
+        found = self.rows("adjacency", ["edge_type", "src", "neighbours"], of_items | beside, as_of=self._end)
+        return {(row["edge_type"], row["src"]): {*row["neighbours"].tolist()} for row in found.to_dict("records")}
 
     def rows(self, table: str, columns: list[str], where: pc.Expression, **partition: object) -> pd.DataFrame:
         """The night's own rows of a table, times as microseconds. Row groups without one are not read."""
@@ -121,26 +126,16 @@ def _plain(rows: pa.Table) -> pa.Table:
     return rows.set_column(rows.column_names.index("time"), "time", pa.array(microseconds(rows["time"])))
 
 
-def held(layout: RoiLayout, row: Row) -> set[Node]:
-    """The nodes of a region without its roots."""
-    return {
-        (slot.dst_type, int(node))
-        for slot in layout.slots
-        for node in row["neighbours"][slot.start : slot.start + slot.size]
-        if node >= 0
-    }
-
-
 @dataclass(frozen=True)
-class _Seen:
+class _Read:
     """All that is read of the requests that are shown."""
 
     names: Names
     layout: RoiLayout
     weights: RelevanceWeights
     histories: Histories
-    regions: dict[int, set[Node]]
     lists: pd.DataFrame
+    links: Links
 
     def shown(self, row: Row) -> Shown:
         user, query = (self.names.key_of(kind, row[kind]) for kind in ("user", "query"))
@@ -183,16 +178,18 @@ class _Seen:
         return self.lists["item"][asked & (self.lists["user"] == user)].tolist()
 
     def _why(self, row: Row, key: str, had: dict[int, str]) -> str:
-        """What an item of the list has to do with the request."""
-        item = self.names.id_of("item", key)
-        own, theirs = held(self.layout, row), self.regions.get(item, set())
-        query, words = ("query", row["query"]), []
-        if item in had:
-            words.append(f"had {had[item]} ago")
-        if query in theirs or (("item", item) in own and item not in had):
-            words.append("linked to the query" if query in theirs else "in the region")
-        shared = Counter(kind for kind, _ in own & theirs - {query})
-        if shared:
-            counts = [f"{count} {PLURALS[kind] if count > 1 else kind}" for kind, count in sorted(shared.items())]
-            words.append(f"{listed(counts)} in common")
-        return ", ".join(words) or "nothing in common with the region"
+        """What links an item of the list to the request."""
+        item, kept = self.names.id_of("item", key), self._kept_items(row)
+        words = [f"had {had[item]} ago"] if item in had else []
+        if row["query"] in self.links.get(("item_query", item), ()):
+            words.append("linked to the query")
+        for edge_type, word in BESIDE.items():
+            near = [self._label(other) for other in kept if item in self.links.get((edge_type, other), ())]
+            words += [f"{word} {listed(near[:2])}"] if near else []
+        return ", ".join(words) or "no direct link"
+
+    def _kept_items(self, row: Row) -> list[int]:
+        """Items of the history that the region keeps, each once."""
+        slots = (slot for slot in self.layout.history if slot.dst_type == "item")
+        kept = (row["neighbours"][slot.start : slot.start + slot.size].tolist() for slot in slots)
+        return [item for item in dict.fromkeys(chain(*kept)) if item >= 0]
