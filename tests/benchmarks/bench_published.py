@@ -72,7 +72,7 @@ BPR_MF: tuple[dict[str, Any], ...] = tuple(
     {"penalty": p, "epochs": e} for p, e in ((0.01, 100), (0.02, 100), (0.05, 300))
 )
 LIGHTGCN: tuple[dict[str, Any], ...] = tuple(
-    {"temperature": t, "epochs": e} for t, e in ((0.07, 100), (0.1, 100), (0.15, 100), (0.35, 200))
+    {"temperature": t, "epochs": e, "score": "product"} for t, e in ((0.07, 100), (0.1, 100), (0.15, 100), (0.35, 200))
 )
 ENTRIES = {
     "popularity": Entry("popularity"),

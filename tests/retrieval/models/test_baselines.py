@@ -73,6 +73,15 @@ def test_popularity_counts_users() -> None:
     np.testing.assert_array_equal(scores(fitted("popularity", matrix())), np.tile(item, (USERS, 1)))
 
 
+def test_popularity_forgets_if_asked_to() -> None:
+    days = matrix() * 3
+    halves = fit("popularity", {"half_life_days": 1.5}, matrix(), 5, lambda _: None, days)
+    np.testing.assert_allclose(scores(halves)[1:], np.tile(dense()[2] / 4, (USERS - 1, 1)), rtol=1e-6)
+    for kind, options in (("popularity", {}), ("item_knn", {})):
+        aged = fit(kind, options, matrix(), 5, lambda _: None, days)
+        np.testing.assert_array_equal(scores(aged), scores(fitted(kind, matrix())))
+
+
 def test_gf_cf_is_its_equation() -> None:
     r, user, item = dense()
     normed = inverse(user, -0.5) @ r @ inverse(item, -0.5)
@@ -145,13 +154,15 @@ def test_lightgcn_learns() -> None:
     assert np.mean([roc_auc_score(had, row) for had, row in zip(r[1:, 1:], found, strict=True)]) > 0.9
 
 
-def test_lightgcn_folds_a_user_in_as_a_node_without_an_embedding() -> None:
+@pytest.mark.parametrize("score", ["product", "cosine"])
+def test_lightgcn_folds_a_user_in_as_a_node_without_an_embedding(score: str) -> None:
     """Of a user of the matrix that is his own vector, but for his own embedding and the root of his degree."""
     seen, (_, user, _) = matrix(), dense()
     embedding = torch.randn(USERS + ITEMS, 6, generator=torch.Generator().manual_seed(1))
-    model, adjacency = LightGcn(LightGcnOptions(layers=3)), _adjacency(seen)
+    model, adjacency = LightGcn(LightGcnOptions(layers=3, score=score)), _adjacency(seen)
     vectors = model.propagate(adjacency, embedding)
-    expected = (vectors - embedding / 4)[:USERS] @ vectors[USERS:].T
+    items = vectors[USERS:] / (vectors[USERS:].norm(dim=1, keepdim=True) if score == "cosine" else 1.0)
+    expected = (vectors - embedding / 4)[:USERS] @ items.T
     found = model.factors(adjacency, embedding, dense()[2].astype(np.float32)).scores(seen, 0, ITEMS)
     np.testing.assert_allclose(inverse(user, -0.5) @ found.numpy(), expected[:USERS] * (user > 0)[:, None], atol=1e-5)
 
@@ -254,6 +265,14 @@ def test_a_history_is_scored_by_its_items_alone(kind: str) -> None:
     np.testing.assert_allclose(found[2:], share * (pairs[2:] @ item_map(model)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_history_holds_can_be_preferred(kind: str, tmp_path: Path) -> None:
+    plain, model = (scores(fitted(kind, matrix(), itself=weight)) for weight in (0.0, 2.5))
+    np.testing.assert_allclose(model[1:], (plain + 2.5 * matrix().toarray())[1:], rtol=1e-6, atol=1e-6)
+    fitted(kind, matrix(), itself=2.5).save(tmp_path / "model")
+    np.testing.assert_array_equal(scores(load_fitted(tmp_path / "model")), model)
+
+
 def test_equal_entries_stay_in_the_order_of_columns() -> None:
     rows = sp.csr_matrix(np.array([[2, 1, 3, 1, 1], [0, 0, 5, 0, 0]], np.float32))
     np.testing.assert_array_equal(best_of_rows(rows, 3).toarray(), [[2, 1, 3, 0, 0], [0, 0, 5, 0, 0]])
@@ -261,7 +280,15 @@ def test_equal_entries_stay_in_the_order_of_columns() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [("item_knn", {"k": 0}), ("item_knn", {"similarity": "x"}), ("ease", {"penalty": 0}), ("lightgcn", {"a": 1})],
+    [
+        ("item_knn", {"k": 0}),
+        ("item_knn", {"similarity": "x"}),
+        ("item_knn", {"keep": "x"}),
+        ("ease", {"penalty": 0}),
+        ("lightgcn", {"a": 1}),
+        ("popularity", {"half_life_days": 0}),
+        ("gf_cf", {"itself": -1}),
+    ],
 )
 def test_bad_options_are_named(kind: str, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"{kind}: option '{next(iter(options))}'"):

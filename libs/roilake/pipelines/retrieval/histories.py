@@ -20,6 +20,7 @@ from roilake.lake import DataFile, Lake
 Ids = NDArray[np.int32]
 Longs = NDArray[np.int64]
 COLUMNS = ("user", "time", "item", "query")
+DAY = 86_400_000_000
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,14 @@ class Histories:
         had_RI = sp.csr_matrix((np.ones(len(row_P), np.float32), (row_P, self.item_E[event_P])), shape=shape)
         had_RI.data[:] = 1.0
         return had_RI
+
+    def days(self, user_R: NDArray[np.integer], time_R: Longs, num_items: int) -> sp.csr_matrix:
+        """The matrix [R, I] float32 of the days since the newest event with each item of the histories."""
+        row_P, event_P = self.pairs(user_R, time_R)
+        newest_P = np.unique((row_P << 32 | self.item_E[event_P])[::-1], return_index=True)[1]
+        row_P, event_P = row_P[::-1][newest_P], event_P[::-1][newest_P]
+        days_P = ((time_R[row_P] - self.time_E[event_P]) / DAY).astype(np.float32)
+        return sp.csr_matrix((days_P, (row_P, self.item_E[event_P])), shape=(len(user_R), num_items))
 
     def newest(self, user_R: NDArray[np.integer], time_R: Longs, length: int, most: int | None = None) -> Longs:
         """The newest ``length`` distinct items of each history [R, L], the newest last, -1 padded at the left."""

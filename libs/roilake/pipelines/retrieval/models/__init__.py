@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import scipy.sparse as sp
 
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch, TypeFeatures
@@ -14,9 +15,11 @@ from roilake.pipelines.retrieval.models.graph_tower import GraphTower
 from roilake.pipelines.retrieval.models.matrix import (
     Constant,
     Fitted,
+    ItemMap,
     MatrixModel,
     OrPopular,
     Progress,
+    Sum,
     interactions,
     load_fitted,
 )
@@ -74,14 +77,25 @@ def history_length(kind: str, options: dict[str, Any]) -> int:
     return int(length(check(kind, options)) if callable(length) else length)
 
 
-def fit(kind: str, options: dict[str, Any], seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
+def fit(
+    kind: str,
+    options: dict[str, Any],
+    seen_UI: sp.csr_matrix,
+    seed: int,
+    progress: Progress,
+    days_UI: sp.csr_matrix | None = None,
+) -> Fitted:
     """The baseline of this kind, fitted to a 0/1 matrix [U, I] float32 (see ``interactions``), to the same bits each
-    time. A history without any item that a user of the matrix had gets popularity, from every kind. A matrix without a
-    single 1 teaches nothing: every score is 0. Raises ConfigError for an unknown kind or option."""
-    model = _FILES.build(kind, options)
+    time. ``days_UI`` are the days since the last event of each of its pairs, for models that forget. A history without
+    any item that a user of the matrix had gets popularity, from every kind. A matrix without a single 1 teaches
+    nothing: every score is 0. Raises ConfigError for an unknown kind or option."""
+    model: MatrixModel = _FILES.build(kind, options)
     popular = Constant(degrees(seen_UI)[1])
     if seen_UI.nnz == 0:
         return popular
     with determinism("strict"):  # else torch's threads add up gradients of 32,768 rows and more as they come
-        fitted: Fitted = model.fit(seen_UI, seed, progress)
+        fitted = model.fit(seen_UI if days_UI is None else model.weigh(seen_UI, days_UI), seed, progress)
+    if model.options.itself:
+        itself_II = sp.identity(seen_UI.shape[1], np.float32, format="csr") * np.float32(model.options.itself)
+        fitted = Sum((fitted, ItemMap(itself_II)))
     return OrPopular((fitted, popular))

@@ -7,15 +7,14 @@ import scipy.sparse as sp
 from implicit.cpu.bpr import BayesianPersonalizedRanking
 from pydantic import Field
 
-from roilake.pipelines.retrieval.models.matrix import Factors, Fitted, MatrixModel, Progress
+from roilake.pipelines.retrieval.models.matrix import Factors, Fitted, MatrixModel, MatrixOptions, Progress
 from roilake.pipelines.retrieval.models.sparse import Floats, degrees, power, scaled
-from roilake.pipelines.retrieval.models.tower import Options as BaseOptions
 
 RIDGE = 0.01
 """Of W, in parts of the mean square that it is added to."""
 
 
-class Options(BaseOptions):
+class Options(MatrixOptions):
     """``dim`` factors beside an item bias; an epoch draws as many pairs as the matrix has ones."""
 
     dim: int = Field(64, ge=1)
@@ -69,8 +68,8 @@ class Model(MatrixModel):
 
 def _fold_in(seen_UI: sp.csr_matrix, user_UD: Floats, item_ID: Floats) -> Floats:
     """Q~ W [I, D], with a last column of 1 for the bias."""
-    user_U, _ = degrees(seen_UI)
-    mean_UD = (scaled(power(user_U, -1.0), seen_UI, np.ones(len(item_ID))) @ item_ID[:, :-1])[user_U > 0]
+    user_U, item_I = degrees(seen_UI)
+    mean_UD = (scaled(power(user_U, -1.0), seen_UI, np.ones_like(item_I)) @ item_ID[:, :-1])[user_U > 0]
     gram_DD = mean_UD.T.astype(np.float64) @ mean_UD
     gram_DD += RIDGE * gram_DD.diagonal().mean() * np.eye(len(gram_DD))
     map_DD = np.linalg.solve(gram_DD, mean_UD.T @ user_UD[user_U > 0, :-1])

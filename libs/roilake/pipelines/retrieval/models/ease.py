@@ -7,12 +7,11 @@ import scipy.sparse as sp
 from pydantic import Field
 from scipy.linalg import lapack
 
-from roilake.pipelines.retrieval.models.matrix import Fitted, ItemMap, MatrixModel, Progress
+from roilake.pipelines.retrieval.models.matrix import Fitted, ItemMap, MatrixModel, MatrixOptions, Progress
 from roilake.pipelines.retrieval.models.sparse import BLOCK, Floats
-from roilake.pipelines.retrieval.models.tower import Options as BaseOptions
 
 
-class Options(BaseOptions):
+class Options(MatrixOptions):
     """``penalty`` is lambda, the weight of the squared map."""
 
     penalty: float = Field(200.0, gt=0)

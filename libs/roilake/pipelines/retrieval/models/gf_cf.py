@@ -7,12 +7,11 @@ import numpy as np
 import scipy.sparse as sp
 from pydantic import Field
 
-from roilake.pipelines.retrieval.models.matrix import Factors, Fitted, MatrixModel, Progress, Sum, Walk
+from roilake.pipelines.retrieval.models.matrix import Factors, Fitted, MatrixModel, MatrixOptions, Progress, Sum, Walk
 from roilake.pipelines.retrieval.models.sparse import degrees, normalised, power, singular_vectors
-from roilake.pipelines.retrieval.models.tower import Options as BaseOptions
 
 
-class Options(BaseOptions):
+class Options(MatrixOptions):
     """``alpha`` weighs the ideal low-pass filter against the linear one (0: the linear filter alone); ``dim`` is the
     number of singular vectors that it lets pass."""
 

@@ -8,12 +8,11 @@ import numpy as np
 import scipy.sparse as sp
 from pydantic import Field
 
-from roilake.pipelines.retrieval.models.matrix import Fitted, ItemMap, MatrixModel, Progress
+from roilake.pipelines.retrieval.models.matrix import Fitted, ItemMap, MatrixModel, MatrixOptions, Progress
 from roilake.pipelines.retrieval.models.sparse import BLOCK, Floats, best_of_rows, degrees, power, scaled
-from roilake.pipelines.retrieval.models.tower import Options as BaseOptions
 
 
-class Options(BaseOptions):
+class Options(MatrixOptions):
     """``k`` neighbours of an item are kept: ``keep`` says whether the items that a history's item speaks for, or the
     items that speak for a candidate (a rare candidate's neighbours then count too, though it is no one's own
     neighbour). ``shrink`` pulls the similarity of rare pairs to 0; ``similarity`` is cosine, jaccard, or symmetric: the

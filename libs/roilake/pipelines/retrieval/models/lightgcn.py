@@ -4,7 +4,7 @@ Effectiveness of Sampled Softmax Loss for Item Recommendation") instead of the p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from roilake.pipelines.retrieval.models.matrix import Factors, Fitted, MatrixModel, Progress, torch_csr
+from roilake.pipelines.retrieval.models.matrix import Factors, Fitted, MatrixModel, MatrixOptions, Progress, torch_csr
 from roilake.pipelines.retrieval.models.sparse import Floats, degrees, normalised, power
-from roilake.pipelines.retrieval.models.tower import Options as BaseOptions
 
 
-class Options(BaseOptions):
-    """An epoch is one step of Adam, of the gradient of all pairs; ``negatives`` items are drawn for it."""
+class Options(MatrixOptions):
+    """An epoch is one step of Adam, of the gradient of all pairs; ``negatives`` items are drawn for it. ``score``: how
+    vectors are compared in the end."""
 
     dim: int = Field(64, ge=1)
     layers: int = Field(3, ge=1)
@@ -27,12 +27,13 @@ class Options(BaseOptions):
     learning_rate: float = Field(0.05, gt=0)
     temperature: float = Field(0.15, gt=0)
     negatives: int = Field(1024, ge=1)
+    score: Literal["cosine", "product"] = "cosine"
 
 
 class Model(MatrixModel):
     """With A~ [N, N] the symmetric-normalised adjacency of users and items (N = U + I) and embeddings X [N, D],
 
-        E = (X + A~ X + ... + A~^L X) / (L + 1),   score(u, i) = <e_u, e_i>
+        E = (X + A~ X + ... + A~^L X) / (L + 1),   score(u, i) = <e_u, e_i>, over |e_i| by ``score: cosine``
         loss = mean over pairs of -log(e^c(u, i) / (e^c(u, i) + sum over drawn j of e^c(u, j))),
         c(u, i) = cos(e_u, e_i) / temperature
 
@@ -40,10 +41,11 @@ class Model(MatrixModel):
 
         score(h, i) = <sum over items j of h of n_j^-1/2 (X + A~ X + ... + A~^(L-1) X)_j / (L + 1), e_i>
 
-    times the history's own degree^-1/2, which changes no order and is left out. (Training without the users' own X, as
-    the fold-in sees them, was worse: NDCG@20 .056 against .068 on MovieLens by time.)
+    over |e_i| as above. The history's own degree^-1/2 and length change no order and are left out. (Training without
+    the users' own X, as the fold-in sees them, was worse: NDCG@20 .056 against .068 on MovieLens by time.)
 
-    Trained on cosines, asked for products: the lengths, which the loss does not see, hold popularity (Wu et al.).
+    It is trained on cosines. The lengths, which the loss does not see, hold popularity (Wu et al.): products are better
+    where the pairs to find are drawn as those learnt from were, cosines where they are later ones.
 
     As A~ is symmetric, the gradient of X is the same propagation of E's: two of them a step, each L sparse products of
     2 nnz D multiplications. So a step is of all pairs (ours; published: 2048), and the items drawn are the same for all
@@ -87,8 +89,10 @@ class Model(MatrixModel):
         """What scores histories: the fold-in's vectors of items, and the items' own."""
         final_ND = self.propagate(adjacency_NN, embedding_ND)
         below_ND = _sum_of_layers(adjacency_NN, embedding_ND, self.options.layers - 1) / (self.options.layers + 1)
-        had_ID, item_ID = (part_ND[-len(users_I) :].numpy() for part_ND in (below_ND, final_ND))
-        return Factors(power(users_I, -0.5)[:, None] * had_ID, item_ID)
+        had_ID, item_ID = (part_ND[-len(users_I) :] for part_ND in (below_ND, final_ND))
+        if self.options.score == "cosine":
+            item_ID = F.normalize(item_ID, dim=1)
+        return Factors(power(users_I, -0.5)[:, None] * had_ID.numpy(), item_ID.numpy())
 
 
 class Pairs:

@@ -20,10 +20,11 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import Field
 from torch import Tensor
 
 from roilake.pipelines.retrieval.models.sparse import Floats
+from roilake.training.models import Options
 
 Progress = Callable[[str], None]
 MANIFEST = "fitted.json"
@@ -153,11 +154,23 @@ class OrPopular(Fitted):
         return scores_BJ
 
 
+class MatrixOptions(Options):
+    """``itself`` is added to the score of each item that the history holds, in the model's own units (of a
+    cosine, 1 is the item's likeness to itself): for data where people come back to what they had."""
+
+    itself: float = Field(0.0, ge=0)
+
+
 class MatrixModel(ABC):
     """A model that is fitted once to the matrix of who had what, and knows nothing else (no query, no feature)."""
 
-    def __init__(self, options: BaseModel) -> None:
+    def __init__(self, options: MatrixOptions) -> None:
         self.options: Any = options
+
+    def weigh(self, seen_UI: sp.csr_matrix, days_UI: sp.csr_matrix) -> sp.csr_matrix:
+        """What to fit to, where the days since the last event of each pair are known: the 0/1 matrix, but for a model
+        that forgets."""
+        return seen_UI
 
     @abstractmethod
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:

@@ -7,12 +7,11 @@ import numpy as np
 import scipy.sparse as sp
 from pydantic import Field
 
-from roilake.pipelines.retrieval.models.matrix import Fitted, ItemMap, MatrixModel, Progress
+from roilake.pipelines.retrieval.models.matrix import Fitted, ItemMap, MatrixModel, MatrixOptions, Progress
 from roilake.pipelines.retrieval.models.sparse import BLOCK, best_of_rows, degrees, power, scaled
-from roilake.pipelines.retrieval.models.tower import Options as BaseOptions
 
 
-class Options(BaseOptions):
+class Options(MatrixOptions):
     """A walk goes on with probability ``1 - restart`` after each step item-user-item, at most ``steps`` of them; of
     the items met from one item the ``keep`` most visited count; ``discount`` is beta."""
 

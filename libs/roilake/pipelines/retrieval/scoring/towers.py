@@ -144,8 +144,9 @@ class Worker:
         """A model of the user-item matrix alone, fitted to who had what before ``as_of``, whatever the weights."""
         size = self.store().schema(self.night.interest_dim).num_nodes
         user_U, start = np.arange(size["user"]), np.datetime64(as_of, "us").astype(np.int64)
-        had_UI = Histories.read(self.night.histories).items(user_U, np.full_like(user_U, start), size["item"], None)
-        return fit(tower.kind, dict(tower.options), had_UI, self.night.seed, progress)
+        known, start_U = Histories.read(self.night.histories), np.full_like(user_U, start)
+        had_UI, days_UI = known.items(user_U, start_U, size["item"], None), known.days(user_U, start_U, size["item"])
+        return fit(tower.kind, dict(tower.options), had_UI, self.night.seed, progress, days_UI)
 
     def histories(self, rows: RequestRows) -> Histories:
         """What the users of these requests did."""
