@@ -126,7 +126,7 @@ def test_two_nights(first: Lake) -> None:
     lake, next_ds = first, DS + timedelta(days=1)
     models = rows_of(lake, DS)
     (run,) = lake.to_arrow("runs", lake.version("runs"), filters={"ds": DS}).to_pylist()
-    assert json.loads(run["details"])["seen"] == {"rule": "drop", "repeats": 0, "positives": 120, "share": 0.0}
+    assert json.loads(run["details"])["seen"] == {"rule": "drop", "repeats": 0, "positives": 150, "share": 0.0}
     assert set(models) == {"zoomer", "no_graph", "popularity"}
     assert {row["train_end"] for row in models.values()} == {DS + timedelta(days=1 - 14)}
     folder = lake.files.local(str(models["zoomer"]["path"]))
