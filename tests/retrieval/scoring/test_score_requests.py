@@ -26,8 +26,9 @@ from roilake.pipelines.retrieval.metrics import SLICES
 from roilake.pipelines.retrieval.models import build, is_matrix_kind
 from roilake.pipelines.retrieval.scoring import evaluate, open_night, with_days, write_index
 from roilake.pipelines.retrieval.scoring.outcomes import head_items
+from roilake.pipelines.retrieval.scoring.pinned import Night, Tower
 from roilake.pipelines.retrieval.scoring.topk import top_k
-from roilake.pipelines.retrieval.scoring.towers import Night, Tower, Worker
+from roilake.pipelines.retrieval.scoring.towers import Worker
 from roilake.runtime.step import recorded
 from tests.retrieval.scoring.small_night import (
     DIM,
@@ -57,8 +58,7 @@ def full_scores(night: Night, tower: Tower, as_of: object) -> dict[int, np.ndarr
         if shard.as_of == as_of:
             rows = worker.requests(shard, positives=True)
             if is_matrix_kind(tower.kind):
-                users = rows.user_R[: len(rows)].astype(np.int64)
-                scores = worker.fit(tower, as_of, print).scores(users, 0, ITEMS).numpy()
+                scores = worker.fit(tower, as_of, print).scores(worker.history(rows), 0, ITEMS).numpy()
             else:
                 scores = (worker.embed(tower, as_of, rows) @ worker.embed_items(tower, as_of).T).numpy()
             found |= dict(zip(rows.root_R[: len(rows)].tolist(), scores, strict=True))
@@ -110,7 +110,8 @@ def test_a_matrix_model_scores_by_who_had_what(lake: Lake, make_run: Callable[..
     night = night_of(lake, config)
     tower = next(tower for tower in night.towers if tower.name == "item_knn")
     scores = full_scores(night, tower, SERVE)
-    assert not scores[SERVE.toordinal() * 100 + USERS - 1].any()  # a user without a history
+    # A user without a history.
+    np.testing.assert_array_equal(scores[SERVE.toordinal() * 100 + USERS - 1], users_of)
     write_index(night, print)
     shard = next(shard for shard in night.shards if shard.as_of == SERVE)
     rows = Worker(night).requests(shard, positives=False)
