@@ -41,9 +41,8 @@ class Shard:
 
 @dataclass(frozen=True)
 class Night:
-    """The pinned files of a night. ``index`` is the folder of the item vectors, shared with the executors. ``drop_seen``
-    says whether items that a user had before a request are left out, ``max_events`` how many events of a history models
-    see."""
+    """The pinned files of a night. ``index`` is the folder of the item vectors, shared with the executors. Items that a
+    user had before a request are left out with ``drop_seen``; models see the newest ``max_events`` of a history."""
 
     towers: tuple[Tower, ...]
     shards: tuple[Shard, ...]
