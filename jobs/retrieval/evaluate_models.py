@@ -24,7 +24,8 @@ from roilake.pipelines.retrieval.feed import FeatureStore
 from roilake.pipelines.retrieval.graph import plan_windows
 from roilake.pipelines.retrieval.scoring import evaluate, map_shards, open_night, with_days, write_index
 from roilake.pipelines.retrieval.scoring.outcomes import SCHEMA
-from roilake.pipelines.retrieval.scoring.towers import Night, Worker
+from roilake.pipelines.retrieval.scoring.pinned import Night
+from roilake.pipelines.retrieval.scoring.towers import Worker
 from roilake.runtime.command import main
 from roilake.runtime.step import Recorder, StepResult, recorded
 

@@ -13,8 +13,9 @@ from roilake.lake import DataFile, Lake, count_nulls
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.scoring import map_shards, open_night, recommend, with_keys, write_index
 from roilake.pipelines.retrieval.scoring.approximate import RECALL_SCHEMA, compare, write_cells
+from roilake.pipelines.retrieval.scoring.pinned import Night, cells_path, item_vectors
 from roilake.pipelines.retrieval.scoring.recommend import SCHEMA
-from roilake.pipelines.retrieval.scoring.towers import Night, Worker, cells_path, item_vectors
+from roilake.pipelines.retrieval.scoring.towers import Worker
 from roilake.runtime.command import main
 from roilake.runtime.step import Recorder, StepResult, recorded
 

@@ -15,6 +15,7 @@ from roilake.runtime.registry import find
 
 NAMES = ("auc", "auc_popularity_negatives", "hit_rate@50", "hit_rate@100", "hit_rate@200", "ndcg@20")
 MODELS = ("gat", "graphsage", "interest_dot", "no_graph", "popularity", "zoomer")
+SEEN = {"repeats": 12, "positives": 4000}
 STEPS = ("ingest_events", "build_graph", "build_requests", "embed_interests", "build_rois", "train_models")
 
 
@@ -58,7 +59,7 @@ def gate(name: str, *, passed: bool, **columns: Any) -> dict:
 def runs(factor: float = 1.0) -> tuple[dict, ...]:
     details = {
         "build_rois": {"plan": "local"},
-        "evaluate_models": {"share": 1.0},
+        "evaluate_models": {"share": 1.0, "seen": {**SEEN, "share": 0.003, "rule": "drop"}, "requests_left_out": 2},
         "train_models": {"planned_seconds": 60.0, "wait_fraction": 0.031, "models": {"zoomer": {"steps": 45}}},
     }
     return tuple(

@@ -16,6 +16,7 @@ from roilake.metrics.champion import Champion
 from roilake.metrics.registry import in_order, label
 from roilake.pipelines.retrieval.config import RelevanceWeights
 from roilake.pipelines.retrieval.report import Graph
+from roilake.pipelines.retrieval.report.graph import seen_items
 from roilake.pipelines.retrieval.report.regions import amortisation
 from roilake.pipelines.retrieval.report.served import Said, Served, Shown
 from roilake.report import figures, slices
@@ -156,6 +157,17 @@ def test_regions_are_set_against_their_uses() -> None:
     ]
     assert found.reads == 30_000 * 6 + 4_000 * 9 + 424 * 3 + 47 + 1682 * 3
     assert found.anew == pytest.approx(found.reads * 40.0 / 41_004)
+
+
+def test_the_page_says_what_became_of_seen_items() -> None:
+    def said(**details: object) -> str:
+        evaluated = {"step": "evaluate_models", "details": details}
+        return dict(seen_items(replace(night(), runs=(evaluated,)))).get("choices of what the user had before", "")
+
+    assert "0.3 %: seen items are left out (2 requests with them)" in good()
+    kept = {"rule": "keep", "repeats": 9, "positives": 10, "share": 0.9}
+    assert said(seen=kept, requests_left_out=0) == "90.0 %: seen items are kept"
+    assert said() == said(seen={**kept, "positives": 0, "share": None}, requests_left_out=0) == ""
 
 
 def test_time_is_held_against_the_plan_or_the_night_before() -> None:

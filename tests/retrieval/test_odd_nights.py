@@ -136,7 +136,7 @@ def test_a_later_night_without_new_events_says_why(lonely: tuple[Lake, dict[str,
 def test_a_night_without_the_table_of_edges_is_published(
     lake: Lake, make_night: Callable[..., RetrievalConfig]
 ) -> None:
-    models = {name: {"kind": name} for name in ("zoomer", "interest_dot")}
+    models = {name: {"kind": name} for name in ("zoomer", "popularity", "interest_dot")}
     config = make_night(lonely_events(), graph={"edges": False}, models=models, training={"workers": 1, "epochs": 1})
     config.check()
     run_night(lake, config, DS)

@@ -24,7 +24,8 @@ from roilake.pipelines.retrieval.explain.neighbours import age
 from roilake.pipelines.retrieval.explain.request import _night as pinned
 from roilake.pipelines.retrieval.feed.rows import read_requests
 from roilake.pipelines.retrieval.models.graphsage import map_name
-from roilake.pipelines.retrieval.scoring.towers import Tower, Worker
+from roilake.pipelines.retrieval.scoring.pinned import Tower
+from roilake.pipelines.retrieval.scoring.towers import Worker
 from roilake.reading import read
 from roilake.report.formatting import plain
 from tests.retrieval.two_nights import SECOND, Nights

@@ -57,10 +57,11 @@ def write_small_night(lake: Lake, make_run: Callable[..., Run], config: Retrieva
 
 
 def write_few_seen(lake: Lake, make_run: Callable[..., Run]) -> list[tuple[int, int, datetime]]:
-    """Other histories: four items of each user but the last, long ago; and one of user 0, at the instant of the test
-    requests. Gives (user, item, time)."""
-    events = [(user, item, datetime(2020, 1, 1)) for user, item in _seen()]
-    events.append((0, 11, datetime(2020, 1, 10)))
+    """Other histories: four items of each user but the last, long ago; what user 3 will choose; and one item of user 0,
+    at the instant of the test requests. Gives (user, item, time)."""
+    requests = lake.to_arrow("requests", lake.version("requests"), filters={"user": 3}).to_pylist()
+    pairs = {*_seen(), *((3, row["item"]) for row in requests if row["item"] >= 0)}
+    events = [*((user, item, datetime(2020, 1, 1)) for user, item in pairs), (0, 11, datetime(2020, 1, 10))]
     rows = [{"ds": DS, "user": user, "item": item, "time": time, "query": -1} for user, item, time in sorted(events)]
     _write(lake, "histories", rows, own(make_run(DS)), DS)
     return events

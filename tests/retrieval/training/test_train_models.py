@@ -35,6 +35,7 @@ CONFIG = RetrievalConfig.model_validate(
         "models": {
             "zoomer": {"kind": "zoomer", "options": {"dim": 8}},
             "no_graph": {"kind": "no_graph", "options": {"dim": 8}, "loss": "focal"},
+            "sasrec": {"kind": "sasrec", "options": {"dim": 8, "history_length": 3}},
             "popularity": {"kind": "popularity"},
         },
         "training": {"workers": 1, "epochs": 2, "batch_size": 16, "positives": 2, "checkpoint_every": 2},
@@ -126,12 +127,16 @@ def test_two_nights(first: Lake) -> None:
     lake, next_ds = first, DS + timedelta(days=1)
     models = rows_of(lake, DS)
     (run,) = lake.to_arrow("runs", lake.version("runs"), filters={"ds": DS}).to_pylist()
-    assert json.loads(run["details"])["seen"] == {"rule": "drop", "repeats": 0, "positives": 120, "share": 0.0}
-    assert set(models) == {"zoomer", "no_graph", "popularity"}
+    assert json.loads(run["details"])["seen"] == {"rule": "drop", "repeats": 0, "positives": 150, "share": 0.0}
+    assert set(models) == {"zoomer", "no_graph", "sasrec", "popularity"}
+    assert 0 < json.loads(str(models["sasrec"]["metrics"]))["auc"] < 1
     assert {row["train_end"] for row in models.values()} == {DS + timedelta(days=1 - 14)}
     folder = lake.files.local(str(models["zoomer"]["path"]))
     names = {path.name for path in folder.iterdir()}
-    assert names == {"weights.safetensors", "interest.safetensors", "manifest.json", "curve.json", "vocabulary.json"}
+    assert names == {
+        "weights.safetensors", "interest.safetensors", "relevance.json", "manifest.json", "curve.json",
+        "vocabulary.json",
+    }  # fmt: skip
     assert 0 < json.loads(str(models["zoomer"]["metrics"]))["auc"] < 1
     interest = load_file(folder / "interest.safetensors")
     assert {name: tuple(tensor.shape) for name, tensor in interest.items()} == {

@@ -24,7 +24,8 @@ from roilake.pipelines.retrieval.histories import history_files
 from roilake.pipelines.retrieval.models.attention import Attention
 from roilake.pipelines.retrieval.models.zoomer import Model as Zoomer
 from roilake.pipelines.retrieval.roi import Layouts, RoiLayout
-from roilake.pipelines.retrieval.scoring.towers import Night, Tower, Worker
+from roilake.pipelines.retrieval.scoring.pinned import Night, Tower
+from roilake.pipelines.retrieval.scoring.towers import Worker
 from roilake.reading import read
 
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from roilake.hashing import uniform
+from roilake.pipelines.retrieval.scoring.pinned import Shard, cells_path
 from roilake.pipelines.retrieval.scoring.topk import NONE, Product, top_k
-from roilake.pipelines.retrieval.scoring.towers import Shard, Worker, cells_path, select
+from roilake.pipelines.retrieval.scoring.towers import Worker, select
 from roilake.pipelines.retrieval.seen import Seen
 
 RECALL_SCHEMA = pa.schema([("found", pa.int64()), ("asked", pa.int64())])

@@ -17,7 +17,8 @@ from roilake.lake import DataFile
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.histories import history_files
 from roilake.pipelines.retrieval.roi.layout import Layouts
-from roilake.pipelines.retrieval.scoring.towers import Night, Shard, Tower, Worker
+from roilake.pipelines.retrieval.scoring.pinned import Night, Shard, Tower
+from roilake.pipelines.retrieval.scoring.towers import Worker
 from roilake.pipelines.retrieval.seen import SeenRule
 from roilake.runtime.step import Recorder
 

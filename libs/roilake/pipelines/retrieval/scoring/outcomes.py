@@ -18,8 +18,9 @@ from torch import Tensor
 from roilake.hashing import uniform
 from roilake.pipelines.retrieval.feed.rows import RequestRows
 from roilake.pipelines.retrieval.scoring.negatives import drawn
+from roilake.pipelines.retrieval.scoring.pinned import Shard, Tower
 from roilake.pipelines.retrieval.scoring.topk import Scorer, ranks, top_k
-from roilake.pipelines.retrieval.scoring.towers import Shard, Tower, Worker, select
+from roilake.pipelines.retrieval.scoring.towers import Worker, select
 from roilake.pipelines.retrieval.seen import Seen
 
 SCHEMA = pa.schema(

@@ -20,8 +20,9 @@ from roilake.lake import DataFile
 from roilake.pipelines.retrieval.config import NODE_TYPES, ScoringConfig
 from roilake.pipelines.retrieval.graph.requests import keyed
 from roilake.pipelines.retrieval.scoring.approximate import near_top_k
+from roilake.pipelines.retrieval.scoring.pinned import Shard, cells_path
 from roilake.pipelines.retrieval.scoring.topk import top_k
-from roilake.pipelines.retrieval.scoring.towers import Shard, Worker, cells_path
+from roilake.pipelines.retrieval.scoring.towers import Worker
 
 Doubles = NDArray[np.float64]
 SCHEMA = pa.schema(

@@ -7,11 +7,10 @@ models of the user-item matrix alone. Legend: R requests, I items, D dimension."
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -24,7 +23,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from roilake.errors import LakeError
-from roilake.lake import DataFile
 from roilake.pipelines.retrieval.feed.features import FeatureStore
 from roilake.pipelines.retrieval.feed.rows import HistoryItems, RequestRows, read_items, read_requests, scatter
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
@@ -39,51 +37,12 @@ from roilake.pipelines.retrieval.models import (
     load_fitted,
 )
 from roilake.pipelines.retrieval.models.batch import split
-from roilake.pipelines.retrieval.roi.layout import Layouts
 from roilake.pipelines.retrieval.scoring.negatives import Linked
+from roilake.pipelines.retrieval.scoring.pinned import Night, Shard, Tower, index_path, item_vectors
 from roilake.pipelines.retrieval.scoring.topk import FromHistory, Product, Scorer
 from roilake.pipelines.retrieval.seen import Had, Seen
 
 BATCH = 512
-
-
-@dataclass(frozen=True)
-class Tower:
-    """One trained model: ``folder`` holds its vocabulary and weights, where it has any."""
-
-    name: str
-    kind: str
-    options: Mapping[str, Any]
-    folder: str
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One task: the requests of one window and shard."""
-
-    split: str
-    as_of: date
-    paths: tuple[str, ...]
-    rows: int
-
-
-@dataclass(frozen=True)
-class Night:
-    """The pinned files of a night. ``index`` is the folder of the item vectors, shared with the executors."""
-
-    towers: tuple[Tower, ...]
-    shards: tuple[Shard, ...]
-    nodes: tuple[DataFile, ...]
-    vectors: tuple[DataFile, ...]
-    layouts: Layouts
-    interest_dim: int
-    histories: tuple[DataFile, ...]
-    max_events: int
-    items: tuple[DataFile, ...] = ()
-    adjacency: tuple[DataFile, ...] = ()
-    drop_seen: bool = False
-    index: str = ""
-    seed: int = 0
 
 
 @dataclass
@@ -121,7 +80,7 @@ class Worker:
 
     def scorer(self, tower: Tower, as_of: date, rows: RequestRows) -> Scorer:
         """Scores of all items for these requests, from the index that ``write_index`` left."""
-        path = _index_path(self.night, tower, as_of)
+        path = index_path(self.night, tower, as_of)
         if is_matrix_kind(tower.kind):
             return FromHistory(load_fitted(path), self.history(rows), self.absent_items())
         return self.product(tower, as_of, rows)
@@ -208,7 +167,7 @@ def write_index(night: Night, progress: Callable[[str], None]) -> None:
     worker = Worker(night)
     for as_of in sorted({shard.as_of for shard in night.shards}):
         for tower in night.towers:
-            path = _index_path(night, tower, as_of)
+            path = index_path(night, tower, as_of)
             path.parent.mkdir(parents=True, exist_ok=True)
             if is_matrix_kind(tower.kind):
                 shutil.rmtree(path, ignore_errors=True)
@@ -216,23 +175,6 @@ def write_index(night: Night, progress: Callable[[str], None]) -> None:
             else:
                 np.save(f"{path}.npy", worker.embed_items(tower, as_of).numpy())
             progress(f"{tower.name} is laid out as of {as_of}")
-
-
-def item_vectors(night: Night, tower: Tower, as_of: date) -> Tensor:
-    """Item vectors [I, D] from the index that ``write_index`` left. LakeError for a model that has none."""
-    path = Path(f"{_index_path(night, tower, as_of)}.npy")
-    if not path.exists():
-        raise LakeError(f"{path}: no item vectors of {tower.name}; set scoring.index: exact or choose another model")
-    return torch.from_numpy(np.load(path, allow_pickle=False))
-
-
-def cells_path(night: Night, tower: Tower, as_of: date) -> str:
-    """Where the cells of the item vectors lie, for a night that looks for them so."""
-    return f"{_index_path(night, tower, as_of)}.faiss"
-
-
-def _index_path(night: Night, tower: Tower, as_of: date) -> Path:
-    return Path(night.index) / f"{as_of}-{tower.name}"
 
 
 def _load(model: TwinTower, weights: Path) -> None:
