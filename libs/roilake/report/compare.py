@@ -128,7 +128,8 @@ def print_comparison(found: Comparison, console: Console) -> None:
     same = first.code_revision == second.code_revision
     console.print(f"code: {f'the same, {second.code}' if same else f'{first.code} → {second.code}'}")
     if second.champion.metric:
-        console.print(Text(plain(f"serves: {_served(first)} → {_served(second)}")), soft_wrap=True)
+        served = dict.fromkeys((_served(first), _served(second)))
+        console.print(Text(plain(f"serves: {' → '.join(served)}")), soft_wrap=True)
     if not found.config:
         console.print("config: the same")
     for key, (old, new) in found.config.items():

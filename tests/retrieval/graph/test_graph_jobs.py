@@ -178,7 +178,7 @@ def publish_model(lake: Lake, config: RetrievalConfig, sizes: dict[str, int]) ->
     models = pa.Table.from_pylist([row], schema=TABLES["models"].arrow_schema)
     version = lake.write("models", models, where={"ds": DS}, run=run)
     versions = {"models": version, "nodes": lake.version("nodes")}
-    lake.publish(Publication("retrieval", DS, run.run_id, versions, "{}", "v"), run)
+    lake.publish(Publication("retrieval", DS, run.run_id, versions, config.model_dump_json(), "v"), run)
 
 
 def check_carried(lake: Lake) -> None:

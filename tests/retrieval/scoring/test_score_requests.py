@@ -122,7 +122,7 @@ def test_a_matrix_model_scores_by_who_had_what(lake: Lake, make_run: Callable[..
 
 def publish(lake: Lake, run: Run) -> None:
     versions = {table: lake.version(table) for table in ("models", "champions")}
-    lake.publish(Publication("retrieval", DS, "r", versions, "{}", "v"), run)
+    lake.publish(Publication("retrieval", DS, "r", versions, '{"default_model": "popularity"}', "v"), run)
 
 
 def test_a_night_builds_on_a_model_that_makes_vectors(lake: Lake, make_run: Callable[..., Run]) -> None:
@@ -186,7 +186,7 @@ def test_a_model_that_was_not_trained_is_named(filled: Lake) -> None:
     config = small_config(models={"zoomer": {"kind": "interest_dot"}}, default_model="zoomer")
     with pytest.raises(LakeError, match="no model 'zoomer' for 2020-01-10; run train_models"):
         evaluate_models.run(filled, config, DS)
-    config = small_config().model_copy(update={"models": config.models})
+    config = small_config().model_copy(update={"models": {"zoomer": config.models["zoomer"]}})
     with pytest.raises(
         LakeError, match="'interest_dot' serves, and is no model of this config for 2020-01-10; run eval"
     ):
