@@ -48,7 +48,7 @@ class SeenRule:
 def _repeats(path: str) -> tuple[int, int]:
     """Repeats and positives of a file; requests to serve have neither."""
     rows = pq.read_table(path, columns=["repeats", "positives"], partitioning=None)
-    return tuple(pc.sum(column).as_py() or 0 for column in (rows["repeats"], pc.list_value_length(rows["positives"])))
+    return pc.sum(rows["repeats"]).as_py() or 0, pc.sum(pc.list_value_length(rows["positives"])).as_py() or 0
 
 
 @dataclass(frozen=True)

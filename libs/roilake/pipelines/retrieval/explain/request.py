@@ -165,7 +165,7 @@ def _rows(layout: RoiLayout, row: dict[str, Any]) -> RequestRows:
     """This one request, and the padding row."""
 
     def padded(value: Any, dtype: type) -> NDArray[Any]:
-        own = np.asarray(value, dtype)
+        own: NDArray[Any] = np.asarray(value, dtype)
         return np.stack([own, np.full_like(own, -1)])
 
     return RequestRows(

@@ -29,11 +29,11 @@ _USERS, _EVENTS = "users", "events"
 def spill_events(plan: Plan, name: str, held: Sequence[Mapping[str, NDArray]]) -> None:
     """Spill events by user (see ``kernel.sort_events``), and beside them [2, U]: the users that have any, and where the
     events of each end."""
-    columns = [np.concatenate([some[column] for some in held]) for column in _COLUMNS]
-    if not len(columns[0]):
+    user, time, item, query = (np.concatenate([some[column] for some in held]) for column in _COLUMNS)
+    if not len(user):
         return
-    first = int(columns[0].min())
-    events, starts = kernel.sort_events(*columns, first, int(columns[0].max()) - first + 1)
+    first = int(user.min())
+    events, starts = kernel.sort_events(user, time, item, query, first, int(user.max()) - first + 1)
     users = np.flatnonzero(np.diff(starts))
     for kind, array in ((_EVENTS, events), (_USERS, np.stack([users + first, starts[users + 1]]))):
         write_aside(_folder(plan, kind) / f"{name}.npy", partial(_save, array))
@@ -55,9 +55,8 @@ def cut_users(plan: Plan, most: int) -> list[tuple[int, int]]:
 def user_rows(plan: Plan, first: int, end: int) -> Iterator[tuple[str, pa.Table]]:
     """Rows of the users ``first <= user < end``, a row group at a time."""
     parts = [_read(plan, file.name, first, end) for file in _spilled(plan)]
-    events, starts = kernel.sort_events(
-        *(np.concatenate(some) for some in zip(*parts, strict=True)), first, end - first
-    )
+    user, time, item, query = (np.concatenate(some) for some in zip(*parts, strict=True))
+    events, starts = kernel.sort_events(user, time, item, query, first, end - first)
     user_N = np.repeat(np.arange(first, end, dtype=np.int32), np.diff(starts))
     for start in range(0, len(events), _ROW_GROUP):
         group = slice(start, start + _ROW_GROUP)

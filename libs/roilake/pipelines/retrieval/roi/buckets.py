@@ -84,12 +84,14 @@ def _vector_writer(stores: list[StoreFiles], buckets: Buckets) -> Callable[[pa.T
         for window in windows["id"].to_pylist():
             folder = buckets.folder / str(stores[window].as_of)
             vectors = quantised_vectors(stores[window].vectors, dict.fromkeys(NODE_TYPES, 0))
-            for node_type, vectors_ND in vectors.items():
-                _save(folder / f"{node_type}.npy", vectors_ND)
             lists = read_lists(stores[window].adjacency, LINKS)
             links = compressed_rows(lists["src"].to_numpy(), lists["neighbours"])
-            for name, array in zip(LINK_PARTS, links, strict=True):
-                _save(folder / f"{LINKS}.{name}.npy", array)
+            arrays: dict[str, NDArray] = {
+                **vectors,
+                **{f"{LINKS}.{n}": a for n, a in zip(LINK_PARTS, links, strict=True)},
+            }
+            for name, array in arrays.items():
+                _save(folder / f"{name}.npy", array)
 
     return write
 

@@ -77,7 +77,8 @@ OWN = (("neighbours", np.int32), ("relevance", np.int8), ("linked", np.int8), ("
 def with_histories(rows: pa.Table, layout: RoiLayout, tree: Tree, repeats_B: NDArray[np.int32] | None) -> pa.Table:
     """The rows with what is filled of their trees; as they are where the layout has no history slot."""
     rows = rows.append_column("repeats", pa.array(np.zeros(len(rows), np.int32) if repeats_B is None else repeats_B))
-    parts = (tree.neighbours_BS[:, layout.entry_H], tree.relevance_BS[:, layout.entry_H], tree.linked_BH, tree.ages_BH)
+    kept = tree.neighbours_BS[:, layout.entry_H], tree.relevance_BS[:, layout.entry_H]
+    parts: tuple[NDArray, ...] = (*kept, tree.linked_BH, tree.ages_BH)
     for (name, dtype), part in zip(OWN, parts, strict=True) if layout.places else ():
         rows = rows.append_column(name, pack(part.astype(dtype)))
     return rows
