@@ -38,7 +38,7 @@ _HISTORY = (
 
 
 class _History(ctypes.Structure):
-    _fields_ = (*_HISTORY,)
+    _fields_ = _HISTORY  # type: ignore[assignment]
 
 
 class Place(NamedTuple):
