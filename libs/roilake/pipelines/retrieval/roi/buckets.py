@@ -86,10 +86,9 @@ def _vector_writer(stores: list[StoreFiles], buckets: Buckets) -> Callable[[pa.T
             vectors = quantised_vectors(stores[window].vectors, dict.fromkeys(NODE_TYPES, 0))
             lists = read_lists(stores[window].adjacency, LINKS)
             links = compressed_rows(lists["src"].to_numpy(), lists["neighbours"])
-            arrays: dict[str, NDArray] = {
-                **vectors,
-                **{f"{LINKS}.{n}": a for n, a in zip(LINK_PARTS, links, strict=True)},
-            }
+            arrays: dict[str, NDArray] = {**vectors}
+            for part, link in zip(LINK_PARTS, links, strict=True):
+                arrays[f"{LINKS}.{part}"] = link
             for name, array in arrays.items():
                 _save(folder / f"{name}.npy", array)
 
