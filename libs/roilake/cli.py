@@ -169,7 +169,7 @@ def runs(
     else:
         _console().print(steps_table(night, found) if night else nights_table(found))
         for sentence in served(opened, night, pipeline) if night else ():
-            print(sentence)
+            _console().print(sentence)
 
 
 @app.command()

@@ -30,7 +30,7 @@ from tests.retrieval.two_nights import FIRST, MODELS, SECOND, Nights
 pytestmark = pytest.mark.slow
 SAME_AGAIN = (
     "events", "node_ids", "nodes", "histories", "edges", "adjacency", "requests", "interest_vectors", "rois",
-    "recommendations", "metrics",
+    "recommendations", "champions", "metrics",
 )  # fmt: skip
 
 
@@ -167,8 +167,8 @@ def test_a_region_of_interest_holds_only_items_that_the_user_had_before(nights: 
 
 def test_the_second_night_selects_by_the_vectors_of_the_first_ones_model(nights: Nights) -> None:
     sources = [results["embed_interests"].details["source"] for results in nights.results]
-    assert sources == ["graph", f"zoomer@{FIRST}", f"zoomer@{FIRST}"]
-    known = load_file(nights.model_folder("zoomer", 0) / "interest.safetensors")
+    assert sources == ["graph", f"{nights.base()}@{FIRST}", f"{nights.base()}@{FIRST}"]
+    known = load_file(nights.model_folder(nights.base(), 0) / "interest.safetensors")
     sizes = Counter(kind for kind, _ in nights.keys(0))
     assert {kind: vectors.shape for kind, vectors in known.items()} == {k: (n, 32) for k, n in sizes.items()}
     # A user's vector: the known one plus the weighted mean of its neighbours' known ones.
@@ -217,7 +217,7 @@ def test_the_users_of_the_night_get_twenty_known_items_for_each_genre(nights: Ni
         assert [row["rank"] for row in rows] == list(range(1, 21))
         assert len({row["item"] for row in rows} & items) == 20
         assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
-        assert {row["model"] for row in rows} == {f"zoomer@{ds}"}
+        assert {row["model"] for row in rows} == {f"{nights.served(run).model}@{ds}"}
 
 
 def test_the_page_shows_lists_and_why_neighbours_were_kept(nights: Nights) -> None:
@@ -240,6 +240,27 @@ def test_the_page_shows_lists_and_why_neighbours_were_kept(nights: Nights) -> No
         assert "likeness " in card.split("Kept of the history")[1].split("Recommended")[0]
     assert "linked to the query" in shown and "Why neighbours of histories were kept" in shown
     assert "likeness 0.25, linked 1.00, recency 1.00" in shown and "user → item, recent" in shown
+
+
+def test_the_best_on_validation_serves_until_another_one_is_better_beyond_noise(nights: Nights) -> None:
+    first, second = nights.served(0), nights.served(1)
+    metric, side = nights.config.best_by, {"split": "validation", "metric": nights.config.best_by}
+    values, apart = (
+        {row["model"]: row for row in nights.table("metrics", run, ds=ds, slice=name, **side).to_pylist()}
+        for run, ds, name in ((0, FIRST, "all"), (1, SECOND, "delta_vs_default"))
+    )
+    assert first.model == max(MODELS, key=lambda name: values[name]["value"])
+    assert (first.since, first.reason, first.metric, first.previous) == (FIRST, "first", metric, None)
+    assert apart.keys() == {*MODELS} - {second.model}
+    if second.model == first.model:
+        assert (second.since, second.reason) == (FIRST, "stayed")
+        assert all(row["low"] <= 0 for row in apart.values())
+    else:
+        assert (second.since, second.reason) == (SECOND, "won") and apart[first.model]["high"] < 0
+    for champion, ds in ((first, FIRST), (second, SECOND)):
+        assert (
+            f"{champion.model} serves since {champion.since}" in report_path(nights.lake, "retrieval", ds).read_text()
+        )
 
 
 @pytest.mark.parametrize("run", [0, 1])

@@ -13,7 +13,9 @@ from pyspark.sql import SparkSession
 
 from roilake.ingest.files import resolve_path
 from roilake.lake import TABLES, Lake, Publication
+from roilake.metrics.champion import Champion, champion_of
 from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.models import makes_interests
 from roilake.runtime.night import run_night
 from roilake.runtime.registry import load_config
 from roilake.runtime.step import StepResult
@@ -52,6 +54,15 @@ class Nights:
         where = {"pipeline": "retrieval", "ds": published.ds, "name": name}
         rows = self.lake.to_arrow("models", published.versions["models"], filters=where).to_pylist()
         return self.lake.files.local(rows[0]["path"])
+
+    def served(self, run: int) -> Champion:
+        """Who serves run number ``run``."""
+        return champion_of(self.lake, self.published[run])
+
+    def base(self) -> str:
+        """The model of night FIRST whose vectors night SECOND carries over: the one that served, if it makes any."""
+        names = (self.served(0).model, *MODELS)
+        return next(name for name in names if makes_interests(self.config.models[name].kind))
 
     def train_end(self, run: int) -> date | None:
         """What run number ``run`` builds on: the end of what the night before was trained on."""

@@ -57,10 +57,10 @@ def publications(lake: Lake, pipeline: str | None) -> list[Publication]:
     return lake.publications(find(pipeline).name if pipeline is not None else None)
 
 
-def served(lake: Lake, ds: date, pipeline: str | None) -> list[str]:
+def served(lake: Lake, ds: date, pipeline: str | None) -> list[Text]:
     """Who serves a published night, in a sentence for each pipeline that chose."""
     champions = [champion_of(lake, night) for night in publications(lake, pipeline) if night.ds == ds]
-    return [serving(champion) for champion in champions if champion.metric]
+    return [Text(plain(serving(champion))) for champion in champions if champion.metric]
 
 
 def nearest(ds: date, known: Iterable[date], count: int = 5) -> str:

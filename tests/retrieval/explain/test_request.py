@@ -92,8 +92,8 @@ def test_kept_neighbours_of_the_history_are_his_own_of_before(nights: Nights, fo
     assert others["age"].isna().all() and (others["relevance"] == others["likeness"]).all()
 
 
-def test_it_is_the_score_that_was_published(nights: Nights, found: Explanation) -> None:
-    worker, tower = opened(nights)
+def test_what_is_recommended_has_the_scores_of_the_model_that_serves(nights: Nights, found: Explanation) -> None:
+    worker, tower = opened(nights, nights.served(-1).model)
     ids = {kind: found.names.id_of(kind, key) for kind, key in (("user", found.user), ("query", found.query))}
     items, best = worker.embed_items(tower, found.as_of), recommended(found, top=5)
     chosen = items[[found.names.id_of("item", key) for key in best["item"]]]
@@ -159,13 +159,13 @@ def test_what_cannot_be_explained_is_one_line(nights: Nights, found: Explanation
         explain_request(found.user, found.query, lake=folder, model="zoomr")
 
 
-def opened(nights: Nights) -> tuple[Worker, Tower]:
-    """The night's zoomer, and its items."""
+def opened(nights: Nights, name: str = "zoomer") -> tuple[Worker, Tower]:
+    """A model of the night, and its items."""
     lake, published, config = nights.lake, nights.published[-1], nights.config
     files = files_of(lake, "rois", published.versions["rois"], ds=SECOND, side="item")
     night = replace(pinned(lake, published, config.roi, config.model_dump()), items=files)
-    options = dict(config.models["zoomer"].options)
-    return Worker(night), Tower("zoomer", "zoomer", options, str(nights.model_folder("zoomer", -1)))
+    model = config.models[name]
+    return Worker(night), Tower(name, model.kind, dict(model.options), str(nights.model_folder(name, -1)))
 
 
 def request_vector(
