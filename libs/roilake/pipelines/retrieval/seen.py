@@ -22,7 +22,7 @@ MOST_REPEATS = 0.01
 @dataclass(frozen=True)
 class SeenRule:
     """Whether seen items are left out (``drop``), and how many of the positives of a night's past windows are items
-    that their users had before."""
+    that their users had before, in the newest ``history.max_events`` events (``repeats`` of ``rois``)."""
 
     drop: bool
     repeats: int
@@ -41,8 +41,8 @@ class SeenRule:
     def details(self) -> dict[str, object]:
         """What a step tells of it in ``runs``: details ``seen``."""
         share = self.repeats / self.positives if self.positives else None
-        return {"rule": "drop" if self.drop else "keep", "repeats": self.repeats, "positives": self.positives,
-                "share": share}  # fmt: skip
+        rule = "drop" if self.drop else "keep"
+        return {"rule": rule, "repeats": self.repeats, "positives": self.positives, "share": share}
 
 
 def _repeats(path: str) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """What positives are held against: items drawn by keyed hash for each request, without its positives and seen items.
 
-Legend: R requests, N negatives per request, Q known queries, E pairs of a query and an item linked to it."""
+Legend: R requests, A those of them whose query has items, N negatives per request, D draws, I items, Q queries, E
+pairs of a query and an item linked to it."""
 
 from __future__ import annotations
 
@@ -26,23 +27,26 @@ def drawn(
 ) -> dict[str, Longs]:
     """By kind ``count`` items [R, N] for each request, with replacement, -1 where none is found: by the ``weights`` of
     all items, and equally out of those that are linked to the request's query."""
-    requests = len(rows)
-    root_R, positives_RP = rows.root_R[:requests], rows.positives_RP[:requests]
-    found = {}
-    for number, (kind, weight_I) in enumerate(weights.items()):
-        found[kind] = draw_negatives(_seed(seed, number), root_R, positives_RP, weight_I, count, seen.holds)
-    found["in_query"] = np.full((requests, count), -1, np.int64)
-    first_R, last_R = linked.spans(rows.query_R[:requests])
-    asked = np.flatnonzero(first_R < last_R)  # 64 attempts would find nothing for the others
+    root_R, positives_RP = rows.root_R[: len(rows)], rows.positives_RP[: len(rows)]
+    found = {
+        kind: draw_negatives(_seed(seed, number), root_R, positives_RP, weight_I, count, seen.holds)
+        for number, (kind, weight_I) in enumerate(weights.items())
+    }
+    return found | {"in_query": _in_query(rows, linked, seen, count, _seed(seed, len(weights)))}
+
+
+def _in_query(rows: RequestRows, linked: Linked, seen: Seen, count: int, seed: int) -> Longs:
+    first_R, last_R = linked.spans(rows.query_R[: len(rows)])
+    asked = np.flatnonzero(first_R < last_R)  # in vain for the others
     first_A, count_A = first_R[asked], (last_R - first_R)[asked]
 
     def pick(row_D: Longs, chance_D: NDArray[np.float64]) -> Longs:
         place_D = np.minimum((chance_D * count_A[row_D]).astype(np.int64), count_A[row_D] - 1)
         return linked.item_E[first_A[row_D] + place_D].astype(np.int64)
 
-    drawn_AN = draw(_seed(seed, len(weights)), root_R[asked], positives_RP[asked], count, pick, seen.of(asked).holds)
-    found["in_query"][asked] = drawn_AN
-    return found
+    drawn_RN = np.full((len(rows), count), -1, np.int64)
+    drawn_RN[asked] = draw(seed, rows.root_R[asked], rows.positives_RP[asked], count, pick, seen.of(asked).holds)
+    return drawn_RN
 
 
 def _seed(seed: int, number: int) -> int:
