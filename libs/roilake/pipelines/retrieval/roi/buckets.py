@@ -85,7 +85,7 @@ def _vector_writer(stores: list[StoreFiles], buckets: Buckets) -> Callable[[pa.T
             folder = buckets.folder / str(stores[window].as_of)
             vectors = quantised_vectors(stores[window].vectors, dict.fromkeys(NODE_TYPES, 0))
             lists = read_lists(stores[window].adjacency, LINKS)
-            links = compressed_rows(lists["src"].to_numpy(), lists["neighbours"])
+            links: tuple[NDArray, NDArray] = compressed_rows(lists["src"].to_numpy(), lists["neighbours"])
             arrays: dict[str, NDArray] = {**vectors}
             for part, link in zip(LINK_PARTS, links, strict=True):
                 arrays[f"{LINKS}.{part}"] = link
