@@ -159,7 +159,7 @@ def test_neighbours_matter_and_learn(kind: str, options: dict[str, object]) -> N
 
 @pytest.mark.parametrize("neighbours", ["frozen", "detached"])
 def test_such_neighbours_train_no_rows_but_the_roots(neighbours: str) -> None:
-    model, given, batch = shaken("zoomer", neighbours=neighbours).train(), features(), requests()
+    model, given, batch = shaken("zoomer", neighbours=neighbours, user_ids="learned").train(), features(), requests()
     model.embed_requests(batch, given).pow(3).sum().backward()
     assert model.encoders["item"].id.weight.grad is None
     assert model.encoders["user"].id.weight.grad is not None
@@ -180,7 +180,7 @@ def test_before_attention_learns_it_is_graphsage(kind: str, options: dict[str, o
 
 
 def test_sage_by_hand() -> None:
-    model, given, batch = shaken("graphsage"), features(), requests(1)
+    model, given, batch = shaken("graphsage", user_ids="learned"), features(), requests(1)
     sums = {name: encoder.sum(given[name]) for name, encoder in model.encoders.items()}
 
     def visit(kind: str, node: int, slots: list[int], own_position: int) -> torch.Tensor:

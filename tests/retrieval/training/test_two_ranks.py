@@ -27,7 +27,7 @@ TOWERS: list[tuple[str, dict[str, Any]]] = [
     ("zoomer", {}),
     ("zoomer", {"neighbours": "frozen"}),
     ("zoomer", {"towers": "paper"}),
-    ("zoomer", {"user_ids": "none", "feature_attention": False}),
+    ("zoomer", {"user_ids": "learned", "feature_attention": False}),
     ("graphsage", {}),
     ("no_graph", {}),
     ("sasrec", {"dropout": 0.0}),
