@@ -22,8 +22,9 @@ from roilake.pipelines.retrieval.roi.layout import RoiLayout
 class SequenceOptions(EncoderOptions):
     """Options that all models of sequences have."""
 
-    history_length: Annotated[int, Field(gt=0)] = 50
-    """How many items of a history are read, the newest ones."""
+    history_length: Annotated[int, Field(gt=0)] = 20
+    """How many items of a history are read, the newest ones. Papers take 50 and more; a step of SASRec on a CPU then
+    takes 228 ms for 84."""
 
 
 class SequenceTower(EncoderTower):
