@@ -87,33 +87,44 @@ class Histories:
         key_P = np.unique(row_P << 32 | self.item_E[event_P])
         return key_P >> 32, key_P & 0xFFFFFFFF
 
-    def items(self, user_R: NDArray[np.integer], time_R: Longs, num_items: int, most: int | None) -> sp.csr_matrix:
-        """The 0/1 matrix [R, I] float32 of what is in the histories, however often."""
-        row_P, event_P = self.pairs(user_R, time_R, most)
-        shape = (len(user_R), num_items)
-        had_RI = sp.csr_matrix((np.ones(len(row_P), np.float32), (row_P, self.item_E[event_P])), shape=shape)
-        had_RI.data[:] = 1.0
-        return had_RI
+    def distinct(
+        self, user_R: NDArray[np.integer], time_R: Longs, most: int | None = None
+    ) -> tuple[Longs, Longs, Longs]:
+        """(request, event, number of newer ones) of the newest event with each item of each history, by request, oldest
+        first, [P] each."""
+        row_P, event_P = (part_P[::-1] for part_P in self.pairs(user_R, time_R, most))
+        _, newest_P = np.unique(row_P << 32 | self.item_E[event_P], return_index=True)
+        kept_P = np.sort(newest_P)[::-1]
+        row_P, event_P = row_P[kept_P], event_P[kept_P]
+        last_R = np.cumsum(np.bincount(row_P, minlength=len(user_R))) - 1
+        return row_P, event_P, last_R[row_P] - np.arange(len(row_P))
+
+    def items(
+        self,
+        user_R: NDArray[np.integer],
+        time_R: Longs,
+        num_items: int,
+        most: int | None,
+        half_life: float | None = None,
+    ) -> sp.csr_matrix:
+        """The matrix [R, I] float32 of what is in the histories, however often: 1; by a ``half_life`` half as much for
+        each so many newer items."""
+        row_P, event_P, newer_P = self.distinct(user_R, time_R, most)
+        weight_P = np.exp2(-newer_P / (half_life or np.inf)).astype(np.float32)
+        return sp.csr_matrix((weight_P, (row_P, self.item_E[event_P])), shape=(len(user_R), num_items))
 
     def days(self, user_R: NDArray[np.integer], time_R: Longs, num_items: int) -> sp.csr_matrix:
         """The matrix [R, I] float32 of the days since the newest event with each item of the histories."""
-        row_P, event_P = self.pairs(user_R, time_R)
-        newest_P = np.unique((row_P << 32 | self.item_E[event_P])[::-1], return_index=True)[1]
-        row_P, event_P = row_P[::-1][newest_P], event_P[::-1][newest_P]
+        row_P, event_P, _ = self.distinct(user_R, time_R)
         days_P = ((time_R[row_P] - self.time_E[event_P]) / DAY).astype(np.float32)
         return sp.csr_matrix((days_P, (row_P, self.item_E[event_P])), shape=(len(user_R), num_items))
 
     def newest(self, user_R: NDArray[np.integer], time_R: Longs, length: int, most: int | None = None) -> Longs:
         """The newest ``length`` distinct items of each history [R, L], the newest last, -1 padded at the left."""
-        row_P, event_P = self.pairs(user_R, time_R, most)
-        row_P, event_P = row_P[::-1], event_P[::-1]
-        _, newest_P = np.unique(row_P << 32 | self.item_E[event_P], return_index=True)
-        kept_P = np.sort(newest_P)[::-1]  # by request, oldest first
-        row_P, item_P = row_P[kept_P], self.item_E[event_P[kept_P]]
-        count_R = np.bincount(row_P, minlength=len(user_R))
-        place_P = length - (np.repeat(np.cumsum(count_R), count_R) - np.arange(len(row_P)))
+        row_P, event_P, newer_P = self.distinct(user_R, time_R, most)
+        kept_P = newer_P < length
         found_RL = np.full((len(user_R), length), -1, np.int64)
-        found_RL[row_P[place_P >= 0], place_P[place_P >= 0]] = item_P[place_P >= 0]
+        found_RL[row_P[kept_P], length - 1 - newer_P[kept_P]] = self.item_E[event_P[kept_P]]
         return found_RL
 
 

@@ -5,6 +5,7 @@ one file and one config."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -83,18 +84,18 @@ def fit(
     seen_UI: sp.csr_matrix,
     seed: int,
     progress: Progress,
-    days_UI: sp.csr_matrix | None = None,
+    days: Callable[[], sp.csr_matrix] | None = None,
 ) -> Fitted:
     """The baseline of this kind, fitted to a 0/1 matrix [U, I] float32 (see ``interactions``), to the same bits each
-    time. ``days_UI`` are the days since the last event of each of its pairs, for models that forget. A history without
-    any item that a user of the matrix had gets popularity, from every kind. A matrix without a single 1 teaches
+    time. ``days`` gives the days since the last event of each of its pairs, for a model that forgets. A history
+    without any item that a user of the matrix had gets popularity, from every kind. A matrix without a single 1 teaches
     nothing: every score is 0. Raises ConfigError for an unknown kind or option."""
     model: MatrixModel = _FILES.build(kind, options)
     popular = Constant(degrees(seen_UI)[1])
     if seen_UI.nnz == 0:
         return popular
     with determinism("strict"):  # else torch's threads add up gradients of 32,768 rows and more as they come
-        fitted = model.fit(seen_UI if days_UI is None else model.weigh(seen_UI, days_UI), seed, progress)
+        fitted = model.fit(seen_UI if days is None else model.weigh(seen_UI, days), seed, progress)
     if model.options.itself:
         itself_II = sp.identity(seen_UI.shape[1], np.float32, format="csr") * np.float32(model.options.itself)
         fitted = Sum((fitted, ItemMap(itself_II)))

@@ -48,8 +48,8 @@ class Fitted(ABC):
 
     @abstractmethod
     def scores(self, history_BI: sp.csr_matrix, start: int, stop: int) -> Tensor:
-        """Scores [B, stop - start] float32 of the items start..stop-1 for requests whose users had these items before,
-        0/1 [B, I] float32."""
+        """Scores [B, stop - start] float32 of the items start..stop-1 for requests whose users had these items before:
+        [B, I] float32, 1 each or less for what is to count less."""
 
     def save(self, folder: Path) -> None:
         """Write the arrays and a manifest into this new folder."""
@@ -74,7 +74,7 @@ class Constant(Fitted):
 
 @dataclass(frozen=True)
 class Factors(Fitted):
-    """score(h, j) = sum over the history's items i of <had_i, item_j>. Shapes [I, D], [I, D] float32."""
+    """score(h, j) = sum over the history's items i of h_i <had_i, item_j>. Shapes [I, D], [I, D] float32."""
 
     had_ID: Floats
     item_ID: Floats
@@ -155,9 +155,11 @@ class OrPopular(Fitted):
 
 
 class MatrixOptions(Options):
-    """``itself`` is added to the score of each item that the history holds, in the model's own units (of a
+    """How a history is read. An item of it counts half as much for each ``half_life_items`` newer ones; without a
+    half-life all count alike. ``itself`` times the history is added to the scores, in the model's own units (of a
     cosine, 1 is the item's likeness to itself): for data where people come back to what they had."""
 
+    half_life_items: float | None = Field(None, gt=0)
     itself: float = Field(0.0, ge=0)
 
 
@@ -167,8 +169,8 @@ class MatrixModel(ABC):
     def __init__(self, options: MatrixOptions) -> None:
         self.options: Any = options
 
-    def weigh(self, seen_UI: sp.csr_matrix, days_UI: sp.csr_matrix) -> sp.csr_matrix:
-        """What to fit to, where the days since the last event of each pair are known: the 0/1 matrix, but for a model
+    def weigh(self, seen_UI: sp.csr_matrix, days: Callable[[], sp.csr_matrix]) -> sp.csr_matrix:
+        """What to fit to, where the days since the last event of each pair can be told: the 0/1 matrix, but for a model
         that forgets."""
         return seen_UI
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.sparse as sp
 from pydantic import Field
@@ -19,12 +21,12 @@ class Options(MatrixOptions):
 class Model(MatrixModel):
     """score(h, i) = sum over the distinct users of i of 2^(-days / half_life_days): without it, their number."""
 
-    def weigh(self, seen_UI: sp.csr_matrix, days_UI: sp.csr_matrix) -> sp.csr_matrix:
+    def weigh(self, seen_UI: sp.csr_matrix, days: Callable[[], sp.csr_matrix]) -> sp.csr_matrix:
         """2^(-days / half_life_days) for each pair."""
-        half_life = self.options.half_life_days
-        if half_life is None:
+        if self.options.half_life_days is None:
             return seen_UI
-        weight_E = np.exp2(-days_UI.data / half_life).astype(np.float32)
+        days_UI = days()
+        weight_E = np.exp2(-days_UI.data / self.options.half_life_days).astype(np.float32)
         return sp.csr_matrix((weight_E, days_UI.indices, days_UI.indptr), shape=days_UI.shape)
 
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:

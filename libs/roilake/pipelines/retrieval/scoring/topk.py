@@ -91,7 +91,7 @@ class Product:
 
 @dataclass(frozen=True)
 class FromHistory:
-    """A fitted model of the user-item matrix, asked with what the user of each request had before: 0/1 [B, I]."""
+    """A fitted model of the user-item matrix, asked with what the user of each request had before: [B, I]."""
 
     fitted: Fitted
     history_BI: sp.csr_matrix

@@ -31,6 +31,7 @@ from roilake.pipelines.retrieval.models import (
     Fitted,
     TwinTower,
     build,
+    check,
     fit,
     history_length,
     is_matrix_kind,
@@ -82,7 +83,8 @@ class Worker:
         """Scores of all items for these requests, from the index that ``write_index`` left."""
         path = index_path(self.night, tower, as_of)
         if is_matrix_kind(tower.kind):
-            return FromHistory(load_fitted(path), self.history(rows), self.absent_items())
+            half_life = check(tower.kind, dict(tower.options)).half_life_items
+            return FromHistory(load_fitted(path), self.history(rows, half_life), self.absent_items())
         return self.product(tower, as_of, rows)
 
     def product(self, tower: Tower, as_of: date, rows: RequestRows) -> Product:
@@ -90,10 +92,12 @@ class Worker:
         vectors_ID = item_vectors(self.night, tower, as_of)
         return Product(self.embed(tower, as_of, rows), vectors_ID, self.absent_items())
 
-    def history(self, rows: RequestRows) -> sp.csr_matrix:
-        """What the user of each request had before its time, of his newest events: 0/1 [R, I] float32."""
-        items, asked = self.store().schema(self.night.interest_dim).num_nodes["item"], slice(len(rows))
-        return self.histories(rows).items(rows.user_R[asked], rows.time_R[asked], items, self.night.max_events)
+    def history(self, rows: RequestRows, half_life: float | None = None) -> sp.csr_matrix:
+        """What the user of each request had before its time, of his newest events: [R, I] float32, see
+        ``Histories.items``."""
+        items, most = self.store().schema(self.night.interest_dim).num_nodes["item"], self.night.max_events
+        user_R, time_R = rows.user_R[: len(rows)], rows.time_R[: len(rows)]
+        return self.histories(rows).items(user_R, time_R, items, most, half_life)
 
     def absent_items(self) -> NDArray[np.int64]:
         """Numbers below the largest item's that are no items of the night."""
@@ -103,9 +107,9 @@ class Worker:
         """A model of the user-item matrix alone, fitted to who had what before ``as_of``, whatever the weights."""
         size = self.store().schema(self.night.interest_dim).num_nodes
         user_U, start = np.arange(size["user"]), np.datetime64(as_of, "us").astype(np.int64)
-        known, start_U = Histories.read(self.night.histories), np.full_like(user_U, start)
-        had_UI, days_UI = known.items(user_U, start_U, size["item"], None), known.days(user_U, start_U, size["item"])
-        return fit(tower.kind, dict(tower.options), had_UI, self.night.seed, progress, days_UI)
+        known, asked = Histories.read(self.night.histories), (user_U, np.full_like(user_U, start), size["item"])
+        had_UI = known.items(*asked, most=None)
+        return fit(tower.kind, dict(tower.options), had_UI, self.night.seed, progress, lambda: known.days(*asked))
 
     def histories(self, rows: RequestRows) -> Histories:
         """What the users of these requests did."""
