@@ -22,6 +22,11 @@ from roilake.runtime.step import StepResult
 
 FIRST, SECOND = date(1998, 4, 10), date(1998, 4, 11)
 MODELS = ("zoomer", "no_graph", "popularity", "interest_dot")
+REGION = {
+    "request_hops": [{"user_query": 5, "user_item": 5, "query_item": 5, "query_user": 5}],
+    "item_hops": [{"item_user": 5, "item_query": 5}],
+}
+"""Of a request's every side, so that there is something to explain."""
 CONF = Path(__file__).parents[2] / "conf" / "nights" / "retrieval" / "movielens.yaml"
 
 
@@ -86,7 +91,7 @@ def run_nights(spark: SparkSession, folder: Path) -> Nights:
     tree["source"]["events"]["path"] = str(raw)
     tree["windows"]["train"], tree["gates"] = 2, str(CONF.parent / tree["gates"])
     tree["models"] = {name: tree["models"][name] for name in MODELS}
-    tree |= {"training": {"epochs": 1}, "scoring": {"top_k": 20}}
+    tree |= {"training": {"epochs": 1}, "scoring": {"top_k": 20}, "roi": REGION}
     tree["evaluation"]["bootstrap"] = 50
     (folder / "night.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     config = load_config(folder / "night.yaml")

@@ -203,9 +203,14 @@ def _weighed(layout: RoiLayout, attention: list[Attention]) -> pd.DataFrame:
 def _relations(
     layout: RoiLayout, attention: list[Attention], neighbours: pd.DataFrame, names: Names, row: dict[str, Any]
 ) -> pd.DataFrame:
-    """``Explanation.relations``; parents that are only padding are left out."""
+    """``Explanation.relations``; parents that are only padding are left out. A root below which the config keeps no
+    neighbours is all its own."""
     keys: dict[int, str] = dict(zip(neighbours["entry"], neighbours["neighbour"], strict=True))
-    found = []
+    above_some = {slot.root for slot in layout.slots}
+    bare = [root for number, root in enumerate(layout.roots) if number not in above_some]
+    found: list[tuple[str, str, str, float]] = [
+        (root, key, "own", 1.0) for root in bare if (key := names.key_of(root, row[root])) is not None
+    ]
     for seen in attention:
         first = seen.slots[0]
         root, above = layout.roots[first.root], None if first.parent is None else layout.slots[first.parent]
