@@ -65,12 +65,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
 
 def test_lists_stand_with_what_speaks_for_each_item(served: Served) -> None:
     rum = Said("<Rum> (rum)", "chosen beside Green tea (tea)")  # milk is not kept
-    kept = [Said("Green tea (tea)", "likeness 0.50, linked to the query, 1.5 days ago")]
+    kept = [Said("Green tea (tea)", "likeness 0.50, linked to the query, 2.0 days ago")]
     newest = [Said("Green tea (tea)", "2.0 days ago"), Said("milk", "3.0 days ago")]
     tea = "had 2.0 days ago, linked to the query"
     assert served.shown(RelevanceWeights()) == [
-        Shown("bob", None, [], [], [Said("milk", "no direct link")]),
-        Shown("ann", "Hot drinks (hot)", newest, kept, [Said("Green tea (tea)", tea), rum]),
+        Shown("bob", None, [], [], 0, [Said("milk", "no direct link")]),
+        Shown("ann", "Hot drinks (hot)", newest, kept, 1, [Said("Green tea (tea)", tea), rum]),
     ]
 
 

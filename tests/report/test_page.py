@@ -199,14 +199,17 @@ def test_the_page_stands_alone_and_is_safe() -> None:
 def test_lists_are_text_never_markup() -> None:
     class Made(Served):
         def shown(self, weights: RelevanceWeights) -> list[Shown]:
-            return [Shown("<b>ann</b>", None, [], [Said("<i>tea</i>", "likeness 0.50, 2.0 days ago")], [])]
+            return [Shown("<b>ann</b>", None, [], [Said("<i>tea</i>", "likeness 0.50, 2.0 days ago")], 9, [])]
 
     lake = Made(Lake(None, "nowhere"), Publication("retrieval", night().ds, "5a0e", {}, "{}", "b2e3"))
     built = [{**run, "details": {"weights": {"linked": 2.0}}} for run in runs() if run["step"] == "build_rois"]
     page = render(ReportData(replace(night(), own=replace(graph(), served=lake), runs=tuple(built))))
     assert "&lt;b&gt;ann" in page and "<b>ann" not in page and "<i>tea" not in page
     text = text_of(page)
-    assert "User <b>ann</b> Had last No history." in text and "likeness 0.50, 2.0 days ago Recommended Nothing." in text
+    assert (
+        "User <b>ann</b> Had last No history." in text
+        and "Kept of the history: 1 of 9 <i>tea</i>likeness 0.50, 2.0 days ago Recommended Nothing." in text
+    )
     assert "What was recommended, and why" not in text_of(good())
 
 

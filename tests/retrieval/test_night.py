@@ -233,7 +233,7 @@ def test_the_page_shows_lists_and_why_neighbours_were_kept(nights: Nights) -> No
         card = shown[shown.index(f"<h3>User {keys['user', user]}, query ") :].split("<h3>User ")[1]
         events = nights.table("histories", 2, user=user).to_pylist()
         newest = max(event["time"] for event in events)
-        assert any(titles["item", event["item"]] in card for event in events if event["time"] == newest)
+        assert any(str(titles["item", event["item"]]) in card for event in events if event["time"] == newest)
         query = card.split(", query ")[1].split("<")[0]
         firsts = [row["title"] for row in lists if (row["user"], row["query"]) == (keys["user", user], query)]
         assert len(firsts) == 1 and firsts[0] in card.split("Recommended")[1]

@@ -23,8 +23,8 @@ from roilake.pipelines.retrieval.roi import Layouts, RoiLayout
 from roilake.pipelines.retrieval.roi.history import microseconds
 from roilake.report.formatting import listed
 
-REQUESTS, LENGTH = 4, 5
-"""Served requests that are shown, of a user each, and how many items of each list."""
+REQUESTS, LENGTH, KEPT = 4, 5, 8
+"""Served requests that are shown, of a user each, and how many items of each list and neighbours of a region."""
 TABLES = ("rois", "recommendations", "nodes", "histories", "adjacency")
 BESIDE = {"item_item": "chosen beside", "item_item_similar": "described like"}
 """Edge types from items that are kept of a history to items of a list, in words."""
@@ -42,13 +42,14 @@ class Said:
 
 @dataclass(frozen=True)
 class Shown:
-    """A request that was served: the newest items of its user's history, the neighbours that its region keeps of them,
-    and the first items of its list."""
+    """A request that was served: the newest items of its user's history, the first of the ``held`` neighbours that its
+    region keeps of them, and the first items of its list."""
 
     user: str
     query: str | None
     newest: list[Said]
     kept: list[Said]
+    held: int
     items: list[Said]
 
 
@@ -140,11 +141,13 @@ class _Read:
     def shown(self, row: Row) -> Shown:
         user, query = (self.names.key_of(kind, row[kind]) for kind in ("user", "query"))
         had = self._had(row)
+        kept = self._kept(row, had)
         return Shown(
             user=self.names.label_of("user", str(user)),
             query=None if query is None else self.names.label_of("query", query),
             newest=[Said(self._label(item), f"{age} ago") for item, age in [*had.items()][:LENGTH]],
-            kept=self._kept(row),
+            kept=kept[:KEPT],
+            held=len(kept),
             items=[Said(self.names.label_of("item", key), self._why(row, key, had)) for key in self._list(user, query)],
         )
 
@@ -160,17 +163,17 @@ class _Read:
             found.setdefault(int(item), span((row["time"] - then) / 1e6))
         return found
 
-    def _kept(self, row: Row) -> list[Said]:
+    def _kept(self, row: Row, had: dict[int, str]) -> list[Said]:
+        """Each neighbour once, in order of its place in the region; of an item the exact age."""
         kept = kept_neighbours(self.layout, row, self.names, self.weights)
-        own = kept[kept["age"].notna()].drop_duplicates(["node_type", "neighbour"])
         linked = "linked to the query" if row["query"] >= 0 else ""
-        return [
-            Said(
-                entry.label if entry.node_type == "item" else f"{entry.node_type} {entry.label}",
-                ", ".join(filter(None, [f"likeness {entry.likeness:.2f}", linked * entry.linked, f"{entry.age} ago"])),
-            )
-            for entry in own.itertuples()
-        ]
+        said = []
+        for near in kept[kept["age"].notna()].drop_duplicates(["node_type", "neighbour"]).itertuples():
+            item = near.node_type == "item"
+            age = had[self.names.id_of("item", near.neighbour)] if item else near.age
+            words = [f"likeness {near.likeness:.2f}", linked * near.linked, f"{age} ago"]
+            said.append(Said(near.label if item else f"query {near.label}", ", ".join(filter(None, words))))
+        return said
 
     def _list(self, user: str | None, query: str | None) -> list[str]:
         """Keys of the request's items, best first."""
