@@ -69,7 +69,7 @@ ITEM_KNN += (
 RANDOM_WALK: tuple[dict[str, Any], ...] = tuple({"steps": 1, "keep": 1000, "discount": d} for d in (0.1, 0.3, 0.5))
 RANDOM_WALK += ({"steps": 2, "keep": 100, "discount": 0.3},)
 BPR_MF: tuple[dict[str, Any], ...] = tuple(
-    {"penalty": p, "epochs": e} for p, e in ((0.01, 100), (0.02, 100), (0.05, 300))
+    {"penalty": p, "epochs": e, "popularity": 0.5} for p, e in ((0.01, 100), (0.02, 100), (0.05, 300))
 )
 LIGHTGCN: tuple[dict[str, Any], ...] = tuple(
     {"temperature": t, "epochs": e, "score": "product"} for t, e in ((0.07, 100), (0.1, 100), (0.15, 100), (0.35, 200))
@@ -78,9 +78,9 @@ ENTRIES = {
     "popularity": Entry("popularity"),
     "item_knn": Entry("item_knn", ITEM_KNN),
     "item_filter": Entry("gf_cf", ({"alpha": 0.0},)),
-    "gf_cf": Entry("gf_cf"),
+    "gf_cf": Entry("gf_cf", ({"dim": 256},)),
     "random_walk": Entry("random_walk", RANDOM_WALK),
-    "ease": Entry("ease"),
+    "ease": Entry("ease", ({"penalty": 200.0},)),
     "bpr_mf": Entry("bpr_mf", BPR_MF),
 }
 DETACHED = {"neighbours": "detached"}

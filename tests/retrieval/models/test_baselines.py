@@ -192,7 +192,7 @@ def test_bpr_folds_in_and_adds_the_log_of_the_popularity_that_implicit_draws_by(
     root = np.sqrt(0.01 * np.mean(mean**2, axis=0).mean() * USERS)
     rows, wanted = np.r_[mean[1:], root * np.eye(4)], np.r_[library.user_factors[1:, :4], np.zeros((4, 4))]
     folded = mean @ np.linalg.lstsq(rows, wanted, rcond=None)[0]
-    found = scores(fitted("bpr_mf", matrix(), popularity=0.5))
+    found = scores(fitted("bpr_mf", matrix(), penalty=0.02, popularity=0.5))
     np.testing.assert_allclose(found, known(user[:, None] * (folded @ factors.T + bias)), atol=1e-4)
 
 

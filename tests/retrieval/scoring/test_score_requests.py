@@ -58,7 +58,7 @@ def full_scores(night: Night, tower: Tower, as_of: object) -> dict[int, np.ndarr
         if shard.as_of == as_of:
             rows = worker.requests(shard, positives=True)
             if is_matrix_kind(tower.kind):
-                scores = worker.fit(tower, as_of, print).scores(worker.history(rows), 0, ITEMS).numpy()
+                scores = worker.fit(tower, as_of, print).scores(worker.history(tower, rows), 0, ITEMS).numpy()
             else:
                 scores = (worker.embed(tower, as_of, rows) @ worker.embed_items(tower, as_of).T).numpy()
             found |= dict(zip(rows.root_R[: len(rows)].tolist(), scores, strict=True))

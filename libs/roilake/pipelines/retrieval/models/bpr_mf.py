@@ -18,10 +18,10 @@ class Options(MatrixOptions):
     """``dim`` factors beside an item bias; an epoch draws as many pairs as the matrix has ones."""
 
     dim: int = Field(64, ge=1)
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(50, ge=1)
     learning_rate: float = Field(0.05, gt=0)
-    penalty: float = Field(0.02, ge=0)
-    popularity: float = Field(0.5, ge=0)
+    penalty: float = Field(0.03, ge=0)
+    popularity: float = Field(1.0, ge=0)
 
 
 class Model(MatrixModel):
@@ -32,8 +32,8 @@ class Model(MatrixModel):
 
     `implicit` draws j in proportion to its number of users n_j, not uniformly as Rendle does: the best <p_u, q_i> + b_i
     is then ln P(i | u) - ln n_i up to a constant of u. So ln n_i is added again (the logQ correction of sampled losses;
-    ours here), half of it, for the penalty keeps the model from learning all that the draw takes away. Without it the
-    model ranks below popularity.
+    ours here). Less than all of it may be better, for the penalty keeps the model from learning all that the draw takes
+    away, and none where people come back to what they had. Without it the model can rank below popularity.
 
     A request's user is folded in: with q_h the mean factor of the history's n items and W [D, D] the ridge regression
     of the fitted users' p_u on their own mean factors,

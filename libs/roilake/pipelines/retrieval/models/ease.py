@@ -14,7 +14,7 @@ from roilake.pipelines.retrieval.models.sparse import BLOCK, Floats
 class Options(MatrixOptions):
     """``penalty`` is lambda, the weight of the squared map."""
 
-    penalty: float = Field(200.0, gt=0)
+    penalty: float = Field(50.0, gt=0)
 
 
 class Model(MatrixModel):

@@ -15,7 +15,7 @@ class Options(MatrixOptions):
     """``alpha`` weighs the ideal low-pass filter against the linear one (0: the linear filter alone); ``dim`` is the
     number of singular vectors that it lets pass."""
 
-    dim: int = Field(256, ge=1)
+    dim: int = Field(32, ge=1)
     alpha: float = Field(0.3, ge=0)
 
 

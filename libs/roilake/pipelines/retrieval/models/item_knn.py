@@ -18,9 +18,9 @@ class Options(MatrixOptions):
     neighbour). ``shrink`` pulls the similarity of rare pairs to 0; ``similarity`` is cosine, jaccard, or symmetric: the
     cosine in which a user with d items counts 1 / d."""
 
-    k: int = Field(100, ge=1)
-    keep: Literal["history", "candidate"] = "candidate"
-    similarity: Literal["cosine", "jaccard", "symmetric"] = "cosine"
+    k: int = Field(500, ge=1)
+    keep: Literal["history", "candidate"] = "history"
+    similarity: Literal["cosine", "jaccard", "symmetric"] = "symmetric"
     shrink: float = Field(0.0, ge=0)
 
 

@@ -23,9 +23,9 @@ class Options(MatrixOptions):
 
     dim: int = Field(64, ge=1)
     layers: int = Field(3, ge=1)
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(150, ge=1)
     learning_rate: float = Field(0.05, gt=0)
-    temperature: float = Field(0.15, gt=0)
+    temperature: float = Field(0.1, gt=0)
     negatives: int = Field(1024, ge=1)
     score: Literal["cosine", "product"] = "cosine"
 

@@ -155,11 +155,11 @@ class OrPopular(Fitted):
 
 
 class MatrixOptions(Options):
-    """How a history is read. An item of it counts half as much for each ``half_life_items`` newer ones; without a
-    half-life all count alike. ``itself`` times the history is added to the scores, in the model's own units (of a
+    """How a history is read. An item of it counts half as much for each ``half_life_items`` newer ones; with null
+    all count alike. ``itself`` times the history is added to the scores, in the model's own units (of a
     cosine, 1 is the item's likeness to itself): for data where people come back to what they had."""
 
-    half_life_items: float | None = Field(None, gt=0)
+    half_life_items: float | None = Field(10.0, gt=0)
     itself: float = Field(0.0, ge=0)
 
 

@@ -15,10 +15,10 @@ class Options(MatrixOptions):
     """A walk goes on with probability ``1 - restart`` after each step item-user-item, at most ``steps`` of them; of
     the items met from one item the ``keep`` most visited count; ``discount`` is beta."""
 
-    steps: int = Field(2, ge=1)
+    steps: int = Field(1, ge=1)
     restart: float = Field(0.5, ge=0, lt=1)
     discount: float = Field(0.3, ge=0)
-    keep: int = Field(100, ge=1)
+    keep: int = Field(1000, ge=1)
 
 
 class Model(MatrixModel):

@@ -83,8 +83,7 @@ class Worker:
         """Scores of all items for these requests, from the index that ``write_index`` left."""
         path = index_path(self.night, tower, as_of)
         if is_matrix_kind(tower.kind):
-            half_life = check(tower.kind, dict(tower.options)).half_life_items
-            return FromHistory(load_fitted(path), self.history(rows, half_life), self.absent_items())
+            return FromHistory(load_fitted(path), self.history(tower, rows), self.absent_items())
         return self.product(tower, as_of, rows)
 
     def product(self, tower: Tower, as_of: date, rows: RequestRows) -> Product:
@@ -92,9 +91,10 @@ class Worker:
         vectors_ID = item_vectors(self.night, tower, as_of)
         return Product(self.embed(tower, as_of, rows), vectors_ID, self.absent_items())
 
-    def history(self, rows: RequestRows, half_life: float | None = None) -> sp.csr_matrix:
-        """What the user of each request had before its time, of his newest events: [R, I] float32, see
-        ``Histories.items``."""
+    def history(self, tower: Tower, rows: RequestRows) -> sp.csr_matrix:
+        """What the user of each request had before its time, of his newest events, as this model of the user-item
+        matrix reads it: [R, I] float32."""
+        half_life = check(tower.kind, dict(tower.options)).half_life_items
         items, most = self.store().schema(self.night.interest_dim).num_nodes["item"], self.night.max_events
         user_R, time_R = rows.user_R[: len(rows)], rows.time_R[: len(rows)]
         return self.histories(rows).items(user_R, time_R, items, most, half_life)
