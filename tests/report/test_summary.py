@@ -100,5 +100,8 @@ def test_wide_prints_all_metrics_whole_on_a_narrow_console(tmp_path: Path) -> No
         printed[wide] = console.file.getvalue()  # type: ignore[attr-defined]
         assert "Night of 2020-01-10: NOT published in 61 s (retrieval)" in printed[wide] and "…" not in printed[wide]
         assert f"All metrics: {tmp_path}/lake/reports/retrieval/2020-01-10-unpublished.txt" in printed[wide]
-    rows = {wide: next(r for r in text.splitlines() if r.startswith("zoomer")) for wide, text in printed.items()}
+    rows = {
+        wide: next(r for r in text.splitlines() if r.startswith("zoomer ") and "±" in r)
+        for wide, text in printed.items()
+    }
     assert (rows[False].count("0.500 ±0.010"), rows[True].count("0.500 ±0.010")) == (4, len(NAMES) + 1)

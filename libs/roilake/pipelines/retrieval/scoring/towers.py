@@ -94,10 +94,10 @@ class Worker:
     def history(self, tower: Tower, rows: RequestRows) -> sp.csr_matrix:
         """What the user of each request had before its time, of his newest events, as this model of the user-item
         matrix reads it: [R, I] float32."""
-        half_life = check(tower.kind, dict(tower.options)).half_life_items
+        options: Any = check(tower.kind, dict(tower.options))
         items, most = self.store().schema(self.night.interest_dim).num_nodes["item"], self.night.max_events
         user_R, time_R = rows.user_R[: len(rows)], rows.time_R[: len(rows)]
-        return self.histories(rows).items(user_R, time_R, items, most, half_life)
+        return self.histories(rows).items(user_R, time_R, items, most, options.half_life_items)
 
     def absent_items(self) -> NDArray[np.int64]:
         """Numbers below the largest item's that are no items of the night."""
