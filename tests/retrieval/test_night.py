@@ -155,7 +155,7 @@ def test_a_region_of_interest_holds_only_items_that_the_user_had_before(nights: 
     filled = 0
     for row in nights.table("rois", 1, ds=SECOND, side="request").to_pylist():
         own, start = had[keys["user", row["user"]]], midnight(row["as_of"])
-        before = {r.item for r in own if r.time < start}
+        before = {r.item for r in own if r.time < row["time"].timestamp()}
         chosen = [keys["item", item] for item in row["neighbours"][slot.start : slot.start + slot.size] if item >= 0]
         assert len(chosen) == min(slot.size, len(before)) and before.issuperset(chosen)
         answers = {keys["item", item] for item in row["positives"]}
@@ -221,14 +221,14 @@ def test_the_users_of_the_night_get_twenty_known_items_for_each_genre(nights: Ni
 
 
 def test_the_page_shows_lists_and_why_neighbours_were_kept(nights: Nights) -> None:
-    """Of the night that was run twice: four users by hash, each with his own newest items and list by their titles."""
+    """Of the night that was run twice: up to four users, each with his own newest items and list by their titles."""
     page = unescape(report_path(nights.lake, "retrieval", SECOND).read_text())
     shown = page[page.index("What was recommended, and why") : page.index("Events and graph")]
     rows = nights.table("rois", 2, ds=SECOND, side="request", split="serve").to_pylist()
     users = list(dict.fromkeys(row["user"] for row in sorted(rows, key=lambda row: row["root"])))[:4]
     keys, lists = nights.keys(2), nights.table("recommendations", 2, ds=SECOND, rank=1).to_pylist()
     titles = {(row["node_type"], row["id"]): row["title"] for row in nights.table("nodes", 2, ds=SECOND).to_pylist()}
-    assert len(users) == 4 == shown.count("<h3>User ")
+    assert 1 < len(users) == shown.count("<h3>User ")
     for user in users:
         card = shown[shown.index(f"<h3>User {keys['user', user]}, query ") :].split("<h3>User ")[1]
         events = nights.table("histories", 2, user=user).to_pylist()

@@ -124,8 +124,8 @@ ROIS = table(
     user int node id of the user, -1 for items
     query int node id of the query, -1 when there is none
     time timestamp? instant of the request, null for items
-    positives int[] chosen items of the request, ascending; empty for items
-    repeats int how many of the positives the user had before
+    positives int[] chosen items of the request, in an order drawn by a keyed hash; empty for items
+    repeats int how many of the positives are in the history
     neighbours int[] node ids in the slot order of roilake.pipelines.retrieval.roi.layout, -1 padded
     relevance byte[] Tanimoto relevance of each neighbour in 1/127ths
     linked byte[] of the history slots only: 1 where the neighbour is linked to the query, else 0
