@@ -96,6 +96,8 @@ def fit(
         return popular
     with determinism("strict"):  # else torch's threads add up gradients of 32,768 rows and more as they come
         fitted = model.fit(seen_UI if days is None else model.weigh(seen_UI, days), seed, progress)
+    if isinstance(fitted, Constant):
+        popular = fitted  # popularity's own, of late if it forgets
     if model.options.itself:
         itself_II = sp.identity(seen_UI.shape[1], np.float32, format="csr") * np.float32(model.options.itself)
         fitted = Sum((fitted, ItemMap(itself_II)))
