@@ -61,7 +61,7 @@ def test_a_night_is_published_and_summed_up(lake: Lake, night: Night, make_run: 
     summary = night_summary(lake, config, DS, run_id=result.run_id, seconds=3.21, published=True)
     assert list(summary) == ["pipeline", "ds", "published", "run_id", "seconds", "report", "tables", "metrics"]
     assert json.loads(to_json(summary))["metrics"]["popularity"].keys() == {
-        "auc", "auc_popularity_negatives", "hit_rate@1", "hit_rate@5", "ndcg@5",
+        "auc", "auc_popularity_negatives", "auc_in_query", "hit_rate@1", "hit_rate@5", "ndcg@5",
     }  # fmt: skip
     assert summary["tables"] == published.versions
     console = Console(file=io.StringIO(), width=160)

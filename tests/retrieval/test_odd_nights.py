@@ -181,7 +181,7 @@ def check_explained(lake: Lake, ds: date) -> None:
     shared = shared_nodes(found, items)
     assert "region of interest of user ann" in draw_request(found, items, shared)
     events = leading_events(found, shared)
-    assert len(items) and len(events) and {*events["edge_type"]} <= {"user_item", "user_query"}
+    assert len(items) and len(events) and {*events["edge_type"]} <= {"user_item", "user_item_recent"}
     best = read("recommendations", lake=lake.folder, ds=ds)
     shown = first_lists(best[best["query"].isna()], found.names)
     assert [*shown["user"]] == [*sorted(best["user"].unique())]
