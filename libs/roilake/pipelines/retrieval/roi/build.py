@@ -33,8 +33,8 @@ from roilake.pipelines.retrieval.roi.shuffled import plan_shuffled
 from roilake.pipelines.retrieval.roi.store import padded
 
 ROWS_A_TASK = 250_000
-EVENTS_A_TASK = 16_000_000
-"""Of the histories, which a task holds in memory, 16 bytes each and as much again while it reads them."""
+EVENTS_A_TASK, EVENT_BYTES = 16_000_000, 40
+"""Of the histories, which a task holds in memory: 16 bytes each, and more while it reads them."""
 BUCKET_BYTES = 256_000_000
 GRAPH = ("adjacency", "interest_vectors")
 SHARE = 0.5  # of the memory that is free: the rest is for Spark and its Python workers
@@ -96,7 +96,8 @@ def _bucket_count(choice: Choice, partitions: int) -> int:
 
 
 def _wanted(lists: DataFrame, ds: date, as_ofs: Sequence[date], trees: Sampling) -> DataFrame:
-    edge_types = {edge_type for layout in trees.layouts.values() for edge_type in layout.edge_types}
+    slots = (slot for layout in trees.layouts.values() for slot in layout.slots)
+    edge_types = {slot.edge_type for slot in slots if slot.place is None}
     in_windows = F.col("as_of").isin(list(as_ofs)) & F.col("edge_type").isin(sorted(edge_types))
     return lists.where((F.col("ds") == F.lit(ds)) & in_windows)
 
