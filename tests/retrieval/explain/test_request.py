@@ -58,7 +58,7 @@ def test_the_table_gives_the_request_vector_again(nights: Nights, found: Explana
     layout = model.request_layout
     ids = {kind: found.names.id_of(kind, key) for kind, key in (("user", found.user), ("query", found.query))}
     with torch.inference_mode():
-        roots = [model.encoders[kind].sum(features[kind], torch.tensor([node])) for kind, node in ids.items()]
+        roots = [model.root(kind, torch.tensor([node]), features) for kind, node in ids.items()]
         seen = []
         for kind, root_BD in zip(ids, roots, strict=True):
             weights = found.relations[found.relations["path"] == kind].set_index("relation")["weight"]
