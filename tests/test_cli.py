@@ -83,7 +83,15 @@ def stray_option(tree: Tree) -> None:
 
 
 def stray_default(tree: Tree) -> None:
-    tree["default_model"] = "best"
+    tree["default_model"] = "better"
+
+
+def no_choice(tree: Tree) -> None:
+    tree["best_by"] = "coverage@20"
+
+
+def taken(tree: Tree) -> None:
+    tree["models"]["best"] = {"kind": "popularity"}
 
 
 def stray_hop(tree: Tree) -> None:
@@ -92,12 +100,15 @@ def stray_hop(tree: Tree) -> None:
 
 def no_edges(tree: Tree) -> None:
     tree["graph"] = {"edges": False}
-    tree["scoring"] = {"drop_seen": True}
     tree["evaluation"] = {"slices": {"linked": {"by": "edge_type"}}}
 
 
 def no_vectors(tree: Tree) -> None:
     tree |= {"scoring": {"index": "ivf"}, "default_model": "popularity", "gates": {}}
+
+
+def no_vectors_at_all(tree: Tree) -> None:
+    tree |= {"scoring": {"index": "ivf"}, "models": {"popularity": {"kind": "popularity"}}, "gates": {}}
 
 
 @pytest.mark.parametrize(
@@ -107,10 +118,13 @@ def no_vectors(tree: Tree) -> None:
         (ill_typed, "night.yaml: bad value 'training.epochs'"),
         (stray_kind, "night.yaml: models: unknown kind 'zoom': one of"),
         (stray_option, "night.yaml: models: zoomer: option 'heads'"),
-        (stray_default, "night.yaml: default_model: 'best' is not among the models"),
+        (stray_default, "night.yaml: default_model: 'better' is not among the models"),
         (stray_hop, "night.yaml: roi: hop 2 of the tree of item names 'query_item'"),
-        (no_edges, "night.yaml: graph.edges: false, but scoring.drop_seen, evaluation.slices.linked, models."),
+        (no_edges, "night.yaml: graph.edges: false, but evaluation.slices.linked read that table"),
         (no_vectors, "night.yaml: scoring.index: ivf needs item vectors, and popularity has none"),
+        (no_vectors_at_all, "night.yaml: scoring.index: ivf needs item vectors, and no model has any"),
+        (no_choice, "night.yaml: bad value 'best_by'"),
+        (taken, "night.yaml: models.best: default_model: best leaves the choice to validation; rename the model"),
     ],
 )
 def test_a_bad_config_is_named_with_file_and_key(
@@ -130,7 +144,7 @@ def test_a_date_that_is_none(tmp_path: Path, tree: Tree) -> None:
     ("name", "text", "message"),
     [
         ("letter.txt", "dear", "lake: is no lake"),
-        ("_roilake.json", '{"layout": 99}', "_roilake.json: layout 99, but this version reads 3"),
+        ("_roilake.json", '{"layout": 99}', "_roilake.json: layout 99, but this version reads 4"),
     ],
 )
 def test_a_folder_that_is_no_lake_or_one_of_another_layout(
@@ -146,7 +160,7 @@ def test_a_job_of_its_own_refuses_another_layout(tmp_path: Path, tree: Tree) -> 
     (tmp_path / "lake").mkdir()
     (tmp_path / "lake" / "_roilake.json").write_text('{"layout": 99}')
     outcome = start((sys.executable, "-m", "jobs.retrieval.build_rois"), tmp_path, tree)
-    check_refused(outcome, "_roilake.json: layout 99, but this version reads 3")
+    check_refused(outcome, "_roilake.json: layout 99, but this version reads 4")
     assert [path.name for path in (tmp_path / "lake").iterdir()] == ["_roilake.json"]
 
 
@@ -179,7 +193,7 @@ def test_a_mapped_column_that_is_not_there(tmp_path: Path, tree: Tree) -> None:
 def test_a_step_of_its_own_checks_the_whole_config(tmp_path: Path, tree: Tree) -> None:
     stray_default(tree)
     outcome = start((sys.executable, "-m", "jobs.retrieval.ingest_events"), tmp_path, tree)
-    check_refused(outcome, "night.yaml: default_model: 'best' is not among the models")
+    check_refused(outcome, "night.yaml: default_model: 'better' is not among the models")
     assert not (tmp_path / "lake").exists()
 
 

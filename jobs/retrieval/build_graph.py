@@ -1,4 +1,4 @@
-"""Events -> ``node_ids``, ``nodes``, and ``edges`` and ``adjacency`` as of the start of each of the night's windows."""
+"""Events -> ``node_ids``, ``nodes``, ``histories``, and ``edges`` and ``adjacency`` as of each window of the night."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from roilake.pipelines.retrieval.graph import (
     similar_pairs,
     similarity_contributions,
 )
+from roilake.pipelines.retrieval.graph.histories import cut_users, drop_spilled
 from roilake.pipelines.retrieval.graph.incremental import SEEN, IncrementalAggregates, StaleSumsError, check_parts
 from roilake.pipelines.retrieval.graph.nodes import ATTRIBUTES, describe_nodes
 from roilake.pipelines.retrieval.graph.plan import STREAMS, Plan
@@ -35,9 +36,10 @@ _FILES = 4
 
 
 def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
-    """Ids are given to the keys that have none yet, ``nodes`` are the keys of all events up to the night; edges and
-    adjacency hold, for each window, only events before its start. Events that an earlier night has summed up are not
-    read again. Raises SourceError when there are no events at all, LakeError when the disk is full."""
+    """Ids are given to the keys that have none yet, ``nodes`` are the keys of all events up to the night, ``histories``
+    get its own events; edges and adjacency hold, for each window, only events before its start. Events that an earlier
+    night has summed up are not read again. Raises SourceError when there are no events at all, LakeError when the disk
+    is full."""
     with recorded(lake, config, ds, "build_graph") as record, build.scratch_folder(lake.scratch("graph")) as scratch:
         files = [f for f in lake.active_files("events", record.pin("events")) if f.partition["ds"] <= str(ds)]
         record.rows_in = sum(file.rows for file in files)
@@ -83,7 +85,8 @@ def _night(
     plan = earlier.extended(plan, events)
     record.details |= {"windows": len(plan.instants), "parts": plan.parts, "new_events": events}
     cores = spark.sparkContext.defaultParallelism
-    tasks = plan_slices([file.path for file in new], build.slice_events(events, cores))
+    own = {file.path: file.rows for file in files if file.partition["ds"] == str(plan.ds)}
+    tasks = plan_slices([file.path for file in new], build.slice_events(events, cores), own=own)
     new_seen = build.seen(spark, tasks, plan.parts).persist()
     seen = build.with_seen(new_seen, earlier.seen())
     with record.stage("ids"):
@@ -95,7 +98,9 @@ def _night(
         plan = replace(plan, nodes=_lay_out_keys(record, plan, earlier))
         _spread(plan, earlier, nodes)
     written = _similar(record, plan, config, nodes)
-    _build(record, plan, tasks, written)
+    most = build.slice_events(sum(own.values()), cores)
+    again = sorted(own.keys() - {file.path for file in new})  # of a rerun: for histories only
+    _build(record, plan, tasks + plan_slices(again, most, new=False, own=own), most, written)
     if earlier.grows(plan, new):
         with record.stage("keep"):
             (seen if plan.compacting else new_seen).write.parquet(str(plan.folder / SEEN))
@@ -166,8 +171,9 @@ def _similar(record: Recorder, plan: Plan, config: RetrievalConfig, nodes: DataF
         return lake.files_from_tasks(contributions, rules.tables)
 
 
-def _build(record: Recorder, plan: Plan, tasks: list[list[Slice]], files: TaskFiles) -> None:
-    """``edges`` and ``adjacency`` from the interactions, and from what is in ``files`` already."""
+def _build(record: Recorder, plan: Plan, tasks: list[list[Slice]], most: int, files: TaskFiles) -> None:
+    """``histories``, ``edges`` and ``adjacency`` from the interactions, and from what is in ``files`` already. A task
+    writes about ``most`` rows of ``histories``."""
     lake, spark = record.lake, record.lake.spark
 
     def add(found: TaskFiles) -> None:
@@ -178,6 +184,10 @@ def _build(record: Recorder, plan: Plan, tasks: list[list[Slice]], files: TaskFi
         build.spill(spark, plan, tasks)
         check_parts(plan)
     record.details["spilled_bytes"] = build.spilled_bytes(plan)
+    with record.stage("histories"):
+        if ranges := cut_users(plan, most):
+            add(lake.files_from_tasks(build.numbered_tasks(spark, len(ranges)), build.writing_histories(plan, ranges)))
+        drop_spilled(plan)
     for stream in STREAMS:
         with record.stage(f"sum {'_'.join(stream)}"):
             add(lake.files_from_tasks(build.numbered_tasks(spark, plan.parts), build.aggregating(plan, stream)))
@@ -186,7 +196,7 @@ def _build(record: Recorder, plan: Plan, tasks: list[list[Slice]], files: TaskFi
     with record.stage("merge"):
         add(lake.files_from_tasks(build.numbered_tasks(spark, plan.parts), build.merging(plan)))
     record.details["task_seconds"] = build.task_seconds(plan)
-    record.commit_files(("edges", "adjacency") if plan.timed else ("adjacency",), files)
+    record.commit_files(("histories", *(("edges",) if plan.timed else ()), "adjacency"), files)
 
 
 if __name__ == "__main__":

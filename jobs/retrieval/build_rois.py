@@ -11,24 +11,41 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 
 from roilake.lake import Lake
-from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.roi import Choice, Plan, item_events, planned, request_events
+from roilake.pipelines.retrieval.config import RelevanceWeights, RetrievalConfig
+from roilake.pipelines.retrieval.graph import last_model
+from roilake.pipelines.retrieval.roi import Choice, Plan, Tables, item_events, planned, request_events
 from roilake.runtime.command import main
 from roilake.runtime.step import Recorder, StepResult, recorded
 
+RELEVANCE = "relevance.json"
+"""In a model's folder: the weights of relevance that it has learnt."""
+
 
 def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
-    """Trees of every request and, per window, of every item, cut from the graph as of the window's start."""
+    """Trees of every request and, per window, of every item, cut from the graph as of the window's start; the user's
+    side of a request from his own events before its time."""
     with recorded(lake, config, ds, "build_rois") as record:
-        versions = {table: record.pin(table) for table in ("adjacency", "interest_vectors")}
+        versions = Tables(*(record.pin(table) for table in Tables._fields))
         requests = record.read("requests").where(F.col("ds") == F.lit(ds))
         as_ofs = sorted(row["as_of"] for row in requests.select("as_of").distinct().collect())
         nodes = record.read("nodes").where(F.col("ds") == F.lit(ds))
-        events = request_events(requests, config.roi.shards).unionByName(item_events(nodes, as_ofs))
-        record.rows_in = events.count()
-        with planned(lake, config, ds, events, as_ofs, record.rows_in, versions) as (plan, choice):
+        events, items = request_events(requests, config.roi.shards), item_events(nodes, as_ofs)
+        record.rows_in = events.count() + items.count()
+        weights = relevance_weights(lake, config, ds)
+        record.details["weights"] = weights.model_dump()
+        with planned(lake, config, ds, events, items, record.rows_in, as_ofs, versions, weights) as (plan, choice):
             _write(record, plan, choice)
     return record.result
+
+
+def relevance_weights(lake: Lake, config: RetrievalConfig, ds: date) -> RelevanceWeights:
+    """Those of the config, or with ``roi.relevance: learned`` those that the last published model has learnt, if
+    any."""
+    last = last_model(lake, config, ds) if config.roi.relevance == "learned" else None
+    learnt = last.folder / RELEVANCE if last else None
+    if learnt is None or not learnt.exists():
+        return config.roi.weights
+    return RelevanceWeights.model_validate_json(learnt.read_text())
 
 
 def _write(record: Recorder, plan: Plan, choice: Choice) -> None:

@@ -1,4 +1,4 @@
-"""Rank all items for every (user, query) of the night by the default model; write the best ones."""
+"""Rank all items for every (user, query) of the night by the model that serves; write the best ones."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from roilake.lake import DataFile, Lake, count_nulls
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.scoring import map_shards, open_night, recommend, with_keys, write_index
 from roilake.pipelines.retrieval.scoring.approximate import RECALL_SCHEMA, compare, write_cells
+from roilake.pipelines.retrieval.scoring.pinned import Night, cells_path, item_vectors
 from roilake.pipelines.retrieval.scoring.recommend import SCHEMA
-from roilake.pipelines.retrieval.scoring.towers import Night, Worker, cells_path, item_vectors
+from roilake.pipelines.retrieval.scoring.towers import Worker
 from roilake.runtime.command import main
 from roilake.runtime.step import Recorder, StepResult, recorded
 
@@ -23,10 +24,11 @@ RECALL_REQUESTS = 1000
 
 def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     """Write table ``recommendations``: for each serve request the ``scoring.top_k`` best items (all when
-    there are fewer), already-seen ones left out if ``scoring.drop_seen``, in the order of ``scoring.rank_by``. With
+    there are fewer), seen ones left out if ``evaluation.seen`` says so, in the order of ``scoring.rank_by``. With
     ``scoring.index: ivf`` the details hold ``recall_at_k`` of a keyed sample of the requests."""
     with recorded(lake, config, ds, "score_requests") as record:
-        night = open_night(record, config, (config.default_model,), {ds + timedelta(days=1): "serve"})
+        model = _served(record, config)
+        night = open_night(record, config, (model,), {ds + timedelta(days=1): "serve"})
         record.rows_in = sum(shard.rows for shard in night.shards)
         write_index(night, record.progress)
         if config.scoring.index == "ivf":
@@ -34,11 +36,20 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
         work = recommend(config.scoring, _pair_scores(record, config))
         best = map_shards(lake.spark, night, SCHEMA, work)
         nodes = record.read("nodes").where(F.col("ds") == F.lit(ds))
-        record.write("recommendations", with_keys(best, nodes, config.default_model, ds))
-        record.details |= {"model": config.default_model, "top_k": config.scoring.top_k}
+        record.write("recommendations", with_keys(best, nodes, model, ds))
+        record.details |= {"model": model, "top_k": config.scoring.top_k}
         if config.scoring.index == "ivf":
             record.details["recall_at_k"] = _recall(record, night, config)
     return record.result
+
+
+def _served(record: Recorder, config: RetrievalConfig) -> str:
+    """The model that the evaluation has chosen. Raises LakeError where it has not, or not from this config."""
+    found: list[str] = record.rows("champions", columns=("model",))["model"].to_pylist()
+    if not set(found) & set(config.models):
+        problem = f"{found[0]!r} serves, and is no model of this config" if found else "no model is chosen"
+        raise LakeError(f"champions: {problem} for {record.run.ds}; run evaluate_models for this night first")
+    return found[0]
 
 
 def _pair_scores(record: Recorder, config: RetrievalConfig) -> tuple[DataFile, ...]:

@@ -12,7 +12,10 @@ from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.feed import Vocabulary, read_nodes
 from roilake.pipelines.retrieval.graph.windows import Window, last_model, plan_windows, published_models
+from roilake.pipelines.retrieval.histories import history_files
+from roilake.pipelines.retrieval.models import history_length
 from roilake.pipelines.retrieval.roi.layout import Layouts
+from roilake.pipelines.retrieval.seen import SeenRule
 from roilake.pipelines.retrieval.training import Inputs, RetrievalTask, TrainingData, artifacts
 from roilake.pipelines.retrieval.training.task import VOCABULARY
 from roilake.runtime.command import main
@@ -53,6 +56,8 @@ def pin_data(
     starts = {split: tuple(w.as_of for w in windows if w.split == split) for split in ("train", "validation")}
     needed = {str(as_of) for split in starts.values() for as_of in split}
     in_use = [file for file in rois if file.partition["as_of"] in needed and file.rows]
+    rule = SeenRule.of(config.evaluation.seen, rois)
+    record.details["seen"] = rule.details
     return TrainingData(
         requests=tuple(file for file in in_use if file.partition["side"] == "request"),
         items=tuple(file for file in in_use if file.partition["side"] == "item"),
@@ -64,6 +69,10 @@ def pin_data(
         shards=config.roi.shards,
         interest_dim=config.interest.dim,
         seed=config.seed,
+        histories=history_files(lake, record.pin("histories"), ds),
+        history_length=max(history_length(model.kind, dict(model.options)) for model in config.models.values()),
+        max_events=config.history.max_events,
+        drop_seen=rule.drop,
     )
 
 

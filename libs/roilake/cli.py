@@ -158,7 +158,7 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """List the nights of a lake, or the steps of one: status, time, rows, bytes, and whether readers see it."""
-    from roilake.report import nights, nights_table, run_rows, steps, steps_table
+    from roilake.report import nights, nights_table, run_rows, served, steps, steps_table
     from roilake.runtime.run import parse_ds
 
     opened, night = _open(lake), parse_ds(ds) if ds else None
@@ -168,6 +168,8 @@ def runs(
         print(json.dumps(found))
     else:
         _console().print(steps_table(night, found) if night else nights_table(found))
+        for sentence in served(opened, night, pipeline) if night else ():
+            _console().print(sentence)
 
 
 @app.command()

@@ -1,12 +1,13 @@
 """Published numbers again: ``python -m tests.benchmarks.bench_published``. Progress on stderr, one JSON line on stdout.
 
 The protocol, on which the numbers depend: a model is fitted to the train pairs; for every user with a test item, all
-items but the user's train items are ranked exactly (ties by lower item). Recall@20 is hits over *all* test items of the
-user (not over min(20, them)); NDCG@20 is over the best order of min(20, test items) hits; both are means over users
-with a test item. Options that are searched are chosen by NDCG@20 on a fifth of the train pairs, by keyed hash, and the
-model is then fitted to all of train: the test is looked at once. What is not searched has the options written here or
-its defaults. LightGCN's curve is measured on the test, but nothing is chosen by it: the last epoch counts. The graph
-models (``zoomer``, ``graphsage``, ``interest_dot``) have no queries here, see ``published_graph``.
+items but the user's train items are ranked exactly (ties by lower item); his history is his train row. Recall@20 is
+hits over *all* test items of the user (not over min(20, them)); NDCG@20 is over the best order of min(20, test items)
+hits; both are means over users with a test item. Options that are searched are chosen by NDCG@20 on a fifth of the
+train pairs, by keyed hash, and the model is then fitted to all of train: the test is looked at once. What is not
+searched has the options written here or its defaults. LightGCN's curve is measured on the test, but nothing is chosen
+by it: the last epoch counts. The graph models (``zoomer``, ``graphsage``, ``interest_dot``) have no queries here, see
+``published_graph``.
 
 Popularity on amazon_electronics: items of equal popularity tie at rank 20, and their order alone moves Recall@20 from
 .0859 to .0912 and NDCG@20 from .0478 to .0497; so .0883/.0487 of the data's SOURCE.md is the same model.
@@ -19,24 +20,24 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
 from roilake.metrics.ranking import NEVER, Ranks
 from roilake.pipelines.retrieval.models import Fitted, check, fit
 from roilake.pipelines.retrieval.models.lightgcn import Model as LightGcn
-from roilake.pipelines.retrieval.models.matrix import Factors
-from roilake.pipelines.retrieval.scoring.topk import Seen, Users, top_k
+from roilake.pipelines.retrieval.scoring.topk import FromHistory, Scorer, top_k
 from tests.benchmarks.published_data import Split, held_out, read_split
-from tests.benchmarks.published_graph import Recipe
+from tests.benchmarks.published_graph import Recipe, Vectors
 from tests.benchmarks.published_towers import fit_tower
+from tests.retrieval.scoring.seen_pairs import seen_pairs
 
 K, USERS, TUNING_USERS = 20, 1024, 4000
+Asked = Callable[[np.ndarray], Scorer]
 PUBLISHED: dict[str, dict[str, tuple[float | None, float]]] = {
     "gowalla": {
         "popularity": (0.0416, 0.0317),
@@ -68,18 +69,18 @@ ITEM_KNN += (
 RANDOM_WALK: tuple[dict[str, Any], ...] = tuple({"steps": 1, "keep": 1000, "discount": d} for d in (0.1, 0.3, 0.5))
 RANDOM_WALK += ({"steps": 2, "keep": 100, "discount": 0.3},)
 BPR_MF: tuple[dict[str, Any], ...] = tuple(
-    {"penalty": p, "epochs": e} for p, e in ((0.01, 100), (0.02, 100), (0.05, 300))
+    {"penalty": p, "epochs": e, "popularity": 0.5} for p, e in ((0.01, 100), (0.02, 100), (0.05, 300))
 )
 LIGHTGCN: tuple[dict[str, Any], ...] = tuple(
-    {"temperature": t, "epochs": e} for t, e in ((0.07, 100), (0.1, 100), (0.15, 100), (0.35, 200))
+    {"temperature": t, "epochs": e, "score": "product"} for t, e in ((0.07, 100), (0.1, 100), (0.15, 100), (0.35, 200))
 )
 ENTRIES = {
     "popularity": Entry("popularity"),
     "item_knn": Entry("item_knn", ITEM_KNN),
     "item_filter": Entry("gf_cf", ({"alpha": 0.0},)),
-    "gf_cf": Entry("gf_cf"),
+    "gf_cf": Entry("gf_cf", ({"dim": 256},)),
     "random_walk": Entry("random_walk", RANDOM_WALK),
-    "ease": Entry("ease"),
+    "ease": Entry("ease", ({"penalty": 200.0},)),
     "bpr_mf": Entry("bpr_mf", BPR_MF),
 }
 DETACHED = {"neighbours": "detached"}
@@ -126,7 +127,7 @@ def _row(model: str, split: Split, dataset: str, args: argparse.Namespace) -> di
         entry = ENTRIES[model]
         options = search(entry, split)
         fitted = fit(entry.kind, options, split.train_UI, 0, _say)
-        row = {**measure({model: fitted}, split)[model], "options": options, "searched": len(entry.options)}
+        row = {**measure(from_history(fitted, split), split), "options": options, "searched": len(entry.options)}
     row["seconds"] = round(time.monotonic() - began, 1)
     published = PUBLISHED[dataset].get(model)
     _say(f"{dataset} {model}: Recall@20 {row['recall@20']:.5f}, NDCG@20 {row['ndcg@20']:.5f}, published {published}")
@@ -140,29 +141,31 @@ def search(entry: Entry, split: Split) -> dict[str, Any]:
     inner, found = held_out(split, TUNING_USERS), []
     for options in entry.options:
         fitted = fit(entry.kind, options, inner.train_UI, 0, lambda _: None)
-        found.append(measure({"": fitted}, inner)[""]["ndcg@20"])
+        found.append(measure(from_history(fitted, inner), inner)["ndcg@20"])
         _say(f"{entry.kind} {options}: held-out NDCG@20 {found[-1]:.5f}")
     return entry.options[int(np.argmax(found))]
 
 
-def measure(models: dict[str, Fitted], split: Split) -> dict[str, dict[str, float]]:
-    """Recall@20 and NDCG@20 of each of these fitted models; anything with ``num_items`` and ``scores`` will do."""
+def from_history(fitted: Fitted, split: Split) -> Asked:
+    """The model asked for users of the split, whose histories are their train rows."""
+    return lambda user_B: FromHistory(fitted, split.train_UI[user_B])
+
+
+def measure(asked: Asked, split: Split) -> dict[str, float]:
+    """Recall@20 and NDCG@20 of the model that this asks."""
     user_R = np.flatnonzero(np.diff(split.test_UI.indptr))
     parts = [user_R[start : start + USERS] for start in range(0, len(user_R), USERS)]
-    found = {}
-    for name, fitted in models.items():
-        ranks = np.concatenate([_ranks(fitted, part, split) for part in parts])
-        request = np.repeat(np.arange(len(user_R)), np.diff(split.test_UI.indptr)[user_R])
-        judged = Ranks.of(ranks, request, len(user_R))
-        found[name] = {"recall@20": float(judged.recall(K).mean()), "ndcg@20": float(judged.ndcg(K).mean())}
-    return found
+    ranks = np.concatenate([_ranks(asked(part), part, split) for part in parts])
+    request = np.repeat(np.arange(len(user_R)), np.diff(split.test_UI.indptr)[user_R])
+    judged = Ranks.of(ranks, request, len(user_R))
+    return {"recall@20": float(judged.recall(K).mean()), "ndcg@20": float(judged.ndcg(K).mean())}
 
 
-def _ranks(fitted: Fitted, user_B: np.ndarray, split: Split) -> np.ndarray:
+def _ranks(scorer: Scorer, user_B: np.ndarray, split: Split) -> np.ndarray:
     """Rank of each test item of these users, NEVER beyond K."""
     known = split.train_UI[user_B].tocoo()
-    seen = Seen.of(torch.from_numpy(known.row.astype(np.int64)), torch.from_numpy(known.col.astype(np.int64)))
-    shown_BK = top_k(Users(fitted, user_B), min(K, fitted.num_items), seen=seen)[1].numpy()
+    seen = seen_pairs(known.row.astype(np.int64), known.col.astype(np.int64), known.shape[0])
+    shown_BK = top_k(scorer, min(K, scorer.num_items), seen=seen)[1].numpy()
     relevant = split.test_UI[user_B].tocoo()
     hit_PK = shown_BK[relevant.row] == relevant.col[:, None]
     return np.where(hit_PK.any(1), hit_PK.argmax(1) + 1, NEVER)
@@ -178,7 +181,7 @@ def learning_curve(split: Split, minutes: float) -> dict[str, Any]:
         spent += time.monotonic() - resumed
         last = epoch == chosen["epochs"] or spent * (epoch + 1) / epoch > 60 * minutes
         if last or epoch in (5, 10, 20) or epoch % 20 == 0:
-            point = measure({"lightgcn": fitted()}, split)["lightgcn"]
+            point = measure(from_history(fitted(), split), split)
             curve.append({"epoch": epoch, "seconds": round(spent, 1), **point})
             _say(f"lightgcn: {curve[-1]}")
         if last:
@@ -191,11 +194,11 @@ def learning_curve(split: Split, minutes: float) -> dict[str, Any]:
 def tower(split: Split, recipe: Recipe) -> dict[str, Any]:
     """One of the suite's own models, its epoch picked on a fold of train."""
 
-    def ndcg(factors: Factors, known_UI: sp.csr_matrix, asked_UI: sp.csr_matrix) -> float:
-        return measure({"": factors}, Split(known_UI, asked_UI))[""]["ndcg@20"]
+    def ndcg(vectors: Vectors, known_UI: sp.csr_matrix, asked_UI: sp.csr_matrix) -> float:
+        return measure(vectors.asked, Split(known_UI, asked_UI))["ndcg@20"]
 
-    factors, curve = fit_tower(split.train_UI, recipe, ndcg)
-    return {**measure({"": factors}, split)[""], "curve": curve, "recipe": asdict(recipe)}
+    vectors, curve = fit_tower(split.train_UI, recipe, ndcg)
+    return {**measure(vectors.asked, split), "curve": curve, "recipe": asdict(recipe)}
 
 
 def _arguments(given: Iterable[str] | None = None) -> argparse.Namespace:

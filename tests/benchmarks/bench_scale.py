@@ -116,7 +116,7 @@ def _runs(lake: Lake) -> list[dict[str, Any]]:
 
 def build(lake: Lake, config: RetrievalConfig, local: Path) -> tuple[StepResult, Cost]:
     """Build the graph in place of any that is there."""
-    for table in ("node_ids", "nodes", "edges", "adjacency", "_state/graph_sums"):
+    for table in ("node_ids", "nodes", "histories", "edges", "adjacency", "_state/graph_sums"):
         shutil.rmtree(lake.folder / table, ignore_errors=True)
     with measured(lake.folder, local) as cost:
         result = build_graph.run(lake, config, DS)

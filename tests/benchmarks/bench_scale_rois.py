@@ -4,7 +4,8 @@ whose rows must be equal. The last stdout line is one JSON object.
 ``python -m tests.benchmarks.bench_scale_rois --edges 1e8 --requests 1e6``. The graph is the one that ``bench_scale``
 left in --folder; where there is none, events are expanded and it is built. Not measured, and made up: vectors are
 random ones (32 coordinates in 1/127ths), a request is a random user with a random query, so that memory is read all
-over. Trees have two hops of fan-out 10 x 5 (60 slots): below a request 10 items of the user and 5 users of each, below
+over. Trees have two hops of fan-out 10 x 5 (60 slots): below a request 10 of the items that the user had before the end
+of the night (of his newest 200 events), and 5 users of each, below
 an item 10 users and 5 items of each. Timed is the job ``build_rois``, laying out the store or the buckets included, in
 a session that has run it on a graph of 100,000 events before.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,7 @@ def _requests(rng: np.random.Generator, count: int, nodes: dict[str, int]) -> pa
         "request_id": pa.array(rng.permutation(count)),
         **{kind: pa.array(rng.integers(0, number, count, dtype=np.int32)) for kind, number in nodes.items()},
         "label": pa.repeat(pa.scalar(1.0, pa.float32()), count),
-        "time": pa.repeat(pa.scalar(datetime(1998, 4, 22, tzinfo=UTC), pa.timestamp("us", "UTC")), count),
+        "time": pa.repeat(pa.scalar(datetime.combine(AS_OF, time.min, UTC), pa.timestamp("us", "UTC")), count),
         "event_id": pa.array(map(str, range(count))),
         "known_user": pa.repeat(True, count),
     }

@@ -24,7 +24,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from roilake.pipelines.retrieval.scoring.topk import Product, Seen, top_k
+from roilake.pipelines.retrieval.scoring.topk import Product, top_k
+from roilake.pipelines.retrieval.seen import Seen
+from tests.retrieval.scoring.seen_pairs import seen_pairs
 
 HIGH, WIDE = 512, 4096
 PAIRS = 27  # of a user, as in gowalla
@@ -96,7 +98,7 @@ def _seen(users: int, items: int) -> Seen:
     else:
         pairs = np.random.default_rng(0).integers(0, users * items, users * PAIRS)
         user, item = np.divmod(np.unique(pairs), items)
-    return Seen.of(torch.from_numpy(user), torch.from_numpy(item))
+    return seen_pairs(user.astype(np.int64), item.astype(np.int64), users)
 
 
 def _peak(work: Callable[[], object]) -> int:

@@ -1,9 +1,12 @@
-"""Quality against training time on the Last.fm tags: ZOOMER with ROIs beside GraphSAGE and GAT with uniform sampling.
+"""Quality against time on three real data sets: ZOOMER on regions of interest beside GraphSAGE and GAT on uniformly
+sampled neighbours. Run by ``make bench-zoom``; progress on stderr, all curves into ``bench/zoom.json``, the last stdout
+line one JSON object. ``bench/fanout.json``, copied into a lake's ``reports`` folder, is drawn by the next report.
 
-Run by ``make bench-zoom``; progress on stderr, curves into ``bench/zoom.json``, the last stdout line one JSON object.
-``bench/fanout.json``, copied into a lake's ``reports`` folder, is drawn by the next report.
-The ROIs of each sampler and fan-out are cut by the job ``build_rois``; all models see the same requests, candidates,
-towers and steps. Times are training steps (input waits included), judging excluded.
+All models see the same requests, candidates, towers, loss, learning rate, epochs and steps; a baseline has as many
+neighbours of each edge type as its fan-out says, drawn from all of a request's history and from all of a node's list,
+once with the edge types that the night's ZOOMER has and once with those of the whole graph. A time is that of training
+steps (input waits included, judging left out) and of cutting the regions of the train windows on one core. Values are
+of the test windows' requests (see ``zoom_curves.Judge``), means over seeds; a run stands where its mean curve is best.
 """
 
 from __future__ import annotations
@@ -13,239 +16,215 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import date
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
+import numpy as np
 import torch
 
-from jobs.retrieval import build_graph, build_requests, build_rois, embed_interests, ingest_events
-from roilake.lake import Lake, check_folder
 from roilake.lake.session import spark_session
-from roilake.pipelines.retrieval.config import GraphModelConfig, RetrievalConfig, RoiConfig
+from roilake.metrics.intervals import Draws
+from roilake.metrics.observed import observe_mean
+from roilake.pipelines.retrieval.config import GraphModelConfig, RetrievalConfig
 from roilake.runtime.registry import load_config
-from tests.benchmarks.zoom_curves import Curve, Judge, Point, learn, open_night
+from tests.benchmarks.zoom_curves import IN_QUERY, METRICS, NDCG, Curve, Judge, learn, mean_curve
+from tests.benchmarks.zoom_data import Cut, Night, prepare
 
-DS = date(2010, 12, 31)
-FANOUTS = (2, 5, 10, 20, 40)
-FIRST_HOP = {"request": ("user_query", "user_item", "query_item", "query_user"), "item": ("item_user", "item_query")}
-SECOND_HOP = {"request": ("item_query", "item_user", "query_item", "user_item"), "item": ("user_item", "query_item")}
-METRICS = ("auc", "auc_popularity_negatives", "hit_rate@50")
+DATA = ("movielens", "foursquare", "lastfm_tags")
+FANOUTS, ROI_FANOUTS = (2, 5, 10, 20, 50, 100), (2, 5, 10)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One line of the comparison. ``role`` says what it is compared as."""
+    """One line of the comparison: a model on regions cut in one way. ``role``: zoomer, baseline or ablation."""
 
     name: str
-    role: str  # "zoomer", "baseline", "ablation" or "reference"
-    sampler: str
-    fanout: int
+    role: str
+    cut: Cut
     model: GraphModelConfig
-    hops: int = 1
-
-    @property
-    def cut(self) -> tuple[str, int, int]:
-        return self.sampler, self.fanout, self.hops
 
 
-def model(kind: str, loss: str = "softmax", learning_rate: float | None = None, **options: Any) -> GraphModelConfig:
-    return GraphModelConfig.model_validate(
-        {"kind": kind, "options": options, "loss": loss, "learning_rate": learning_rate}
-    )
-
-
-@dataclass
-class Table:
-    """All variants of a run."""
-
-    variants: list[Variant] = field(default_factory=list)
-
-    def add(
-        self, role: str, sampler: str, fanout: int, config: GraphModelConfig, label: str = "", hops: int = 1
-    ) -> None:
-        name = f"{config.kind}{label} {sampler} {fanout}" + (" x 2 hops" if hops == 2 else "")
-        self.variants.append(Variant(name, role, sampler, fanout, config, hops))
-
-
-def compared(fanouts: Sequence[int]) -> list[Variant]:
-    """Every variant that is measured."""
-    table = Table()
-    best = load_config("conf/nights/retrieval/lastfm_tags.yaml").models["zoomer"]
+def compared(config: RetrievalConfig, fanouts: Sequence[int], roi_fanouts: Sequence[int]) -> list[Variant]:
+    """Every variant that is measured on a data set: ZOOMER as its night has it."""
+    best, found = config.models["zoomer"], []
+    for fanout in roi_fanouts:
+        found.append(_variant("zoomer", "zoomer", best, Cut("roi", fanout, "own")))
     for fanout in fanouts:
-        table.add("zoomer", "roi", fanout, best)
         for kind in ("graphsage", "gat"):
-            table.add("baseline", "uniform", fanout, model(kind))
-    for kind in ("graphsage", "gat"):
-        table.add("baseline", "uniform", 5, model(kind), hops=2)
-    middle, most = (10 if 10 in fanouts else fanouts[0]), max(fanouts)
-    given = dict(best.options)
-    for sampler in ("uniform", "weighted"):
-        table.add("ablation", sampler, middle, best)
+            for edges in ("own", "graph"):
+                found.append(_variant("baseline", kind, GraphModelConfig(kind=kind), Cut("uniform", fanout, edges)))
+    middle = roi_fanouts[0]
+    found.append(_variant("ablation", "graphsage", GraphModelConfig(kind="graphsage"), Cut("roi", middle, "own")))
+    found.append(_variant("ablation", "zoomer", best, Cut("uniform", middle, "own")))
     for level in ("feature", "edge", "semantic"):
-        flag = f"{level}_attention"
-        switched = model("zoomer", **{**given, flag: not given.get(flag, True)})
-        table.add("ablation", "roi", middle, switched, f" {level} {'on' if switched.options[flag] else 'off'}")
-    for neighbours in ("detached", "frozen"):
-        table.add("ablation", "roi", middle, model("zoomer", **{**given, "neighbours": neighbours}), f" {neighbours}")
-    table.add("ablation", "uniform", most, model("graphsage", neighbours="detached"), " detached")
-    paper = model("zoomer", loss="focal", towers="paper")
-    table.add("ablation", "roi", 5, paper, " paper's form", hops=2)
-    for kind in ("no_graph", "interest_dot", "popularity"):
-        table.add("reference", "roi", middle, model(kind))
-    return table.variants
+        flag, given = f"{level}_attention", dict(best.options)
+        given[flag] = not given.get(flag, True)
+        name = f"zoomer {level} {'on' if given[flag] else 'off'}"
+        found.append(
+            _variant("ablation", name, GraphModelConfig(kind="zoomer", options=given), Cut("roi", middle, "own"))
+        )
+    return found
+
+
+def _variant(role: str, name: str, model: GraphModelConfig, cut: Cut) -> Variant:
+    return Variant(f"{name} {cut}", role, cut, model)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", nargs="+", default=list(DATA), choices=DATA)
     parser.add_argument("--fanouts", type=int, nargs="+", default=list(FANOUTS))
+    parser.add_argument("--roi-fanouts", type=int, nargs="+", default=list(ROI_FANOUTS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--ablation-seeds", type=int, default=3, help="seeds of what is neither ZOOMER nor baseline")
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--points", type=int, default=8, help="times that a run is judged")
-    parser.add_argument("--requests", type=int, default=2500, help="judged requests of each split")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--points", type=int, default=20, help="times that a run is judged")
+    parser.add_argument("--requests", type=int, default=3000, help="judged requests of each split")
     parser.add_argument("--only", default="", help="measure variants whose name holds this")
     parser.add_argument("--out", type=Path, default=Path("bench/zoom.json"))
     args = parser.parse_args()
-    wanted = [variant for variant in compared(args.fanouts) if args.only in variant.name]
-    base = load_config("conf/nights/retrieval/lastfm_tags.yaml")
     torch.set_num_threads(2)
-    with tempfile.TemporaryDirectory(prefix="bench-zoom-") as folder:
-        lake = prepare(Path(folder), base)
-        curves, built = [], {}
-        for cut in dict.fromkeys(variant.cut for variant in wanted):
-            config = base.model_copy(update={"roi": roi_config(base, *cut)})
-            result = build_rois.run(lake, config, DS)
-            built[" ".join(map(str, cut))] = result.seconds
-            versions = {table: lake.version(table) for table in ("rois", "nodes", "interest_vectors")}
-            curves += measure(lake, config, versions, [v for v in wanted if v.cut == cut], args)
-        lake.spark.stop()
-    report = summary(wanted, curves, built)
+    report: dict[str, Any] = {}
     args.out.parent.mkdir(exist_ok=True)
-    args.out.write_text(json.dumps({**report, "curves": [asdict(curve) for curve in curves]}))
-    args.out.with_name("fanout.json").write_text(json.dumps(fanout_curve(wanted, report["variants"])))
+    with tempfile.TemporaryDirectory(prefix="bench-zoom-") as folder:
+        spark = spark_session("bench-zoom")
+        for name in args.data:
+            config = load_config(f"conf/nights/retrieval/{name}.yaml")
+            night = prepare(spark, Path(folder) / name, config)
+            wanted = [v for v in compared(config, args.fanouts, args.roi_fanouts) if args.only in v.name]
+            curves, spent = measure(night, wanted, args)
+            report[name] = summary(wanted, curves, spent, night.judges(args.requests)["test"])
+            args.out.write_text(json.dumps(report))
+            say(f"{name}  {json.dumps({k: v for k, v in report[name].items() if k != 'variants'})}")
+        spark.stop()
+    args.out.with_name("fanout.json").write_text(json.dumps(fanout_curve(next(iter(report.values()))["variants"])))
     print(json.dumps(report), flush=True)
 
 
-def prepare(folder: Path, config: RetrievalConfig) -> Lake:
-    """The night up to its interest vectors."""
-    lake = Lake.open(spark_session("bench-zoom"), check_folder(folder / "lake", create=True), create=True)
-    for job in (ingest_events, build_graph, build_requests, embed_interests):
-        job.run(lake, config, DS)
-    return lake
+@dataclass(frozen=True)
+class Cost:
+    """What a way of cutting regions costs: seconds for the train windows, and neighbours of a request."""
+
+    seconds: float
+    neighbours: int
 
 
-def roi_config(base: RetrievalConfig, sampler: str, fanout: int, hops: int) -> RoiConfig:
-    """ROIs of ``fanout`` per edge type at every hop."""
-    sides = {}
-    for side in ("request", "item"):
-        trees = [dict.fromkeys(FIRST_HOP[side], fanout)]
-        if hops == 2:
-            trees.append(dict.fromkeys(SECOND_HOP[side], fanout))
-        sides[f"{side}_hops"] = trees
-    return RoiConfig.model_validate({**base.roi.model_dump(), **sides, "sampler": sampler})
-
-
-def measure(
-    lake: Lake, config: RetrievalConfig, versions: dict[str, int], variants: Iterable[Variant], args: argparse.Namespace
-) -> list[Curve]:
-    data = open_night(lake, config, DS, versions)
-    windows = {"validation": data.validation[0], "test": max(test_windows(data))}
-    judges = {split: Judge(data, config, as_of, args.requests) for split, as_of in windows.items()}
-    curves = []
+def measure(night: Night, variants: Iterable[Variant], args: argparse.Namespace) -> tuple[list[Curve], dict[Cut, Cost]]:
+    """All curves, and what each cut costs."""
+    curves: list[Curve] = []
+    spent: dict[Cut, Cost] = {}
+    by_cut: dict[Cut, list[Variant]] = {}
     for variant in variants:
-        for seed in range(args.seeds if variant.role in ("zoomer", "baseline") else args.ablation_seeds):
-            started = time.perf_counter()
-            curves.append(learn(variant.name, replace(data, seed=seed), config, variant.model, judges, args))
-            last = curves[-1].best
-            shown = "  ".join(f"{name} {last.test[name]:.4f}" for name in METRICS)
-            spent = f"{last.seconds:.1f} s of training, {time.perf_counter() - started:.0f} s in all"
-            print(f"bench-zoom  {variant.name}  seed {seed}  test {shown}  {spent}", file=sys.stderr, flush=True)
-            if not curves[-1].trained:
-                break
-    return curves
+        by_cut.setdefault(variant.cut, []).append(variant)
+    for cut, mine in by_cut.items():
+        config = night.config_of(cut)
+        data, seconds = night.cut(cut)
+        spent[cut] = Cost(seconds, data.layouts.request.size)
+        judges = night.judges(args.requests)
+        for variant in mine:
+            for seed in range(args.seeds):
+                began = time.perf_counter()
+                run = replace(data, seed=seed)
+                curves.append(learn(variant.name, run, config, variant.model, judges, args.epochs, args.points))
+                last = curves[-1].points[-1]
+                shown = "  ".join(f"{name} {value:.4f}" for name, value in last.means().items())
+                took = f"{last.seconds:.1f} s of training, {time.perf_counter() - began:.0f} s in all"
+                say(f"{night.name}  {variant.name}  seed {seed}  {shown}  {took}")
+    return curves, spent
 
 
-def test_windows(data: Any) -> list[date]:
-    """The windows after validation that hold requests with an answer: those of the test split."""
-    starts = {date.fromisoformat(file.partition["as_of"]) for file in data.requests}
-    return [start for start in starts if max(data.validation) < start <= DS]
+def summary(
+    variants: Sequence[Variant], curves: Sequence[Curve], spent: Mapping[Cut, Cost], judge: Judge
+) -> dict[str, Any]:
+    """The figures of one data set, and a row for each variant."""
+    mine = {v.name: [curve for curve in curves if curve.variant == v.name] for v in variants}
+    rows = {v.name: row(v, mine[v.name], spent[v.cut]) for v in variants}
+    found: dict[str, Any] = {}
+    for metric in METRICS:
+        zoomers, baselines = ([r for r in rows.values() if r["role"] == role] for role in ("zoomer", "baseline"))
+        if zoomers and baselines:
+            found |= compare(metric, zoomers, baselines, mine, judge)
+    return {**found, "variants": rows}
 
 
-def summary(variants: Sequence[Variant], curves: Sequence[Curve], built: dict[str, float]) -> dict[str, Any]:
-    """The figures of the issue, and a row for each variant (means over seeds)."""
-    rows = {variant.name: row(variant, [c for c in curves if c.variant == variant.name]) for variant in variants}
-    baselines = [r for r in rows.values() if r["role"] == "baseline"]
-    zoomers = [r for r in rows.values() if r["role"] == "zoomer"]
-    return {**compare(zoomers, baselines), "variants": rows, "roi_build_seconds": built}
-
-
-def fanout_curve(variants: Sequence[Variant], rows: dict[str, Any]) -> list[dict[str, Any]]:
-    """AUC and seconds to it by fan-out, in the form that the report draws."""
-    return [
-        {
-            "model": variant.model.kind,
-            "fanout": variant.fanout,
-            "seconds": rows[variant.name]["best"]["seconds"],
-            "auc": rows[variant.name]["best"]["test"]["auc"],
-        }
-        for variant in variants
-        if variant.role in ("zoomer", "baseline") and variant.hops == 1
-    ]
-
-
-def compare(zoomers: list[dict], baselines: list[dict]) -> dict[str, Any]:
-    """``speedup_at_equal_auc``: seconds that the baseline with the best test AUC takes to it, over the least seconds
-    that a ZOOMER takes to reach that AUC (null if none does). ``auc_gain``: best ZOOMER minus that best."""
-    if not zoomers or not baselines:
-        return {}
-    rival = max(baselines, key=lambda r: r["best"]["test"]["auc"])
-    target = rival["best"]["test"]["auc"]
-    reached = [(seconds_to(r["mean_curve"], target), r["name"]) for r in zoomers]
-    fastest = min((found for found in reached if found[0] is not None), default=(None, None))
-    champion = max(zoomers, key=lambda r: r["best"]["test"]["auc"])
-    return {
-        "speedup_at_equal_auc": rival["best"]["seconds"] / fastest[0] if fastest[0] else None,
-        "auc_gain": champion["best"]["test"]["auc"] - target,
-        "best_baseline": rival["name"],
-        "best_baseline_auc": target,
-        "best_baseline_seconds": rival["best"]["seconds"],
-        "fastest_zoomer": fastest[1],
-        "fastest_zoomer_seconds": fastest[0],
-        "best_zoomer": champion["name"],
-    }
-
-
-def seconds_to(curve: list[dict], target: float) -> float | None:
-    """Training seconds of the first point of a mean curve that is at least as good."""
-    return next((point["seconds"] for point in curve if point["test"]["auc"] >= target), None)
-
-
-def row(variant: Variant, curves: list[Curve]) -> dict[str, Any]:
-    """Means over seeds; ``best`` is the point of the mean curve with the best test AUC."""
-    points = [mean_point([curve.points[place] for curve in curves]) for place in range(len(curves[0].points))]
-    best = max(points, key=lambda point: point["test"]["auc"])
-    spread = [max(p.test["auc"] for p in curve.points) for curve in curves]
+def row(variant: Variant, curves: list[Curve], cost: Cost) -> dict[str, Any]:
+    """Means over seeds; ``best`` is by metric the point of the mean curve that is best."""
+    points = list(mean_curve(curves))
     return {
         "name": variant.name,
         "role": variant.role,
+        "kind": variant.model.kind,
+        "fanout": variant.cut.fanout,
+        "neighbours": cost.neighbours,
         "seeds": len(curves),
-        "best": best,
-        "auc_spread": max(spread) - min(spread),
-        "wait_fraction": mean(curve.wait_fraction for curve in curves),
-        "mean_curve": points,
+        "cutting_seconds": round(cost.seconds, 2),
+        "wait_fraction": round(float(np.mean([curve.wait_fraction for curve in curves])), 4),
+        "best": {metric: max(points, key=lambda point: point[metric]) for metric in METRICS},
+        "curve": points,
     }
 
 
-def mean_point(points: Sequence[Point]) -> dict[str, Any]:
-    averaged = {
-        split: {name: mean(getattr(point, split)[name] for point in points) for name in METRICS}
-        for split in ("validation", "test")
+def compare(
+    metric: str, zoomers: list[dict], baselines: list[dict], curves: Mapping[str, list[Curve]], judge: Judge
+) -> dict[str, Any]:
+    """``gain``: the best ZOOMER's value less that of the best baseline, with the interval of the paired difference by
+    user. ``speedup``: the seconds of that baseline to its value, over the least that a ZOOMER takes to reach it."""
+    rival, champion = (max(found, key=lambda r: r["best"][metric][metric]) for found in (baselines, zoomers))
+    target = rival["best"][metric]
+    theirs = rival["cutting_seconds"] + target["seconds"]
+    reached = [
+        (r["cutting_seconds"] + point["seconds"], r)
+        for r in zoomers
+        for point in [next((p for p in r["curve"] if p[metric] >= target[metric]), None)]
+        if point
+    ]
+    ours, fastest = min(reached, key=lambda found: found[0], default=(None, None))
+    ours_R, theirs_R = (_at_best(metric, r, curves[r["name"]]) for r in (champion, rival))
+    users, user_R = np.unique(judge.user_R, return_inverse=True)
+    both = [observe_mean(values, user_R, len(users)) for values in (ours_R, theirs_R)]
+    gain = both[0].minus(both[1]).estimate(Draws(users, 1000, 0))
+    return {
+        f"{metric}_gain": round(gain.value, 4),
+        f"{metric}_gain_interval": [round(gain.low, 4), round(gain.high, 4)],
+        f"speedup_at_equal_{metric}": round(theirs / ours, 2) if ours else None,
+        f"{metric}_best_baseline": {
+            "name": rival["name"],
+            "value": round(target[metric], 4),
+            "seconds": round(theirs, 2),
+        },
+        f"{metric}_best_zoomer": {"name": champion["name"], "value": round(champion["best"][metric][metric], 4)},
+        f"{metric}_fastest_zoomer": {"name": fastest["name"], "seconds": round(ours, 2)} if fastest else None,
+        **(
+            {"neighbours_ratio": round(rival["neighbours"] / fastest["neighbours"], 1)}
+            if metric == NDCG and fastest
+            else {}
+        ),
     }
-    return {"step": points[0].step, "seconds": mean(point.seconds for point in points), **averaged}
+
+
+def _at_best(metric: str, row: dict[str, Any], curves: Sequence[Curve]) -> np.ndarray:
+    """Values of the judged requests [R] where the mean curve is best, means over seeds."""
+    step = row["best"][metric]["step"]
+    return np.mean([point.test[metric] for curve in curves for point in curve.points if point.step == step], axis=0)
+
+
+def fanout_curve(rows: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """AUC in the query and seconds to it by fan-out, in the form that the report draws."""
+    return [
+        {
+            "model": r["kind"],
+            "fanout": r["fanout"],
+            "seconds": r["cutting_seconds"] + r["best"][IN_QUERY]["seconds"],
+            "auc": r["best"][IN_QUERY][IN_QUERY],
+        }
+        for r in rows.values()
+        if r["role"] in ("zoomer", "baseline") and not r["name"].endswith("graph")
+    ]
+
+
+def say(text: str) -> None:
+    print(f"bench-zoom  {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ class HeldInputs(Inputs):
         days, training = {str(as_of) for as_of in windows}, self.training
         feed = HeldFeed(
             [file for file in self.data.requests if file.partition["as_of"] in days],
-            slots=self.data.layouts.request.size,
+            layout=self.data.layouts.request,
             shards=SHARDS,
             batch_size=training.batch_size,
             positives=training.positives,
@@ -189,12 +189,19 @@ def _request_rows(size: Size, layout: RoiLayout) -> dict[tuple[date, int], Reque
             score_RC = np.einsum("rv,rcv->rc", wish_RV, nodes["item"].latent_NV[met_RC])
             best_RP = np.take_along_axis(met_RC, np.argsort(-score_RC, axis=1)[:, :4], axis=1)
             best_RP[np.arange(4) >= random.integers(1, 5, rows)[:, None]] = -1
+            neighbours_RS, relevance_RS = _regions(random, nodes, layout, rows)
             found[as_of, shard] = RequestRows(
-                np.append(np.arange(first, first + rows), -1),
-                _padded(user_R, 0),
-                _padded(query_R),
-                *_regions(random, nodes, layout, rows),
-                _padded(best_RP),
+                root_R=np.append(np.arange(first, first + rows), -1),
+                user_R=_padded(user_R, 0),
+                query_R=_padded(query_R),
+                neighbours_RS=neighbours_RS,
+                relevance_RS=relevance_RS,
+                linked_RH=_padded(random.integers(0, 2, (rows, layout.places)), 0).astype(np.int8),
+                ages_RH=_padded(random.integers(-128, 128, (rows, layout.places)), 127).astype(np.int8),
+                time_R=np.zeros(rows + 1, np.int64),
+                history_RL=np.empty((rows + 1, 0), np.int32),
+                positives_RP=_padded(best_RP),
+                entry_H=layout.entry_H,
             )
             first += rows
     return found

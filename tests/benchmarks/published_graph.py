@@ -18,14 +18,16 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from roilake.hashing import keyed_hash, uniform
 from roilake.pipelines.retrieval.config import EdgeType
 from roilake.pipelines.retrieval.graph.interests import unit_rows
 from roilake.pipelines.retrieval.models import FeatureSchema, ItemBatch, RequestBatch, TwinTower, TypeFeatures
-from roilake.pipelines.retrieval.models.matrix import Factors, interactions
+from roilake.pipelines.retrieval.models.matrix import interactions
 from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout
 from roilake.pipelines.retrieval.roi.store import RoiStore, padded
+from roilake.pipelines.retrieval.scoring.topk import Product
 from tests.retrieval.graph.in_memory import adjacency_matrix, normalised, spectral_vectors
 
 MAX_NEIGHBOURS = 50
@@ -57,6 +59,18 @@ class Recipe:
             tuple({ways[(hop + side) % 2]: fanout} for hop, fanout in enumerate(self.fanouts)) for side in (0, 1)
         )
         return RoiLayout.of(request, REQUEST_ROOTS), RoiLayout.of(item, ITEM_ROOTS)
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Of all users [U, D] and items [I, D], as a model gives them."""
+
+    user_UD: Tensor
+    item_ID: Tensor
+
+    def asked(self, user_B: NDArray) -> Product:
+        """The scores of all items for these users."""
+        return Product(self.user_UD[torch.from_numpy(user_B)], self.item_ID)
 
 
 class Graph:
@@ -92,14 +106,26 @@ class Graph:
         neighbours_BS, relevance_BS = (torch.from_numpy(part[user_B]) for part in self._requests)
         none_B, weight_B = torch.full((len(user_B),), -1), torch.ones(len(user_B))
         user, positives = torch.from_numpy(user_B), torch.from_numpy(positives_BP)
-        return RequestBatch(user, none_B, neighbours_BS.long(), relevance_BS.float() / 127, positives, weight_B)
+        no_signal_BS = torch.zeros(neighbours_BS.shape)
+        return RequestBatch(
+            user_B=user,
+            query_B=none_B,
+            neighbours_BS=neighbours_BS.long(),
+            relevance_BS=relevance_BS.float() / 127,
+            linked_BS=no_signal_BS,
+            recency_BS=no_signal_BS,
+            time_B=torch.zeros_like(user),
+            history_BL=torch.empty((len(user), 0), dtype=torch.long),
+            positives_BP=positives,
+            weight_B=weight_B,
+        )
 
     def items(self, item_C: NDArray) -> ItemBatch:
         neighbours_CS, relevance_CS = (torch.from_numpy(part[item_C]) for part in self._items)
         return ItemBatch(torch.from_numpy(item_C), neighbours_CS.long(), relevance_CS.float() / 127)
 
     @torch.inference_mode()
-    def factors(self, model: TwinTower) -> Factors:
+    def vectors(self, model: TwinTower) -> Vectors:
         """Vectors of all users and items."""
         nothing = np.zeros((BLOCK, 1), np.int64)
         user_UD = [
@@ -107,7 +133,7 @@ class Graph:
             for user in _blocks(len(self._requests[0]))
         ]
         item_ID = [model.embed_items(self.items(item), self.features) for item in _blocks(len(self._items[0]))]
-        return Factors(torch.cat(user_UD).numpy(), torch.cat(item_ID).numpy())
+        return Vectors(torch.cat(user_UD), torch.cat(item_ID))
 
 
 class Folds:

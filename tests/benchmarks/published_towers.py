@@ -18,29 +18,28 @@ from torch import nn
 
 from roilake.hashing import keyed_hash, uniform
 from roilake.pipelines.retrieval.models import TwinTower, build
-from roilake.pipelines.retrieval.models.matrix import Factors
 from roilake.pipelines.retrieval.training.losses import NEVER, sampled_softmax
 from roilake.training import Checkpoints, Context, Feed, LocalContext, OptimizerPlan, Settings, Term, train
-from tests.benchmarks.published_graph import Folds, Graph, Recipe
+from tests.benchmarks.published_graph import Folds, Graph, Recipe, Vectors
 
 POSITIVES = 8
-Judge = Callable[[Factors, sp.csr_matrix, sp.csr_matrix], float]
+Judge = Callable[[Vectors, sp.csr_matrix, sp.csr_matrix], float]
 Step = tuple[int, int, int, NDArray[np.int64]]  # epoch, number in it, fold, users
 
 
-def fit_tower(seen_UI: sp.csr_matrix, recipe: Recipe, ndcg: Judge) -> tuple[Factors, list[dict[str, float]]]:
-    """Vectors of all users and items from the graph of all pairs, by the epoch whose ``ndcg(factors, known, asked)`` is
+def fit_tower(seen_UI: sp.csr_matrix, recipe: Recipe, ndcg: Judge) -> tuple[Vectors, list[dict[str, float]]]:
+    """Vectors of all users and items from the graph of all pairs, by the epoch whose ``ndcg(vectors, known, asked)`` is
     best on fold 0; and the learning curve. A model without parameters is read off that graph."""
     if recipe.kind == "interest_dot":
         whole = Graph(seen_UI, recipe, None)
-        return whole.factors(build("interest_dot", {}, whole.schema, *recipe.layouts())), []
+        return whole.vectors(build("interest_dot", {}, whole.schema, *recipe.layouts())), []
     task = FoldTask(Folds(seen_UI, recipe), recipe, ndcg)
     settings = Settings(
         recipe.kind, recipe.seed, checkpoint_every=1 << 62, averaging=recipe.averaging, divide_gradients=True
     )
     model, progress = train(task, LocalContext(), Checkpoints(Path("never"), ""), settings)
     curve = [{"epoch": n, **point} for n, point in enumerate(progress.validations, start=1)]
-    return task.folds.whole.factors(model), curve
+    return task.folds.whole.vectors(model), curve
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ class FoldTask:
         return [OptimizerPlan(list(model.parameters()), self.recipe.learning_rate)]
 
     def validate(self, model: Any, context: Context) -> dict[str, float]:
-        factors = self.folds.graphs[0].factors(model)
-        return {self.select: self.ndcg(factors, self.folds.known[0], self.folds.asked[0])}
+        vectors = self.folds.graphs[0].vectors(model)
+        return {self.select: self.ndcg(vectors, self.folds.known[0], self.folds.asked[0])}
 
 
 def _loss(

@@ -44,6 +44,7 @@ def night_config(sizes: Sizes, plan: str) -> RetrievalConfig:
             "interest": {"dim": sizes.dim},
             "roi": {
                 "plan": plan,
+                "weights": {"likeness": 1, "linked": 0, "recency": 0},
                 "request_hops": [{"user_item": 10}, {"item_user": 5}],
                 "item_hops": [{"item_user": 10}, {"user_item": 5}],
             },
@@ -53,13 +54,14 @@ def night_config(sizes: Sizes, plan: str) -> RetrievalConfig:
 
 
 def write_tables(lake: Lake, sizes: Sizes, seed: int) -> dict[str, int]:
-    """Write adjacency, interest_vectors, nodes and requests; return counts."""
+    """Write adjacency, histories, interest_vectors, nodes and requests; return counts."""
     rng = np.random.Generator(np.random.Philox(seed))
     run = Run("bench", "retrieval", DS, "bench", "-", "-")
     pairs = _pairs(rng, sizes)
     lists = {"user_item": _lists(*pairs), "item_user": _lists(pairs[1], pairs[0], pairs[2])}
     adjacency = pa.concat_tables([_adjacency(edge_type, *found) for edge_type, found in lists.items()])
     lake.write("adjacency", adjacency, where={"ds": DS}, run=run)
+    lake.write("histories", _histories(*lists["user_item"][:2]), where={"ds": DS}, run=run)
     lake.write("interest_vectors", _vectors(rng, sizes), where={"ds": DS}, run=run)
     rows = [
         {"ds": DS, "node_type": "item", "id": n, "key": str(n), "fields": [], "terms": []} for n in range(sizes.items)
@@ -103,6 +105,22 @@ def _adjacency(edge_type: str, offsets: NDArray, ids: NDArray, weights: NDArray)
         },
         schema=TABLES["adjacency"].arrow_schema,
     )
+
+
+def _histories(offsets: NDArray, ids: NDArray) -> pa.Table:
+    """The items of the users' lists as their histories, the first one the newest."""
+    user, last = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets)), offsets[1:] - 1
+    order = last[user] - np.arange(len(ids)) + offsets[user]  # each list turned round
+    seconds = np.arange(len(ids)) - offsets[user]
+    start = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp())
+    columns = {
+        "ds": pa.repeat(pa.scalar(DS), len(ids)),
+        "user": pa.array(user),
+        "time": pa.array((start + seconds) * 1_000_000, pa.timestamp("us", "UTC")),
+        "item": pa.array(ids[order]),
+        "query": pa.repeat(pa.scalar(-1, pa.int32()), len(ids)),
+    }
+    return pa.table(columns, schema=TABLES["histories"].arrow_schema)
 
 
 def _vectors(rng: np.random.Generator, sizes: Sizes) -> pa.Table:

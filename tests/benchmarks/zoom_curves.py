@@ -1,12 +1,12 @@
-"""Quality against training time of one model on the ROIs of one night, with the suite's own feed, losses and models.
+"""Quality against training time of one model on the regions of one night, with the suite's own feed, losses and models.
 
-Legend: B requests, P positives, N negatives, I items.
+Legend: R judged requests, P positives (flat), B requests of a part, I items.
 """
 
 from __future__ import annotations
 
 import time
-from argparse import Namespace
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -15,25 +15,26 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from roilake.feed import files_of
 from roilake.hashing import keyed_hash
-from roilake.lake import Lake
-from roilake.metrics.classification import auc
-from roilake.metrics.ranking import draw_negatives
+from roilake.lake import DataFile
+from roilake.metrics.ranking import Ranks
 from roilake.pipelines.retrieval.config import GraphModelConfig, RetrievalConfig
-from roilake.pipelines.retrieval.feed.features import read_nodes
-from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
-from roilake.pipelines.retrieval.graph import plan_windows
-from roilake.pipelines.retrieval.models import RequestBatch, TwinTower, is_trainable
-from roilake.pipelines.retrieval.roi.layout import Layouts
+from roilake.pipelines.retrieval.histories import Histories
+from roilake.pipelines.retrieval.models import RequestBatch, TwinTower
+from roilake.pipelines.retrieval.models.batch import split
+from roilake.pipelines.retrieval.roi.store import read_lists
 from roilake.pipelines.retrieval.training import Inputs, RetrievalTask, TrainingData
 from roilake.pipelines.retrieval.training.inputs import Step
 from roilake.pipelines.retrieval.training.validation import embed_all_items
 from roilake.training import Checkpoints, Context, Feed, LocalContext, Settings, train
 
-NEGATIVES = 50
-HITS_AT = 50
+NDCG, IN_QUERY = "ndcg", "auc_in_query"
+METRICS = (NDCG, IN_QUERY)
+DEPTH, PART, POSITIVES = 20, 512, 32
+Values = dict[str, NDArray[np.float64]]
+"""By metric, a value for each judged request [R]; NaN where it has none."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,10 @@ class Point:
     step: int
     seconds: float
     validation: dict[str, float]
-    test: dict[str, float]
+    test: Values
+
+    def means(self) -> dict[str, float]:
+        return {name: float(np.nanmean(values)) for name, values in self.test.items()}
 
 
 @dataclass
@@ -54,74 +58,126 @@ class Curve:
     seed: int
     points: list[Point] = field(default_factory=list)
     wait_fraction: float = 0.0
-    trained: bool = True
-
-    @property
-    def best(self) -> Point:
-        """The point with the best validation AUC."""
-        return max(self.points, key=lambda point: point.validation["auc"])
 
 
-def open_night(lake: Lake, config: RetrievalConfig, ds: date, versions: dict[str, int]) -> TrainingData:
-    """All pinned files of a night that was cut by ``build_rois`` with this config."""
-    windows = plan_windows(config.windows, ds, None)
-    rois = [file for file in files_of(lake, "rois", versions["rois"], ds=ds) if file.rows]
-    nodes = files_of(lake, "nodes", versions["nodes"], ds=ds)
-    return TrainingData(
-        requests=tuple(file for file in rois if file.partition["side"] == "request"),
-        items=tuple(file for file in rois if file.partition["side"] == "item"),
-        nodes=nodes,
-        vectors=files_of(lake, "interest_vectors", versions["interest_vectors"], ds=ds),
-        train=tuple(window.as_of for window in windows if window.split == "train"),
-        validation=tuple(window.as_of for window in windows if window.split == "validation"),
-        vocabulary=Vocabulary.build(read_nodes(nodes), None),
-        layouts=Layouts.of(config.roi),
-        shards=config.roi.shards,
-        interest_dim=config.interest.dim,
-        seed=config.seed,
-    )
+@dataclass(frozen=True)
+class _Window:
+    """The judged requests of a window, with pairs (row, item) that are no candidates for them, and the queries of each
+    item."""
+
+    as_of: date
+    batch: RequestBatch
+    hidden: tuple[NDArray[np.int64], NDArray[np.int64]]
+    linked: Mapping[int, NDArray[np.int64]]
 
 
 class Judge:
-    """The same sample of requests of one split, with the same negatives, for every run."""
+    """The same requests of some windows for every run: at most ``requests``, chosen by keyed hash.
 
-    def __init__(self, data: TrainingData, config: RetrievalConfig, as_of: date, requests: int) -> None:
-        training = config.training.model_copy(update={"positives": 32})
-        self.inputs = Inputs(replace(data, train=(), validation=(as_of,)), training, LocalContext())
-        self.as_of = as_of
-        batches = [batch for _, batch in self.inputs.validation.batches(0)]
-        columns = {name: torch.cat([getattr(b, name) for b in batches]) for name in RequestBatch.__dataclass_fields__}
-        keys = keyed_hash(7, columns["user_B"].numpy(), columns["query_B"].numpy())
-        real = np.flatnonzero(columns["weight_B"].numpy() > 0)
-        chosen = torch.from_numpy(np.sort(real[np.argsort(keys[real], kind="stable")[:requests]]))
-        self.batch = RequestBatch(**{name: column[chosen] for name, column in columns.items()})
-        events_I = self.inputs.store.degrees("item", as_of).astype(np.float64)
-        request_B, positives_BP = keys[chosen.numpy()].view(np.int64), self.batch.positives_BP.numpy()
-        self.negatives = {
-            "auc": draw_negatives(1, request_B, positives_BP, np.ones_like(events_I), NEGATIVES),
-            "auc_popularity_negatives": draw_negatives(2, request_B, positives_BP, events_I, NEGATIVES),
-        }
+    With ``drop_seen``, what a user had before is no candidate, and no positive; a request without another positive is
+    left out. NDCG is that of the first 20 of all candidates. The AUC in the query is the share of the candidates linked
+    to the query, as of the window's start, that rank below a positive (ties a half), mean over positives."""
+
+    def __init__(
+        self, data: TrainingData, config: RetrievalConfig, windows: tuple[date, ...], requests: int,
+        adjacency: list[DataFile], *, drop_seen: bool,
+    ) -> None:  # fmt: skip
+        training = config.training.model_copy(update={"positives": POSITIVES})
+        self.inputs = Inputs(replace(data, train=(), validation=windows), training, LocalContext())
+        batches: dict[date, list[RequestBatch]] = {}
+        for as_of, batch in self.inputs.validation.batches(0):
+            batches.setdefault(as_of, []).append(batch)
+        keys = {as_of: _keys(_joined(parts)) for as_of, parts in batches.items()}
+        bound = np.sort(np.concatenate(list(keys.values())))[: requests + 1][-1]
+        histories = Histories.read(data.histories)
+        self.windows = []
+        for as_of, parts in batches.items():
+            whole = _joined(parts)
+            chosen = torch.from_numpy(np.flatnonzero((whole.weight_B.numpy() > 0) & (keys[as_of] < bound)))
+            mine = RequestBatch(**{name: getattr(whole, name)[chosen] for name in RequestBatch.__dataclass_fields__})
+            lists = read_lists([f.path for f in adjacency if f.partition["as_of"] == as_of.isoformat()], "item_query")
+            seen = histories.seen(mine.user_B.numpy(), mine.time_B.numpy())
+            hidden = seen if drop_seen else tuple(part[:0] for part in seen)
+            self.windows.append(_Window(as_of, mine, hidden, _items_of_queries(lists)))
+        self.user_R = np.concatenate([window.batch.user_B.numpy() for window in self.windows])
 
     @torch.no_grad()
-    def __call__(self, model: TwinTower) -> dict[str, float]:
-        """AUC against uniform and popularity-drawn negatives, pooled; HitRate@50 over all items."""
+    def __call__(self, model: TwinTower) -> Values:
         model.eval()
-        item_ID = embed_all_items(model, self.inputs, self.as_of)
-        features = self.inputs.store.features(self.as_of)
-        score_BI = (model.embed_requests(self.batch, features) @ item_ID.T).numpy()
+        found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in METRICS}
+        for window in self.windows:
+            item_ID, features = (
+                embed_all_items(model, self.inputs, window.as_of),
+                self.inputs.store.features(window.as_of),
+            )
+            first = 0
+            for part in split(window.batch, PART):
+                score_BI = model.embed_requests(part, features) @ item_ID.T
+                for name, values in self._values(window, part, first, score_BI).items():
+                    found[name].append(values)
+                first += len(part.user_B)
         model.train()
-        positives_BP = self.batch.positives_BP.numpy()
-        row, place = np.nonzero(positives_BP >= 0)
-        score_P = score_BI[row, positives_BP[row, place]]
-        found = {name: _auc(score_P, score_BI, drawn) for name, drawn in self.negatives.items()}
-        np.put_along_axis(score_BI, np.where(positives_BP < 0, positives_BP[:, :1], positives_BP), -np.inf, axis=1)
-        above_P = (score_BI[row] > score_P[:, None]).sum(1) + 0.5 * (score_BI[row] == score_P[:, None]).sum(1)
-        return {**found, f"hit_rate@{HITS_AT}": float((above_P < HITS_AT).mean())}
+        return {name: np.concatenate(parts) for name, parts in found.items()}
+
+    def _values(self, window: _Window, part: RequestBatch, first: int, score_BI: Tensor) -> Values:
+        positive_BP, known = part.positives_BP.numpy(), self.inputs.items(window.as_of).item_I.numpy()
+        scores_BI, rows = score_BI.numpy(), len(positive_BP)
+        column = np.full(int(known.max()) + 1, -1)
+        column[known] = np.arange(len(known))
+        mine = (window.hidden[0] >= first) & (window.hidden[0] < first + rows)
+        hidden_BI = np.zeros(scores_BI.shape, bool)
+        hidden_BI[window.hidden[0][mine] - first, column[window.hidden[1][mine]]] = True
+        row_P, place_P = np.nonzero(positive_BP >= 0)
+        item_P = column[positive_BP[row_P, place_P]]
+        kept_P = ~hidden_BI[row_P, item_P]
+        row_P, item_P = row_P[kept_P], item_P[kept_P]
+        own_P = scores_BI[row_P, item_P]
+        hidden_BI[row_P, item_P] = True  # from here on, other positives are no candidates
+        others_BI = np.where(hidden_BI, np.nan, scores_BI)
+        above_P = _share(others_BI[row_P], own_P, np.greater)
+        order = np.lexsort((-own_P, row_P))
+        position_P = np.empty(len(row_P), np.int64)
+        position_P[order] = np.arange(len(row_P)) - np.searchsorted(row_P[order], row_P[order])
+        ranks = Ranks.of(np.floor(above_P).astype(np.int64) + 1 + position_P, row_P, rows)
+        linked_BI = np.zeros(scores_BI.shape, bool)
+        for row, query in enumerate(part.query_B.tolist()):
+            linked_BI[row, column[window.linked.get(query, np.empty(0, np.int64))]] = True
+        inside_PI = np.where(linked_BI, others_BI, np.nan)[row_P]
+        below_P, count_P = _share(inside_PI, own_P, np.less), (~np.isnan(inside_PI)).sum(1)
+        share_P = np.divide(below_P, count_P, out=np.full(len(row_P), np.nan), where=count_P > 0)
+        return {NDCG: np.asarray(ranks.ndcg(DEPTH)), IN_QUERY: _mean_by_row(share_P, row_P, rows)}
 
 
-def _auc(score_P: NDArray, score_BI: NDArray, negative_BN: NDArray[np.int64]) -> float:
-    score_E = np.concatenate([score_P, np.take_along_axis(score_BI, negative_BN, axis=1).ravel()])
-    return auc(np.arange(len(score_E)) < len(score_P), score_E)
+def _share(others_PI: NDArray, own_P: NDArray, beyond: Any) -> NDArray[np.float64]:
+    """How many of the others are beyond each positive, ties a half."""
+    with np.errstate(invalid="ignore"):
+        return beyond(others_PI, own_P[:, None]).sum(1) + 0.5 * (others_PI == own_P[:, None]).sum(1)
+
+
+def _mean_by_row(value_P: NDArray, row_P: NDArray, rows: int) -> NDArray[np.float64]:
+    known_P = ~np.isnan(value_P)
+    count_B = np.bincount(row_P[known_P], minlength=rows)
+    total_B = np.bincount(row_P[known_P], value_P[known_P], rows)
+    return np.where(count_B > 0, total_B / np.maximum(count_B, 1), np.nan)
+
+
+def _keys(batch: RequestBatch) -> NDArray[np.uint64]:
+    return keyed_hash(7, batch.user_B.numpy(), batch.query_B.numpy(), batch.time_B.numpy())
+
+
+def _joined(parts: list[RequestBatch]) -> RequestBatch:
+    names = RequestBatch.__dataclass_fields__
+    return RequestBatch(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
+def _items_of_queries(lists: Any) -> dict[int, NDArray[np.int64]]:
+    """Items by the query that their lists hold."""
+    lengths = np.array([len(some) for some in lists["neighbours"]], np.int64)
+    item_E = np.repeat(lists["src"].to_numpy(), lengths).astype(np.int64)
+    query_E = lists["neighbours"].combine_chunks().flatten().to_numpy() if len(lists) else item_E
+    order = np.argsort(query_E, kind="stable")
+    queries, starts = np.unique(query_E[order], return_index=True)
+    return dict(zip(queries.tolist(), np.split(item_E[order], starts[1:]), strict=True)) if len(queries) else {}
 
 
 @dataclass(frozen=True)
@@ -141,28 +197,33 @@ class JudgedTask(RetrievalTask):
         paused = time.perf_counter()
         found = {split: judge(model) for split, judge in self.judges.items()}
         seconds = paused - self.clock["started"]
-        self.curve.append(Point(0, seconds, found["validation"], found["test"]))
+        validation = {name: float(np.nanmean(values)) for name, values in found["validation"].items()}
+        self.curve.append(Point(0, seconds, validation, found["test"]))
         self.clock["started"] += time.perf_counter() - paused
-        return {"auc": found["validation"]["auc"]}
+        return {"auc": validation[NDCG], "hit_rate@50": 0.0}
 
 
 def learn(
-    name: str,
-    data: TrainingData,
-    config: RetrievalConfig,
-    model: GraphModelConfig,
-    judges: dict[str, Judge],
-    args: Namespace,
-) -> Curve:
-    """Train one model for ``args.epochs`` and judge it ``args.points`` times; judging costs no training time."""
+    name: str, data: TrainingData, config: RetrievalConfig, model: GraphModelConfig, judges: dict[str, Judge],
+    epochs: int, points: int,
+) -> Curve:  # fmt: skip
+    """Train one model and judge it ``points`` times; judging costs no training time."""
     inputs = Inputs(data, config.training, LocalContext())
-    task = JudgedTask(inputs, name, model, args.epochs, judges=judges, points=args.points)
-    if not is_trainable(model.kind):
-        found = {split: judge(task.model()) for split, judge in judges.items()}
-        return Curve(name, data.seed, [Point(0, 0.0, found["validation"], found["test"])], trained=False)
+    task = JudgedTask(inputs, name, model, epochs, judges=judges, points=points)
     training = config.training.model_copy(update={"checkpoint_every": 1 << 62})
     settings = Settings.of(name, data.seed, training, keep="last", divide_gradients=True)
     _, progress = train(task, LocalContext(), Checkpoints(Path("never"), ""), settings)
     steps = [int(point["step"]) for point in progress.validations]
-    points = [replace(point, step=step) for point, step in zip(task.curve, steps, strict=True)]
-    return Curve(name, data.seed, points, progress.wait_fraction)
+    points_ = [replace(point, step=step) for point, step in zip(task.curve, steps, strict=True)]
+    return Curve(name, data.seed, points_, progress.wait_fraction)
+
+
+def mean_curve(curves: list[Curve]) -> Iterator[dict[str, Any]]:
+    """Means over seeds, point by point."""
+    for points in zip(*(curve.points for curve in curves), strict=True):
+        means = [point.means() for point in points]
+        yield {
+            "step": points[0].step,
+            "seconds": float(np.mean([point.seconds for point in points])),
+            **{name: float(np.mean([each[name] for each in means])) for name in METRICS},
+        }

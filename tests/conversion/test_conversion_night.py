@@ -144,7 +144,7 @@ def test_metrics_are_those_of_the_tables(night: Night) -> None:
         assert rows[model, "unbiased", "all", "auc"]["value"] == pytest.approx(expected)
         ratio = pairs["pcvr"].sum() / p.sum()
         assert rows[model, "unbiased", "all", "calibration_ratio"]["value"] == pytest.approx(ratio)
-        assert ("delta_vs_ukd" in {place[2] for place in rows if place[0] == model}) == (model != "ukd")
+        assert ("delta_vs_default" in {place[2] for place in rows if place[0] == model}) == (model != "ukd")
     bins = {place[2] for place in rows if place[:2] == ("ukd", "unbiased") and place[2].startswith("calib")}
     assert len(bins) == 10
 

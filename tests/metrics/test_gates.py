@@ -22,6 +22,7 @@ from roilake.runtime.registry import load_config
 from tests.retrieval.scoring.small_night import DS, small_config
 
 BEFORE = date(2020, 1, 9)
+MODELS = ("interest_dot", "popularity")
 AUCS = {"auc": "all", "gauc": "all"}
 SLICES = {"gender": {"by": "user", "field": "g"}}
 USERS = {"path": "none", "format": "csv", "key": "k", "fields": {"g": "g"}}
@@ -40,9 +41,12 @@ def night(*bounds: dict[str, Any]) -> Any:
     return small_config(source=source, evaluation=evaluation, gates={"bounds": list(bounds)})
 
 
-def check(bound: dict[str, Any], now: list[dict], last: list[dict] | None = None) -> list[GateResult]:
-    before = Measured() if last is None else Measured.of(BEFORE, last)
-    return list(check_bounds(night({"metric": "auc", **bound}), Measured.of(DS, now), before))
+def check(
+    bound: dict[str, Any], now: list[dict], last: list[dict] | None = None, served: str = "interest_dot"
+) -> list[GateResult]:
+    """``served`` the last night, and interest_dot serves this one."""
+    before = Measured() if last is None else Measured.of(BEFORE, last, served)
+    return list(check_bounds(night({"metric": "auc", **bound}), Measured.of(DS, now, "interest_dot"), before))
 
 
 def test_a_value_is_held_against_minimum_and_maximum() -> None:
@@ -75,8 +79,8 @@ def test_what_was_not_measured_or_is_undefined_passes_no_bound() -> None:
         ({}, 0.99, 0.9, True),
         ({"metric": "log_loss"}, 0.92, 0.9, True),
         ({"metric": "log_loss"}, 0.93, 0.9, False),
-        ({"slice": "delta_vs_interest_dot", "model": "popularity"}, -0.10, -0.15, False),
-        ({"slice": "delta_vs_interest_dot", "model": "popularity"}, -0.20, -0.15, True),
+        ({"slice": "delta_vs_default", "model": "popularity"}, -0.10, -0.15, False),
+        ({"slice": "delta_vs_default", "model": "popularity"}, -0.20, -0.15, True),
     ],
 )
 def test_a_night_is_worse_when_the_intervals_say_so(
@@ -85,6 +89,24 @@ def test_a_night_is_worse_when_the_intervals_say_so(
     then, today = (row(last, changes.get("slice", "all"), **changes), row(now, changes.get("slice", "all"), **changes))
     found = check({"not_worse_than": "last", **changes}, [today], [then])[0]
     assert found.passed == passed and f"{last:.4f} [{last - 0.01:.4f}, {last + 0.01:.4f}] of 2020-01-09" in found.bound
+
+
+def test_another_model_that_serves_is_held_against_the_one_before() -> None:
+    """The bound that names no model is on what readers get."""
+    last = [row(0.9), row(0.95, model="popularity")]
+    alone, after = (check({"not_worse_than": "last"}, [row(0.9)], last, served)[0] for served in MODELS)
+    assert alone.passed and not after.passed
+    assert after.bound == "not worse than 0.9500 [0.9400, 0.9600] of 2020-01-09 by popularity"
+    named = check({"not_worse_than": "last", "model": "interest_dot"}, [row(0.9)], last, "popularity")[0]
+    assert named.passed
+
+
+def test_the_model_that_serves_differs_from_itself_by_nothing() -> None:
+    """As popularity does in a lake where nothing is better: a bound on its difference can be held."""
+    itself = {"slice": "delta_vs_default", "model": "interest_dot"}
+    most, least = (check({**itself, **bound}, [])[0] for bound in ({"maximum": 0}, {"minimum": 0.01}))
+    assert (most.passed, most.value, most.low, most.high) == (True, 0, 0, 0)
+    assert not least.passed and "is 0.0000 [0.0000, 0.0000], must be at least 0.01" in least.line
 
 
 def test_without_a_night_or_an_interval_to_compare_with_a_bound_passes_and_says_so() -> None:
@@ -103,7 +125,7 @@ def test_a_failed_bound_names_the_slice_that_moved_most_in_half_widths() -> None
         row(0.8),
         row(0.85, "gender=F"),
         row(0.5, "gender=M", 0.2),
-        row(0.1, "delta_vs_popularity"),
+        row(0.1, "delta_vs_default"),
         row(0.2, "leakage_check"),
     ]
     found = check({"not_worse_than": "last"}, now, last)[0]

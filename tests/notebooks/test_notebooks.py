@@ -96,11 +96,12 @@ def test_every_notebook_runs_in_silence(executed: dict[str, NotebookNode]) -> No
 
 
 @pytest.mark.slow
-def test_last_night_shows_steps_metrics_and_recommendations(executed: dict[str, NotebookNode]) -> None:
-    page = shown(executed["01"])
+def test_last_night_shows_steps_metrics_and_recommendations(executed: dict[str, NotebookNode], nights: Nights) -> None:
+    page, model = shown(executed["01"]), nights.served(-1).model
     assert "train_models" in page and "build_impressions" not in page and "ukd" not in page
-    assert page.count("<svg") == 8 and "AUC, against zoomer" in page
-    assert "requests, by zoomer@" in printed(executed["01"])
+    assert page.count("<svg") == 8 and f"AUC, against {model}" in page
+    assert f"requests, by {model}@" in printed(executed["01"])
+    assert all(f"{model} serves since {nights.served(-1).since}" in printed(executed[name]) for name in ("01", "03"))
 
 
 @pytest.mark.slow

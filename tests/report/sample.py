@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 from roilake.lake import Publication
+from roilake.metrics.champion import Champion
 from roilake.pipelines.retrieval.report import Graph
 from roilake.report.data import ReportData
 from roilake.report.night import NightData
@@ -14,6 +15,7 @@ from roilake.runtime.registry import find
 
 NAMES = ("auc", "auc_popularity_negatives", "hit_rate@50", "hit_rate@100", "hit_rate@200", "ndcg@20")
 MODELS = ("gat", "graphsage", "interest_dot", "no_graph", "popularity", "zoomer")
+SEEN = {"repeats": 12, "positives": 4000}
 STEPS = ("ingest_events", "build_graph", "build_requests", "embed_interests", "build_rois", "train_models")
 
 
@@ -44,7 +46,7 @@ def metrics() -> dict:
     }
     return {
         ("test", "all"): test,
-        ("test", "delta_vs_zoomer"): differences,
+        ("test", "delta_vs_default"): differences,
         **{("test", name): {"zoomer": found} for name, found in (slices | bins).items()},
     }
 
@@ -57,7 +59,7 @@ def gate(name: str, *, passed: bool, **columns: Any) -> dict:
 def runs(factor: float = 1.0) -> tuple[dict, ...]:
     details = {
         "build_rois": {"plan": "local"},
-        "evaluate_models": {"share": 1.0},
+        "evaluate_models": {"share": 1.0, "seen": {**SEEN, "share": 0.003, "rule": "drop"}, "requests_left_out": 2},
         "train_models": {"planned_seconds": 60.0, "wait_fraction": 0.031, "models": {"zoomer": {"steps": 45}}},
     }
     return tuple(
@@ -97,7 +99,7 @@ def night() -> NightData:
         ds=date(1998, 4, 10),
         run_id="3f9c1e77a2b4",
         code_revision="b2e39637c1d0f00dcafe",
-        config={"name": "movielens", "default_model": "zoomer", "models": {name: {"kind": name} for name in MODELS}},
+        config={"name": "movielens", "models": {name: {"kind": name} for name in MODELS}},
         versions={"events": 3, "nodes": 2, "edges": 2, "rois": 2, "models": 1, "metrics": 1},
         metrics=metrics(),
         curves={name: {"steps": curve, "validations": validations} for name in ("zoomer", "gat", "no_graph")},
@@ -112,6 +114,7 @@ def night() -> NightData:
             },
         ),
         rows={"events": 1210, "nodes": 2644, "recommendations": 48_200, "rois": 41_004},
+        champion=Champion("zoomer", date(1998, 4, 10)),
         upstreams={"conversion": None},
         own=graph(),
     )  # fmt: skip

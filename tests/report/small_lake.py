@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from roilake.lake import Lake, Publication, Run
+from roilake.metrics.champion import Champion
 from roilake.runtime.registry import tables
 
 FIRST, SECOND = date(2020, 1, 9), date(2020, 1, 10)
@@ -35,6 +37,7 @@ def write_night(
         "nodes": [node(kind, day) for kind in ("user", "item") for day in range(FIRST.day, ds.day + 1)],
         "rois": [roi("request", ds, "serve"), roi("request", ds - timedelta(1), "test"), roi("item", ds, "item")],
         "metrics": [metric(run, model, value) for model, value in (("zoomer", auc), ("popularity", 0.6))],
+        "champions": [chosen(ds)],
         "quarantine": [
             {"step": "ingest_events", "source": "events", "row_id": f"{n}", "row": f'{{"n":{n}}}', "reason": "no time"}
             for n in range(rejected)
@@ -43,6 +46,13 @@ def write_night(
     }  # fmt: skip
     models = {name: {"kind": name} for name in ("zoomer", "popularity")}
     publish(lake, run, rows, {"default_model": "zoomer", "models": models, "training": {"epochs": epochs}})
+
+
+def chosen(ds: date) -> dict[str, Any]:
+    """Zoomer serves from the first night on."""
+    reason, before = ("first", None) if ds == FIRST else ("stayed", "zoomer")
+    found = Champion("zoomer", FIRST, reason, before, "ndcg@20", 0.5, "popularity", -0.1, -0.15, -0.05, 100)
+    return asdict(found)
 
 
 def node(kind: str, day: int) -> dict[str, Any]:
@@ -100,8 +110,9 @@ def event(ds: date, hour: int) -> dict[str, Any]:
 
 
 def roi(side: str, as_of: date, split: str) -> dict[str, Any]:
-    ids = {"root": as_of.day, "user": 1, "query": -1, "positives": [], "neighbours": [1], "relevance": [1]}
-    return {"side": side, "as_of": as_of, "shard": 0, "split": split, **ids}
+    ids = {"root": as_of.day, "user": 1, "query": -1, "positives": [], "repeats": 0}
+    tree = {"neighbours": [1], "relevance": [1], "linked": [], "ages": []}
+    return {"side": side, "as_of": as_of, "shard": 0, "split": split, **ids, **tree}
 
 
 def metric(run: Run, model: str, value: float) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from roilake.cli import app
 from roilake.report import gather, published
 from tests.report.small_lake import FIRST, SECOND, a_run, publish, step, write, write_lake, write_night
 
+JUDGED = "on validation it has NDCG @20 0.500, and popularity is behind by 0.100 (0.050 to 0.150)."
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -35,7 +37,7 @@ def test_a_night_is_read_as_it_was_published(folder: Path) -> None:
     night = found.night
     assert (found.before and found.before.ds, found.since) == (FIRST, None)  # the last night is shown once
     assert night.rows == {
-        "events": 2, "metrics": 2, "node_ids": 2, "nodes": 4, "quarantine": 1, "rois": 3, "runs": 6,
+        "champions": 1, "events": 2, "metrics": 2, "node_ids": 2, "nodes": 4, "quarantine": 1, "rois": 3, "runs": 6,
     }  # fmt: skip
     assert (night.own.new, night.own.nodes) == ({"item": 1, "user": 1}, {"item": 2, "user": 2})
     assert night.own.nulls == {"query": 1}
@@ -50,6 +52,7 @@ def test_report_writes_the_page_again_and_prints_its_path(folder: Path) -> None:
     assert path == folder / "reports" / "retrieval" / f"{SECOND}.html"
     page = path.read_text()
     assert "Since 2020-01-09, zoomer got better in AUC (+0.100)." in page
+    assert f"zoomer serves since 2020-01-09: no other model won over it; {JUDGED}" in page
     assert "2 events came in (4 on 2020-01-09), with 1 new user and 1 new item; 1 row rejected." in page
     beside = Path(call(folder, "report", "--ds", str(SECOND), "--since", str(FIRST)).strip())
     assert beside.name == "2020-01-10-since-2020-01-09.html"
@@ -84,7 +87,9 @@ def test_runs_lists_nights_and_the_steps_of_one(folder: Path) -> None:
         "ingest_events", "build_graph", "build_rois", "train_models", "evaluate_models", "publish_night",
     ]  # fmt: skip
     assert steps[1]["outputs"] == {"build_graph": 1}
-    assert "Night of 2020-01-09, run run0109abc" in call(folder, "runs", "--ds", str(FIRST))
+    text = call(folder, "runs", "--ds", str(FIRST))
+    assert "Night of 2020-01-09, run run0109abc" in text
+    assert " ".join(text.split()).endswith(f"zoomer serves since 2020-01-09, a first night; {JUDGED}")
 
 
 def test_a_failed_rerun_and_a_night_cut_short_are_told_apart(tmp_path: Path) -> None:
@@ -102,7 +107,7 @@ def test_a_failed_rerun_and_a_night_cut_short_are_told_apart(tmp_path: Path) -> 
 def test_compare_names_what_differs(folder: Path) -> None:
     text = call(folder, "compare", str(FIRST), "run0110")
     assert "config: training.epochs: 3 → 1" in text
-    assert "code: the same, 0123456789ab" in text
+    assert "code: the same, 0123456789ab" in text and "serves: zoomer, since 2020-01-09\n" in text
     rows = {tuple(line.split()[:2]): line.split()[2:] for line in text.splitlines() if "AUC" in line}
     assert rows["zoomer", "AUC"] == ["0.700", "0.800", "+0.100", "+0.086", "to", "+0.114", "better"]
     assert rows["popularity", "AUC"][-2:] == ["within", "noise"]

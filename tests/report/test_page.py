@@ -11,18 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from roilake.lake import Publication
+from roilake.lake import Lake, Publication
+from roilake.metrics.champion import Champion
 from roilake.metrics.registry import in_order, label
+from roilake.pipelines.retrieval.config import RelevanceWeights
 from roilake.pipelines.retrieval.report import Graph
+from roilake.pipelines.retrieval.report.graph import seen_items
 from roilake.pipelines.retrieval.report.regions import amortisation
+from roilake.pipelines.retrieval.report.served import Said, Served, Shown
 from roilake.report import figures, slices
 from roilake.report.changes import Change, changes, difference
 from roilake.report.data import ReportData
 from roilake.report.formatting import duration, number, signed, size
 from roilake.report.headline import headline
 from roilake.report.page import render, write_page
+from roilake.report.serving import serving
 from roilake.report.slices import unfolded
-from tests.report.sample import MODELS, NAMES, failed, last_night, measure, metrics, night, runs, sample
+from tests.report.sample import MODELS, NAMES, failed, graph, last_night, measure, metrics, night, runs, sample
 
 good = cache(lambda: render(sample()))
 bad = cache(lambda: render(failed()))
@@ -78,7 +83,9 @@ def test_the_page_says_what_the_night_did() -> None:
 
 
 def test_five_sentences_come_first() -> None:
-    assert headline(sample()) == [
+    found = headline(sample())
+    assert [*found] == ["Status", "Models", "Change", "Data", "Attention"]
+    assert [*found.values()] == [
         "Published: 48\u202f200 recommendations by zoomer are ready for readers, after 2 gates passed.",
         "zoomer has AUC 0.885 (popularity has 0.864); against the best other model in each of 7 metrics it is ahead in "
         "5, level in 1 and behind in 1.",
@@ -87,17 +94,17 @@ def test_five_sentences_come_first() -> None:
         "To look at: 12 rejected rows (no time); slice gender = F fell in NDCG @20 by −0.088; build_requests took "
         "22.0 s (last time 8.8 s).",
     ]
-    assert [good().index(sentence[:20]) for sentence in headline(sample())]
+    assert [good().index(sentence[:20]) for sentence in found.values()]
 
 
 def test_noise_is_not_sold_as_change() -> None:
     same = ReportData(night(), before=replace(night(), ds=date(1998, 4, 9), quarantine=()))
-    assert headline(same)[2] == "Since 1998-04-09, nothing of zoomer moved beyond noise, in 8 metrics."
-    assert "moved beyond" not in headline(replace(same, before=None))[2]
+    assert headline(same)["Change"] == "Since 1998-04-09, nothing of zoomer moved beyond noise, in 8 metrics."
+    assert "moved beyond" not in headline(replace(same, before=None))["Change"]
     lists = metrics()
     lists["test", "all"]["zoomer"]["coverage@20"] = measure(0.4)
     minor = ReportData(night(), before=replace(night(), ds=date(1998, 4, 9), metrics=lists))
-    assert headline(minor)[2] == (
+    assert headline(minor)["Change"] == (
         "Since 1998-04-09, no main metric of zoomer moved beyond noise; of all 8 did Coverage @20 (−0.090)."
     )
 
@@ -106,7 +113,7 @@ def test_what_moves_all_models_alike_is_laid_to_the_requests() -> None:
     before = metrics()
     for found in before["test", "all"].values():
         found["auc"] = measure(found["auc"]["value"] + 0.1)
-    found = headline(ReportData(night(), before=replace(last_night(), metrics=before)))[2]
+    found = headline(ReportData(night(), before=replace(last_night(), metrics=before)))["Change"]
     assert "got worse in AUC (−0.100); so did every other model" in found
 
 
@@ -152,6 +159,17 @@ def test_regions_are_set_against_their_uses() -> None:
     assert found.anew == pytest.approx(found.reads * 40.0 / 41_004)
 
 
+def test_the_page_says_what_became_of_seen_items() -> None:
+    def said(**details: object) -> str:
+        evaluated = {"step": "evaluate_models", "details": details}
+        return dict(seen_items(replace(night(), runs=(evaluated,)))).get("choices of what the user had before", "")
+
+    assert "0.3 %: seen items are left out (2 requests with them)" in good()
+    kept = {"rule": "keep", "repeats": 9, "positives": 10, "share": 0.9}
+    assert said(seen=kept, requests_left_out=0) == "90.0 %: seen items are kept"
+    assert said() == said(seen={**kept, "positives": 0, "share": None}, requests_left_out=0) == ""
+
+
 def test_time_is_held_against_the_plan_or_the_night_before() -> None:
     times = {time.run["step"]: time for time in figures.times(night(), last_night())}
     assert (times["train_models"].meant, times["train_models"].planned) == (60.0, True)
@@ -176,6 +194,23 @@ def test_the_page_stands_alone_and_is_safe() -> None:
     assert "<script" not in page
     assert "<b>242</b>" not in page  # rejected rows are text, never markup
     assert "&lt;b&gt;242" in page
+
+
+def test_lists_are_text_never_markup() -> None:
+    class Made(Served):
+        def shown(self, weights: RelevanceWeights) -> list[Shown]:
+            return [Shown("<b>ann</b>", None, [], [Said("<i>tea</i>", "likeness 0.50, 2.0 days ago")], 9, [])]
+
+    lake = Made(Lake(None, "nowhere"), Publication("retrieval", night().ds, "5a0e", {}, "{}", "b2e3"))
+    built = [{**run, "details": {"weights": {"linked": 2.0}}} for run in runs() if run["step"] == "build_rois"]
+    page = render(ReportData(replace(night(), own=replace(graph(), served=lake), runs=tuple(built))))
+    assert "&lt;b&gt;ann" in page and "<b>ann" not in page and "<i>tea" not in page
+    text = text_of(page)
+    assert (
+        "User <b>ann</b> Had last No history." in text
+        and "Kept of the history: 1 of 9 <i>tea</i>likeness 0.50, 2.0 days ago Recommended Nothing." in text
+    )
+    assert "What was recommended, and why" not in text_of(good())
 
 
 def test_the_same_night_is_the_same_page() -> None:
@@ -205,9 +240,26 @@ def test_a_night_with_next_to_nothing_renders() -> None:
     assert "No model was evaluated." in text
     assert "There is no earlier published night" in text
     assert render(ReportData(night(), before=bare, since=bare))
-    assert headline(ReportData(replace(night(), config={**night().config, "default_model": "absent"})))[1] == (
+    assert headline(ReportData(replace(night(), champion=Champion("absent", night().ds))))["Models"] == (
         "No model was evaluated."
     )
+
+
+def test_the_page_says_who_serves_since_when_and_how_far_the_next_one_is() -> None:
+    chosen = Champion("zoomer", date(1998, 4, 8), "stayed", "zoomer", "ndcg@20", 0.331, "gat", 0.004, -0.002, 0.01, 400)
+    sentence = (
+        "zoomer serves since 1998-04-08: no other model won over it; on validation it has NDCG @20 0.331, and gat is "
+        "ahead by 0.004 (−0.002 to 0.010)."
+    )
+    assert sentence == serving(chosen) == headline(ReportData(replace(night(), champion=chosen)))["Serves"]
+    assert sentence in text_of(render(ReportData(replace(night(), champion=chosen))))
+    won = replace(chosen, reason="won", previous="gat", difference=-0.012, low=-0.02, high=-0.004)
+    assert ": it won over gat; on" in serving(won) and "gat is behind by 0.012 (0.004 to 0.020)." in serving(won)
+    less = replace(won, metric="log_loss", difference=0.012, low=0.004, high=None)
+    assert "it has Log-loss 0.331, and gat is behind by 0.012." in serving(less)
+    nothing = replace(chosen, reason="first", value=None, runner_up=None, difference=None)
+    assert "on validation no request could be judged, so it is the first of the config." in serving(nothing)
+    assert serving(Champion("zoomer", night().ds)) == "zoomer serves, as the config says."
 
 
 def test_a_chosen_night_stands_before_the_last_one() -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from roilake.config import validated
 from roilake.errors import ConfigError
+from roilake.metrics.champion import Champion
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.report import notebook, plots, slices
 from roilake.report.compare import Comparison, print_comparison
@@ -53,7 +54,7 @@ def shown(name: str) -> str:
 def test_a_plot_shows_any_name(name: str) -> None:
     series = {name: ([1.0, 2.0], [0.1, 0.2]), "other": ([1.0, 2.0], [0.3, 0.2])}
     points = [(0.2, measure(0.3)), (0.4, measure(0.5))]
-    rows = [("all", 0.5), (f"delta_vs_{name}", 0.1)]
+    rows = [("all", 0.5), ("delta_vs_default", 0.1)]
     table = pd.DataFrame([(name, "auc", cut, v, v - 0.1, v + 0.1, 9) for cut, v in rows])
     table.columns = ["model", "metric", "slice", "value", "low", "high", "n"]
     for svg in (
@@ -82,7 +83,6 @@ def renamed() -> ReportData:
 
     def with_names(one: NightData) -> NightData:
         found = {cut: {DEFAULT if m == "zoomer" else m: v for m, v in of.items()} for cut, of in one.metrics.items()}
-        found["test", f"delta_vs_{DEFAULT}"] = found.pop(("test", "delta_vs_zoomer"))
         found["test", "all"] = {**found["test", "all"], **{name: measures(0.7) for name in ODD}}
         found |= {("test", f"gender={name}"): {DEFAULT: measures(0.8)} for name in ODD}
         curves = {**one.curves, **dict.fromkeys((*ODD, DEFAULT), one.curves["zoomer"])}
@@ -92,7 +92,8 @@ def renamed() -> ReportData:
             metrics=found,
             curves=curves,
             quarantine=bad,
-            config={**one.config, "name": ODD[8], "default_model": DEFAULT},
+            config={**one.config, "name": ODD[8]},
+            champion=Champion(DEFAULT, one.ds, "won", ODD[1], "ndcg@20", 0.5, ODD[0], -0.1, -0.2, 0.1),
         )
 
     return ReportData(with_names(night()), before=with_names(last_night()), problems=ODD)

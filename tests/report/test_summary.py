@@ -68,7 +68,7 @@ def test_a_pipeline_that_declares_nothing_for_its_page_has_one() -> None:
     plain = replace(night().pipeline, figures="", sections=(), volume="", texts="", upstreams=())
     bare = replace(night(), pipeline=plain, own=None, upstreams={})
     data = ReportData(bare, before=replace(last_night(), pipeline=plain, own=None))
-    assert headline(data)[3] == "1\u202f210 rows of events came in (1\u202f500 on 1998-04-09); 12 rows rejected."
+    assert headline(data)["Data"] == "1\u202f210 rows of events came in (1\u202f500 on 1998-04-09); 12 rows rejected."
     page = render(data)
     assert "Events and graph" not in page and "Other pipelines" not in page and "Every row of the source" in page
     titles = re.findall("<h2>(.*?)</h2>", page)
@@ -80,7 +80,7 @@ def test_a_pipeline_that_declares_nothing_for_its_page_has_one() -> None:
 def test_rows_later_than_the_night_are_counted() -> None:
     late = tuple({**run, "rows_later": 7 * (run["step"] == "ingest_events")} for run in runs())
     data = replace(sample(), night=replace(night(), runs=late))
-    assert headline(data)[3].endswith("12 rows rejected, 7 later than the night.")
+    assert headline(data)["Data"].endswith("12 rows rejected, 7 later than the night.")
     row = tables(data).html.split("Every row of the source")[1].split("</table>")[0]
     assert [cell.split("<")[0] for cell in row.split('<td class="n">')[1:]] == ["98\u202f000", "41\u202f000", "0", "7"]
 
@@ -100,5 +100,8 @@ def test_wide_prints_all_metrics_whole_on_a_narrow_console(tmp_path: Path) -> No
         printed[wide] = console.file.getvalue()  # type: ignore[attr-defined]
         assert "Night of 2020-01-10: NOT published in 61 s (retrieval)" in printed[wide] and "…" not in printed[wide]
         assert f"All metrics: {tmp_path}/lake/reports/retrieval/2020-01-10-unpublished.txt" in printed[wide]
-    rows = {wide: next(r for r in text.splitlines() if r.startswith("zoomer")) for wide, text in printed.items()}
+    rows = {
+        wide: next(r for r in text.splitlines() if r.startswith("zoomer ") and "±" in r)
+        for wide, text in printed.items()
+    }
     assert (rows[False].count("0.500 ±0.010"), rows[True].count("0.500 ±0.010")) == (4, len(NAMES) + 1)

@@ -9,11 +9,13 @@ import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
@@ -27,8 +29,8 @@ from tests.retrieval.two_nights import FIRST, MODELS, SECOND, Nights
 
 pytestmark = pytest.mark.slow
 SAME_AGAIN = (
-    "events", "node_ids", "nodes", "edges", "adjacency", "requests", "interest_vectors", "rois", "recommendations",
-    "metrics",
+    "events", "node_ids", "nodes", "histories", "edges", "adjacency", "requests", "interest_vectors", "rois",
+    "recommendations", "champions", "metrics",
 )  # fmt: skip
 
 
@@ -87,6 +89,18 @@ def test_ids_stay_and_new_ones_follow_on(nights: Nights) -> None:
     assert len(after) > len(before)
 
 
+def test_histories_are_the_events_of_their_night_by_ids(nights: Nights) -> None:
+    keys, columns = nights.keys(2), ("user", "item", "query")
+    for ds in (FIRST, SECOND):
+        found = nights.table("histories", 2, ds=ds).to_pylist()
+        by_key = [(row["time"], *(keys.get((kind, row[kind])) for kind in columns)) for row in found]
+        events = nights.table("events", 2, ds=ds).to_pylist()
+        assert sorted(by_key) == sorted({(row["time"], *(row[kind] for kind in columns)) for row in events})
+        for file in nights.lake.active_files("histories", nights.published[2].versions["histories"], ds=ds):
+            rows = pq.read_table(file.path, partitioning=None).to_pylist()
+            assert rows == sorted(rows, key=lambda row: (row["user"], row["time"], row["item"], row["query"]))
+
+
 def test_every_job_has_succeeded_and_both_nights_are_published(nights: Nights) -> None:
     lake = nights.lake
     for run, ds in enumerate((FIRST, SECOND)):
@@ -141,7 +155,7 @@ def test_a_region_of_interest_holds_only_items_that_the_user_had_before(nights: 
     filled = 0
     for row in nights.table("rois", 1, ds=SECOND, side="request").to_pylist():
         own, start = had[keys["user", row["user"]]], midnight(row["as_of"])
-        before = {r.item for r in own if r.time < start}
+        before = {r.item for r in own if r.time < row["time"]}
         chosen = [keys["item", item] for item in row["neighbours"][slot.start : slot.start + slot.size] if item >= 0]
         assert len(chosen) == min(slot.size, len(before)) and before.issuperset(chosen)
         answers = {keys["item", item] for item in row["positives"]}
@@ -153,8 +167,8 @@ def test_a_region_of_interest_holds_only_items_that_the_user_had_before(nights: 
 
 def test_the_second_night_selects_by_the_vectors_of_the_first_ones_model(nights: Nights) -> None:
     sources = [results["embed_interests"].details["source"] for results in nights.results]
-    assert sources == ["graph", f"zoomer@{FIRST}", f"zoomer@{FIRST}"]
-    known = load_file(nights.model_folder("zoomer", 0) / "interest.safetensors")
+    assert sources == ["graph", f"{nights.base()}@{FIRST}", f"{nights.base()}@{FIRST}"]
+    known = load_file(nights.model_folder(nights.base(), 0) / "interest.safetensors")
     sizes = Counter(kind for kind, _ in nights.keys(0))
     assert {kind: vectors.shape for kind, vectors in known.items()} == {k: (n, 32) for k, n in sizes.items()}
     # A user's vector: the known one plus the weighted mean of its neighbours' known ones.
@@ -203,7 +217,50 @@ def test_the_users_of_the_night_get_twenty_known_items_for_each_genre(nights: Ni
         assert [row["rank"] for row in rows] == list(range(1, 21))
         assert len({row["item"] for row in rows} & items) == 20
         assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
-        assert {row["model"] for row in rows} == {f"zoomer@{ds}"}
+        assert {row["model"] for row in rows} == {f"{nights.served(run).model}@{ds}"}
+
+
+def test_the_page_shows_lists_and_why_neighbours_were_kept(nights: Nights) -> None:
+    """Of the night that was run twice: up to four users, each with his own newest items and list by their titles."""
+    page = unescape(report_path(nights.lake, "retrieval", SECOND).read_text())
+    shown = page[page.index("What was recommended, and why") : page.index("Events and graph")]
+    rows = nights.table("rois", 2, ds=SECOND, side="request", split="serve").to_pylist()
+    users = list(dict.fromkeys(row["user"] for row in sorted(rows, key=lambda row: row["root"])))[:4]
+    keys, lists = nights.keys(2), nights.table("recommendations", 2, ds=SECOND, rank=1).to_pylist()
+    titles = {(row["node_type"], row["id"]): row["title"] for row in nights.table("nodes", 2, ds=SECOND).to_pylist()}
+    assert 1 < len(users) == shown.count("<h3>User ")
+    for user in users:
+        card = shown[shown.index(f"<h3>User {keys['user', user]}, query ") :].split("<h3>User ")[1]
+        events = nights.table("histories", 2, user=user).to_pylist()
+        newest = max(event["time"] for event in events)
+        assert any(str(titles["item", event["item"]]) in card for event in events if event["time"] == newest)
+        query = card.split(", query ")[1].split("<")[0]
+        firsts = [row["title"] for row in lists if (row["user"], row["query"]) == (keys["user", user], query)]
+        assert len(firsts) == 1 and firsts[0] in card.split("Recommended")[1]
+        assert "likeness " in card.split("Kept of the history")[1].split("Recommended")[0]
+    assert "linked to the query" in shown and "Why neighbours of histories were kept" in shown
+    assert "likeness 0.25, linked 1.00, recency 1.00" in shown and "user → item" in shown
+
+
+def test_the_best_on_validation_serves_until_another_one_is_better_beyond_noise(nights: Nights) -> None:
+    first, second = nights.served(0), nights.served(1)
+    metric, side = nights.config.best_by, {"split": "validation", "metric": nights.config.best_by}
+    values, apart = (
+        {row["model"]: row for row in nights.table("metrics", run, ds=ds, slice=name, **side).to_pylist()}
+        for run, ds, name in ((0, FIRST, "all"), (1, SECOND, "delta_vs_default"))
+    )
+    assert first.model == max(MODELS, key=lambda name: values[name]["value"])
+    assert (first.since, first.reason, first.metric, first.previous) == (FIRST, "first", metric, None)
+    assert apart.keys() == {*MODELS} - {second.model}
+    if second.model == first.model:
+        assert (second.since, second.reason) == (FIRST, "stayed")
+        assert all(row["low"] <= 0 for row in apart.values())
+    else:
+        assert (second.since, second.reason) == (SECOND, "won") and apart[first.model]["high"] < 0
+    for champion, ds in ((first, FIRST), (second, SECOND)):
+        assert (
+            f"{champion.model} serves since {champion.since}" in report_path(nights.lake, "retrieval", ds).read_text()
+        )
 
 
 @pytest.mark.parametrize("run", [0, 1])

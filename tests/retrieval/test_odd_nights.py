@@ -136,7 +136,7 @@ def test_a_later_night_without_new_events_says_why(lonely: tuple[Lake, dict[str,
 def test_a_night_without_the_table_of_edges_is_published(
     lake: Lake, make_night: Callable[..., RetrievalConfig]
 ) -> None:
-    models = {name: {"kind": name} for name in ("zoomer", "interest_dot")}
+    models = {name: {"kind": name} for name in ("zoomer", "popularity", "interest_dot")}
     config = make_night(lonely_events(), graph={"edges": False}, models=models, training={"workers": 1, "epochs": 1})
     config.check()
     run_night(lake, config, DS)
@@ -181,7 +181,7 @@ def check_explained(lake: Lake, ds: date) -> None:
     shared = shared_nodes(found, items)
     assert "region of interest of user ann" in draw_request(found, items, shared)
     events = leading_events(found, shared)
-    assert len(items) and len(events) and {*events["edge_type"]} <= {"user_item", "user_query"}
+    assert len(items) and len(events) and {*events["edge_type"]} <= {"user_item", "user_item_recent"}
     best = read("recommendations", lake=lake.folder, ds=ds)
     shown = first_lists(best[best["query"].isna()], found.names)
     assert [*shown["user"]] == [*sorted(best["user"].unique())]

@@ -13,13 +13,20 @@ from pyspark.sql import SparkSession
 
 from roilake.ingest.files import resolve_path
 from roilake.lake import TABLES, Lake, Publication
+from roilake.metrics.champion import Champion, champion_of
 from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.models import makes_interests
 from roilake.runtime.night import run_night
 from roilake.runtime.registry import load_config
 from roilake.runtime.step import StepResult
 
 FIRST, SECOND = date(1998, 4, 10), date(1998, 4, 11)
 MODELS = ("zoomer", "no_graph", "popularity", "interest_dot")
+REGION = {
+    "request_hops": [{"user_query": 5, "user_item": 5, "query_item": 5, "query_user": 5}],
+    "item_hops": [{"item_user": 5, "item_query": 5}],
+}
+"""Of a request's every side, so that there is something to explain."""
 CONF = Path(__file__).parents[2] / "conf" / "nights" / "retrieval" / "movielens.yaml"
 
 
@@ -53,6 +60,15 @@ class Nights:
         rows = self.lake.to_arrow("models", published.versions["models"], filters=where).to_pylist()
         return self.lake.files.local(rows[0]["path"])
 
+    def served(self, run: int) -> Champion:
+        """Who serves run number ``run``."""
+        return champion_of(self.lake, self.published[run])
+
+    def base(self) -> str:
+        """The model of night FIRST whose vectors night SECOND carries over: the one that served, if it makes any."""
+        names = (self.served(0).model, *MODELS)
+        return next(name for name in names if makes_interests(self.config.models[name].kind))
+
     def train_end(self, run: int) -> date | None:
         """What run number ``run`` builds on: the end of what the night before was trained on."""
         if run == 0:
@@ -75,7 +91,7 @@ def run_nights(spark: SparkSession, folder: Path) -> Nights:
     tree["source"]["events"]["path"] = str(raw)
     tree["windows"]["train"], tree["gates"] = 2, str(CONF.parent / tree["gates"])
     tree["models"] = {name: tree["models"][name] for name in MODELS}
-    tree |= {"training": {"epochs": 1}, "scoring": {"top_k": 20}}
+    tree |= {"training": {"epochs": 1}, "scoring": {"top_k": 20}, "roi": REGION}
     tree["evaluation"]["bootstrap"] = 50
     (folder / "night.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     config = load_config(folder / "night.yaml")

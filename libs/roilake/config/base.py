@@ -76,14 +76,15 @@ class IntakeConfig(Strict):
 
 
 class Bound(Strict):
-    """What a metric of the night must keep to. ``model``: the default model unless named; ``all`` bounds each model.
+    """What a metric of the night must keep to. ``model``: the one that serves unless named (held against the one that
+    served the last night); ``all`` bounds each model.
 
     ``not_worse_than: last`` fails when the metric's 95 % interval lies wholly on the worse side of that of the last
     published night. Nights keep estimates, not outcomes, so nothing is paired. With intervals of equal width and no
     true change it fails one night in 360 (less where the nights share test days): rare enough to stop a night for.
     What is asked changes too, though: where all models move alike, bound a difference instead. On slice
-    ``delta_vs_DEFAULT_MODEL``, or ``delta_vs_DEFAULT_MODEL on SLICE`` (another model minus the default one, paired), it
-    is worse for the other to come closer.
+    ``delta_vs_default``, or ``delta_vs_default on SLICE`` (another model minus the one that serves, paired), it is
+    worse for the other to come closer; the one that serves has 0 there.
     """
 
     metric: str
@@ -110,7 +111,8 @@ class GatesConfig(Strict):
 
 
 class NightConfig(Strict):
-    """What every night's config has. ``default_ds`` is the night that runs when nobody names one."""
+    """What every night's config has. ``default_ds`` is the night that runs when nobody names one; ``default_model``
+    serves, or says that the night chooses (see ``roilake.metrics.champion``)."""
 
     pipeline: str
     name: str
@@ -152,8 +154,6 @@ class NightConfig(Strict):
     @model_validator(mode="after")
     def _bounds_name_what_is_measured(self) -> Self:
         """Every bound names a model, split, metric and slice that the night has."""
-        if self.default_model not in self.evaluated:
-            return self  # which each pipeline's own checks name
         for number, bound in enumerate(self.gates.bounds):
             splits = self.measured()
             metrics = splits.get(bound.split, {})

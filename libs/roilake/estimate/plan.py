@@ -101,13 +101,15 @@ def _from_runs(lake: Lake, pipeline: Pipeline, ds: date) -> Estimate:
     return Estimate(pipeline.name, ds, tuple(steps), free_disk(lake), psutil.virtual_memory().available)
 
 
-def planned(step: str, rate: Rate, rows: float, work: float, *, disk: float, held: float = 0.0) -> PlannedStep:
-    """A step of this work at this rate; ``held`` is memory beside what the rate tells."""
+def planned(
+    step: str, rate: Rate, rows: float, work: float, *, disk: float, held: float = 0.0, written: float = 0.0
+) -> PlannedStep:
+    """A step of this work at this rate; ``held`` is memory and ``written`` bytes beside what the rate tells."""
     return PlannedStep(
         step=step,
         rows=round(rows),
         work=round(work),
-        bytes=round(rate.bytes * work),
+        bytes=round(rate.bytes * work + written),
         memory=round(rate.memory(work) + held),
         seconds=round(rate.seconds(work), 1),
         disk=round(disk),

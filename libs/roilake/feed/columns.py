@@ -35,9 +35,10 @@ def read_columns(
 
     transform = None
     if edit is not None:
-        name, dtype, length, make = edit
+        edited, dtype, length, make = edit  # a name of its own: threads transform while the loop below goes on
         transform = TransformSpec(
-            lambda frame: frame.assign(**{name: list(make(frame[name]))}), edit_fields=[(name, dtype, (length,), False)]
+            lambda frame: frame.assign(**{edited: list(make(frame[edited]))}),
+            edit_fields=[(edited, dtype, (length,), False)],
         )
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
     reader = make_batch_reader(

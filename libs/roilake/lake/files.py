@@ -13,7 +13,7 @@ from pathlib import Path
 
 from roilake.errors import LakeError
 
-LAYOUT = 3
+LAYOUT = 4
 MARKER = "_roilake.json"
 
 

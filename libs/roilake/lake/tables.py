@@ -167,12 +167,31 @@ METRICS = table(
     run string run that measured it
     model string name of the model
     split string split of the rows that were evaluated
-    slice string which of its rows, as in "Slice names" below: all, a group, or paired differences to another model
+    slice string which of its rows, as in "Slice names" below: all, a group, or differences to the model that serves
     metric string name of the metric, as in "Metric definitions" below
     value double? its value; null where it is not defined
     low double? lower end of the 95 % interval
     high double? upper end of the 95 % interval
     n long number of observations""",
+)
+
+CHAMPIONS = table(
+    "champions",
+    "Which model serves a night, and why, in pipelines that choose it on validation.",
+    key="pipeline ds",
+    partitions="pipeline ds",
+    columns=f"""{_SHARED}
+    model string name of the model that serves
+    since date first of the published nights in a row that it has served
+    reason string named (by the config), first (night), gone (the one before), won (over that) or stayed
+    previous string? model that served the night published last; null on a first night
+    metric string name of the metric that validation goes by
+    value double? the model's, on all validation rows; null where it is not defined
+    runner_up string? the best other model by it; null where none has a value
+    difference double? the runner-up's metric minus the model's, paired
+    low double? lower end of the difference's 95 % interval
+    high double? upper end of the difference's 95 % interval
+    n long number of observations that the difference rests on""",
 )
 
 GATES = table(
@@ -243,5 +262,5 @@ PUBLICATIONS = table(
     code_revision string revision of the code that ran""",
 )
 
-SHARED = (NODE_IDS, MODELS, METRICS, GATES, RUNS, QUARANTINE, PUBLICATIONS)
+SHARED = (NODE_IDS, MODELS, METRICS, CHAMPIONS, GATES, RUNS, QUARANTINE, PUBLICATIONS)
 """The tables of all pipelines."""

@@ -15,6 +15,7 @@ from roilake.metrics.registry import direction
 from roilake.metrics.slices import ALL, is_delta, is_group
 
 Row = Mapping[str, Any]
+_ITSELF: Row = {"value": 0.0, "low": 0.0, "high": 0.0}
 
 
 @dataclass(frozen=True)
@@ -68,18 +69,23 @@ def to_table(results: Sequence[GateResult], ds: date, run: str) -> pa.Table:
 
 @dataclass(frozen=True)
 class Measured:
-    """The metrics of a night, by (model, split, slice, metric); ``ds`` is None when there is no such night."""
+    """The metrics of a night, by (model, split, slice, metric), and the model that serves it; ``ds`` is None when there
+    is no such night."""
 
     ds: date | None = None
     rows: Mapping[tuple[str, str, str, str], Row] = field(default_factory=dict)
+    served: str = ""
 
     @classmethod
-    def of(cls, ds: date, rows: Iterable[Row]) -> Measured:
+    def of(cls, ds: date, rows: Iterable[Row], served: str = "") -> Measured:
         """From rows of table ``metrics``."""
-        return cls(ds, {(row["model"], row["split"], row["slice"], row["metric"]): row for row in rows})
+        return cls(ds, {(row["model"], row["split"], row["slice"], row["metric"]): row for row in rows}, served)
 
     def find(self, model: str, split: str, name: str, metric: str) -> Row | None:
-        """The row of a metric on a slice, if there is one with a value."""
+        """The row of a metric on a slice, if there is one with a value. The model that serves differs from itself by
+        0."""
+        if model == self.served and is_delta(name):
+            return _ITSELF
         row = self.rows.get((model, split, name, metric))
         return row if row is not None and row["value"] is not None else None
 
@@ -102,7 +108,7 @@ def half_width(row: Row) -> float:
 def check_bounds(config: NightConfig, now: Measured, last: Measured) -> Iterator[GateResult]:
     """A result for each bound that the config sets, in its order."""
     for bound in config.gates.bounds:
-        models = config.evaluated if bound.model == "all" else (bound.model or config.default_model,)
+        models = config.evaluated if bound.model == "all" else (bound.model or now.served,)
         for model in models:
             for result in _check(bound, model, now, last):
                 yield result if result.passed else explained(result, now, last)
@@ -121,17 +127,19 @@ def _check(bound: Bound, model: str, now: Measured, last: Measured) -> Iterator[
         passed = value is not None and value <= bound.maximum
         yield replace(found, gate="maximum", passed=passed, bound=f"at most {bound.maximum:g}")
     if bound.not_worse_than:
-        was = last.find(model, bound.split, bound.slice, bound.metric)
-        yield _compared(replace(found, gate="not_worse_than_last"), was, last.ds)
+        yield _compared(replace(found, gate="not_worse_than_last"), last, model if bound.model else last.served)
 
 
-def _compared(result: GateResult, was: Row | None, ds: date | None) -> GateResult:
-    """Fails when the whole interval lies on the worse side of the last night's (see ``roilake.config.Bound``). Passes
-    where there is nothing to compare with, and says so; a value that is no longer defined fails."""
+def _compared(result: GateResult, last: Measured, model: str) -> GateResult:
+    """Fails when the whole interval lies on the worse side of that of the last night's ``model`` (see
+    ``roilake.config.Bound``). Passes where there is nothing to compare with, and says so; a value that is no longer
+    defined fails."""
+    was, ds = last.find(model, result.split, result.slice, result.metric), last.ds
     if was is None:
         missing = f"night {ds} has no such value" if ds else "no night was published before"
         return replace(result, bound="not worse than last", detail=f"nothing to compare with: {missing}")
-    bound = f"not worse than {describe(was['value'], was['low'], was['high'])} of {ds}"
+    by = "" if model == result.model else f" by {model}"
+    bound = f"not worse than {describe(was['value'], was['low'], was['high'])} of {ds}{by}"
     if result.value is None:
         return replace(result, passed=False, bound=bound)
     if None in (result.low, result.high, was["low"], was["high"]):
@@ -145,7 +153,7 @@ def explained(result: GateResult, now: Measured, last: Measured) -> GateResult:
     """The failed result of a metric, with the slice that moved most; of a slice that the night does not have, with
     those that there are."""
     model, split, metric = result.model, result.split, result.metric
-    if (model, split, result.slice, metric) not in now.rows:
+    if now.find(model, split, result.slice, metric) is None and (model, split, result.slice, metric) not in now.rows:
         measured = {name for m, s, name, k in now.rows if (m, s, k) == (model, split, metric)}
         slices = sorted(name for name in measured if is_delta(name) == is_delta(result.slice))
         return replace(result, detail=f"it was not measured; slices that were: {', '.join(slices) or 'none'}")

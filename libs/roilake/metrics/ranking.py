@@ -175,22 +175,49 @@ def ranks_among_negatives(ranks: Ranks) -> Array:
     return namespace(shown).where(shown, ranks.rank_P - (ranks.position_P - 1), NEVER)
 
 
+Excluded = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
+"""Of pairs of a row and an item, which are not to be drawn."""
+
+
 def draw_negatives(
-    seed: int, request_B: NDArray[np.int64], positives_BP: NDArray[np.int32], weight_I: NDArray[np.float64], count: int
+    seed: int,
+    request_B: NDArray[np.int64],
+    positives_BP: NDArray[np.int32],
+    weight_I: NDArray[np.float64],
+    count: int,
+    excluded: Excluded | None = None,
 ) -> NDArray[np.int64]:
     """``count`` items for each of B requests [B, N], drawn with replacement with probability proportional to
-    ``weight_I``, the request's P positives (-1 padded) excluded by drawing again. A draw that hits a positive
-    in all of its 64 attempts stays -1: nothing (or next to nothing) but positives carries weight."""
+    ``weight_I``; see ``draw`` for what is not drawn."""
     bounds_I = np.cumsum(weight_I)
     if not len(bounds_I) or bounds_I[-1] <= 0:
         return np.full((len(request_B), count), -1, np.int64)
+
+    def pick(_: NDArray[np.int64], chance_D: NDArray[np.float64]) -> NDArray[np.int64]:
+        return np.minimum(np.searchsorted(bounds_I, chance_D * bounds_I[-1], "right"), len(bounds_I) - 1)
+
+    return draw(seed, request_B, positives_BP, count, pick, excluded)
+
+
+def draw(
+    seed: int,
+    request_B: NDArray[np.int64],
+    positives_BP: NDArray[np.int32],
+    count: int,
+    pick: Callable[[NDArray[np.int64], NDArray[np.float64]], NDArray[np.int64]],
+    excluded: Excluded | None = None,
+) -> NDArray[np.int64]:
+    """``count`` items for each of B requests [B, N], with replacement, as ``pick`` gives them of rows and numbers
+    drawn from [0, 1). The request's P positives (-1 padded), and what is ``excluded``, are drawn again. What hits them
+    in all of its 64 attempts stays -1: there is next to nothing else."""
     result_BN = np.full((len(request_B), count), -1, np.int64)
     for attempt in range(ATTEMPTS):
         row, index = np.nonzero(result_BN < 0)
         if not len(row):
             break
-        chance = uniform(seed, request_B[row], index, attempt) * bounds_I[-1]
-        item = np.minimum(np.searchsorted(bounds_I, chance, "right"), len(bounds_I) - 1)
+        item = pick(row, uniform(seed, request_B[row], index, attempt))
         fresh = (positives_BP[row] != item[:, None]).all(axis=1)
+        if excluded is not None:
+            fresh &= ~excluded(row, item)
         result_BN[row[fresh], index[fresh]] = item[fresh]
     return result_BN

@@ -6,14 +6,16 @@ ALL = "all"
 LEAKAGE_CHECK = "leakage_check"
 """Holds metrics of shuffled labels."""
 _DELTA = "delta_vs_"
+"""What slices of differences begin with: nights of older versions named the model behind it."""
 BINS = "calibration bin "
 """What the slices of the calibration curve begin with."""
 
 
-def delta_vs(model: str, name: str = ALL) -> str:
-    """The slice of paired differences to a model on the rows of slice ``name``: ``delta_vs_MODEL`` on all,
-    ``delta_vs_MODEL on NAME`` on others."""
-    return _DELTA + model if name == ALL else f"{_DELTA}{model} on {name}"
+def delta_vs_default(name: str = ALL) -> str:
+    """The slice of paired differences to the model that serves the night, on the rows of slice ``name``:
+    ``delta_vs_default`` on all, ``delta_vs_default on NAME`` on others. It is named alike on every night, whichever
+    model that is."""
+    return f"{_DELTA}default" if name == ALL else f"{_DELTA}default on {name}"
 
 
 def is_delta(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from roilake.report.compare import compare, print_comparison, to_object
 from roilake.report.data import ReportData, gather, published
-from roilake.report.nights import nights, nights_table, run_rows, steps, steps_table
+from roilake.report.nights import nights, nights_table, run_rows, served, steps, steps_table
 from roilake.report.page import move_page, write_page
 from roilake.report.section import Section, Texts, render_section
 from roilake.report.summary import night_summary, print_summary, report_path, table_versions, to_json
@@ -23,6 +23,7 @@ __all__ = [
     "render_section",
     "report_path",
     "run_rows",
+    "served",
     "steps",
     "steps_table",
     "table_versions",

@@ -93,7 +93,10 @@ def to_object(found: Comparison) -> dict[str, Any]:
     return {
         "pipeline": found.after.pipeline.name,
         "runs": [
-            {"ds": str(night.ds), "run_id": night.run_id, "code_revision": night.code_revision}
+            {
+                "ds": str(night.ds), "run_id": night.run_id, "code_revision": night.code_revision,
+                "serves": night.default_model,
+            }
             for night in (found.before, found.after)
         ],
         "metrics": [
@@ -124,6 +127,9 @@ def print_comparison(found: Comparison, console: Console) -> None:
     )
     same = first.code_revision == second.code_revision
     console.print(f"code: {f'the same, {second.code}' if same else f'{first.code} → {second.code}'}")
+    if second.champion.metric:
+        served = dict.fromkeys((_served(first), _served(second)))
+        console.print(Text(plain(f"serves: {' → '.join(served)}")), soft_wrap=True)
     if not found.config:
         console.print("config: the same")
     for key, (old, new) in found.config.items():
@@ -131,6 +137,11 @@ def print_comparison(found: Comparison, console: Console) -> None:
     console.print(_metrics(found))
     console.print("Nights are compared as independent: where they share test days the interval is wide.")
     console.print(_figures(found))
+
+
+def _served(night: NightData) -> str:
+    since = f", since {night.champion.since}" if night.champion.metric else ""
+    return f"{night.default_model}{since}"
 
 
 def _metrics(found: Comparison) -> Table:

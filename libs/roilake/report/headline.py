@@ -1,4 +1,4 @@
-"""The page's first lines: five sentences made from the numbers alone, for who reads nothing else."""
+"""The page's first lines: five sentences or six, made from the numbers alone, for who reads nothing else."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from roilake.report.figures import rejected, times, training_steps, waiting
 from roilake.report.formatting import duration, listed, number, plural, signed
 from roilake.report.leaderboard import best_other, lead, main_metrics, metric_names, value
 from roilake.report.night import NightData
+from roilake.report.serving import serving
 from roilake.report.slices import group_and_value
 from roilake.runtime.pipeline import load
 from roilake.runtime.registry import tables
@@ -24,11 +25,18 @@ WAITING = 0.2
 """A share of the training time spent waiting for input that is worth a sentence."""
 
 
-def headline(data: ReportData) -> list[str]:
-    """Published or not and why; the default model among the models; what changed; how much came in; what
-    needs a look."""
+def headline(data: ReportData) -> dict[str, str]:
+    """By a word on it: published or not and why; who serves, where the night chose it; the default model among the
+    models; what changed; how much came in; what needs a look."""
     night = data.night
-    return [status(data), comparison(night), change_sentence(night, data.other), volume(data), attention(data)]
+    return {
+        "Status": status(data),
+        **({"Serves": serving(night.champion)} if night.champion.metric else {}),
+        "Models": comparison(night),
+        "Change": change_sentence(night, data.other),
+        "Data": volume(data),
+        "Attention": attention(data),
+    }
 
 
 def status(data: ReportData) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from roilake.lake import TABLES, Lake, Publication
 from roilake.masking import masked
-from roilake.metrics.slices import delta_vs
+from roilake.metrics.champion import Champion, champion_of
+from roilake.metrics.slices import delta_vs_default
 from roilake.report.section import Texts
 from roilake.runtime.pipeline import PUBLISH, EvaluationSet, Pipeline, load
 from roilake.runtime.registry import find
@@ -26,8 +27,8 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class NightData:
     """``metrics[split, slice][model][metric]`` is a Measure; ``rows`` counts the night's own rows by table;
-    ``gates`` and ``quarantine`` are empty in a night without. ``own`` is what ``Pipeline.figures`` read; ``chosen`` the
-    evaluation set that the night is looked at on."""
+    ``gates`` and ``quarantine`` are empty in a night without. ``own`` is what ``Pipeline.figures`` read; ``champion``
+    who serves; ``chosen`` the evaluation set that the night is looked at on."""
 
     pipeline: Pipeline
     ds: date
@@ -41,13 +42,15 @@ class NightData:
     gates: tuple[Row, ...]
     quarantine: tuple[Row, ...]
     rows: Mapping[str, int]
+    champion: Champion
     upstreams: Mapping[str, Any] = field(default_factory=dict)
     own: Any = None
     chosen: EvaluationSet | None = None
 
     @property
     def default_model(self) -> str:
-        return str(self.config["default_model"])
+        """The model that serves."""
+        return self.champion.model
 
     @property
     def code(self) -> str:
@@ -92,7 +95,7 @@ class NightData:
     @property
     def differences(self) -> Measures:
         """What other models have more than the default one there, paired."""
-        return self.metrics.get((self.on.split, delta_vs(self.default_model)), {})
+        return self.metrics.get((self.on.split, delta_vs_default()), {})
 
     def run(self, step: str) -> Row | None:
         """The row of ``runs`` of this step."""
@@ -132,6 +135,7 @@ def read_night(lake: Lake, night: Publication) -> NightData:
         gates=tuple(rows["gates"]),
         quarantine=tuple(_by_reason(rows["quarantine"])),
         rows={table: _count(lake, night, table) for table in sorted(versions)},
+        champion=champion_of(lake, night),
         upstreams=night.upstreams,
         own=load(pipeline.figures)(lake, night) if pipeline.figures else None,
     )

@@ -15,8 +15,10 @@ from rich.text import Text
 
 from roilake.errors import LakeError
 from roilake.lake import Lake, Publication
+from roilake.metrics.champion import champion_of
 from roilake.report.formatting import duration, number, plain
 from roilake.report.night import Row
+from roilake.report.serving import serving
 from roilake.runtime.pipeline import PUBLISH
 from roilake.runtime.registry import find, pipelines
 
@@ -53,6 +55,12 @@ def _order(row: Row) -> tuple[int, str]:
 def publications(lake: Lake, pipeline: str | None) -> list[Publication]:
     """All published nights, or those of a pipeline, the latest last. Raises ConfigError for an unknown pipeline."""
     return lake.publications(find(pipeline).name if pipeline is not None else None)
+
+
+def served(lake: Lake, ds: date, pipeline: str | None) -> list[Text]:
+    """Who serves a published night, in a sentence for each pipeline that chose."""
+    champions = [champion_of(lake, night) for night in publications(lake, pipeline) if night.ds == ds]
+    return [Text(plain(serving(champion))) for champion in champions if champion.metric]
 
 
 def nearest(ds: date, known: Iterable[date], count: int = 5) -> str:

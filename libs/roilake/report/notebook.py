@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
+from roilake.lake import Lake, Publication, check_folder
+from roilake.metrics.champion import Champion, champion_of
 from roilake.metrics.registry import direction, label
-from roilake.metrics.slices import BINS
+from roilake.metrics.slices import BINS, delta_vs_default
 from roilake.report import plots
 from roilake.report.changes import changes
 from roilake.report.formatting import signed
@@ -60,10 +63,15 @@ def intervals(metrics: pd.DataFrame, metric: str, highlight: str) -> str:
     return plots.intervals(_measures(rows), highlight, alt=f"{label(metric)} by model", less_is_better=less)
 
 
+def champion(lake: str | Path, night: pd.Series) -> Champion:
+    """Who serves a published night, a row of table ``publications``."""
+    return champion_of(Lake(None, check_folder(lake, create=False)), Publication.of(night.to_dict()))
+
+
 def differences(metrics: pd.DataFrame, metric: str, default: str) -> str:
-    """What each other model has more than ``default``, paired by request, with its 95 % interval. Grey: the interval
-    holds 0, so the models cannot be told apart."""
-    rows = metrics[(metrics["metric"] == metric) & (metrics["slice"] == f"delta_vs_{default}")]
+    """What each other model has more than ``default``, which serves, paired by request, with its 95 % interval. Grey:
+    the interval holds 0, so the models cannot be told apart."""
+    rows = metrics[(metrics["metric"] == metric) & (metrics["slice"] == delta_vs_default())]
     found = {model: m for model, m in _measures(rows).items() if m["value"] is not None}
     order = sorted(found, key=lambda model: (found[model]["value"], model))
 

@@ -15,11 +15,13 @@ from rich.text import Text
 
 from roilake.config import NightConfig
 from roilake.lake import Lake, report_name
+from roilake.metrics.champion import find_champion
 from roilake.metrics.registry import in_order, label
-from roilake.report.formatting import number
+from roilake.report.formatting import number, plain
 from roilake.report.leaderboard import leading, model_order, rank
 from roilake.report.night import Measure, Measures, NightData, by_slice, merged, sets_of
 from roilake.report.nights import plain_table
+from roilake.report.serving import serving
 from roilake.runtime.pipeline import PUBLISH, EvaluationSet
 from roilake.runtime.registry import find, owner, tables
 
@@ -96,11 +98,15 @@ def print_summary(
 ) -> None:
     """Print what a person reads: of each evaluation set the models by the four leading metrics and the default model's
     ranks, within 80 columns; ``wide`` prints all metrics, however many columns that takes."""
-    found = _evaluated(lake, config.pipeline, summary["tables"], date.fromisoformat(summary["ds"]))
+    ds, versions = date.fromisoformat(summary["ds"]), summary["tables"]
+    champion = find_champion(lake, config.pipeline, ds, versions, config.default_model)
+    found = _evaluated(lake, config.pipeline, versions, ds)
     state = "published" if summary["published"] else "NOT published"
     console.print(f"\nNight of {summary['ds']}: [bold]{state}[/bold] in {summary['seconds']:.0f} s ({config.pipeline})")
+    if champion.metric:
+        console.print(Text(plain(serving(champion))))
     for on, measures in found.items():
-        table = metrics_table(measures, config.default_model, on, wide=wide)
+        table = metrics_table(measures, champion.model, on, wide=wide)
         shown = Text(_as_text(table)) if wide else table
         console.print("", shown, sep="\n", soft_wrap=wide)
     if summary["report"]:

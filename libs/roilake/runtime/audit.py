@@ -9,6 +9,7 @@ from typing import Any
 
 from roilake.config import NightConfig
 from roilake.lake import TABLES, Lake
+from roilake.metrics.champion import find_champion
 from roilake.metrics.gates import GateResult, Measured, check_bounds, explained, result_of
 from roilake.runtime.pipeline import PUBLISH, Pipeline, load
 from roilake.runtime.registry import find
@@ -29,8 +30,11 @@ def audit(lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]
         problem = f"{', '.join(missing)} missing from the lake; run the steps that write them"
         return [GateResult("tables_filled", False, problem)]
     before = lake.publication(config.pipeline, before=ds)
-    now = _measured(lake, config.pipeline, ds, versions)
-    last = _measured(lake, config.pipeline, before.ds, before.versions) if before else Measured()
+    now = _measured(lake, config.pipeline, ds, versions, config.default_model)
+    last = Measured()
+    if before:
+        named = json.loads(before.config)["default_model"]
+        last = _measured(lake, config.pipeline, before.ds, before.versions, named)
     own: Iterable[GateResult] = load(pipeline.checks)(lake, config, ds, versions, now) if pipeline.checks else ()
     runs = _runs(lake, pipeline.name, ds, versions)
     last_runs = _runs(lake, pipeline.name, before.ds, before.versions) if before else []
@@ -45,9 +49,9 @@ def audit(lake: Lake, config: NightConfig, ds: date, versions: Mapping[str, int]
     ]
 
 
-def _measured(lake: Lake, pipeline: str, ds: date, versions: Mapping[str, int]) -> Measured:
+def _measured(lake: Lake, pipeline: str, ds: date, versions: Mapping[str, int], named: str) -> Measured:
     rows = lake.to_arrow("metrics", versions["metrics"], filters={"pipeline": pipeline, "ds": ds})
-    return Measured.of(ds, rows.to_pylist())
+    return Measured.of(ds, rows.to_pylist(), find_champion(lake, pipeline, ds, versions, named).model)
 
 
 def _runs(lake: Lake, pipeline: str, ds: date, versions: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -61,10 +65,11 @@ def _runs(lake: Lake, pipeline: str, ds: date, versions: Mapping[str, int]) -> l
 def check_filled(
     lake: Lake, pipeline: str, ds: date, tables: Sequence[str], versions: Mapping[str, int]
 ) -> Iterator[str]:
-    """Every table that a night fills has rows of it."""
+    """Every table that a night fills has rows of it; a cumulative one, rows up to it."""
     for table in tables:
-        files = lake.active_files(table, versions[table], **TABLES[table].own(pipeline, ds))
-        if not any(file.rows for file in files):
+        where = {} if TABLES[table].cumulative else TABLES[table].own(pipeline, ds)
+        files = lake.active_files(table, versions[table], **where)
+        if not any(file.rows for file in files if file.partition["ds"] <= str(ds)):
             yield f"{table}: 0 rows for {ds}, at least 1 is needed"
 
 

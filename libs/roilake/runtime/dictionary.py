@@ -13,7 +13,7 @@ from roilake.runtime.registry import owner, pipelines, readers, tables, writers
 
 _HEAD = """# Data dictionary
 
-Made by `make dictionary` from the tables' definitions; do not edit. A lake (layout 3) is a folder with one Delta
+Made by `make dictionary` from the tables' definitions; do not edit. A lake (layout 4) is a folder with one Delta
 table per section. `roilake.read(TABLE)` gives the rows of the last published night, of any other, or of all of them.
 
 * Times are UTC; `ds` is a date, the logical date of the night that made the row.
@@ -36,8 +36,9 @@ so that they stay within 0 to 1; of coverage by the jackknife, cut off at 0 and 
 _SLICES = """## Slice names
 
 A slice `NAME=VALUE` holds the rows with that value of what a night's config (`evaluation.slices`) or a caller cuts by.
-`delta_vs_MODEL` holds paired differences, the row's model minus MODEL, of the whole split, and
-`delta_vs_MODEL on SLICE` those on any other slice; where the interval leaves out 0 the two models differ there.
+`delta_vs_default` holds paired differences, the row's model minus the one that serves that night (table `champions`, or
+else the config's `default_model`), of the whole split, and `delta_vs_default on SLICE` those on any other slice; where
+the interval leaves out 0 the two models differ there.
 `calibration bin NN` holds `predicted` and `observed` of a bin of probabilities, `leakage_check` the AUC of shuffled
 labels.
 """

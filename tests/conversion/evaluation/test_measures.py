@@ -114,21 +114,21 @@ def test_the_expectation_is_the_mean_over_many_draws(world: dict[str, np.ndarray
 
 def test_differences_are_paired_on_every_slice(found: Measured) -> None:
     for split, own, name in (
-        ("test", "clicked", "delta_vs_good"),
-        ("test", "clicked", "delta_vs_good on clicked"),
-        ("unbiased", "all", "delta_vs_good"),
-        ("unbiased", "clicked", "delta_vs_good on clicked"),
-        ("unbiased", "unclicked", "delta_vs_good on unclicked"),
+        ("test", "clicked", "delta_vs_default"),
+        ("test", "clicked", "delta_vs_default on clicked"),
+        ("unbiased", "all", "delta_vs_default"),
+        ("unbiased", "clicked", "delta_vs_default on clicked"),
+        ("unbiased", "unclicked", "delta_vs_default on unclicked"),
     ):
         for metric in ("auc", "log_loss", "calibration_ratio", "calibration_error"):
             values = [found[model, split, own, metric]["value"] for model in ("poor", "good")]
             row = found["poor", split, name, metric]
             assert row["value"] == pytest.approx(values[0] - values[1])
     assert {name for model, _, name, _ in found if name.startswith("delta_vs_")} == {
-        "delta_vs_good", "delta_vs_good on clicked", "delta_vs_good on unclicked",
+        "delta_vs_default", "delta_vs_default on clicked", "delta_vs_default on unclicked",
     }  # fmt: skip
     wide = [found[m, "unbiased", "all", "auc"] for m in ("poor", "good")]
-    apart = found["poor", "unbiased", "delta_vs_good", "auc"]
+    apart = found["poor", "unbiased", "delta_vs_default", "auc"]
     assert apart["high"] - apart["low"] < sum(row["high"] - row["low"] for row in wide)
 
 

@@ -136,6 +136,19 @@ def test_a_night_is_planned_from_the_runs_before_it(lake: Lake, make_night: Make
     assert after.seconds == pytest.approx(100, rel=0.01) and after.bytes == pytest.approx(100 * after.rows, rel=0.02)
 
 
+def test_bytes_of_histories_grow_with_the_events_of_their_night(lake: Lake, make_night: MakeNight) -> None:
+    config = make_night("")
+    rate = Past.read(lake, Events(lake, config.source.events), config, FIRST, []).rates["build_graph"]
+    first = planned(lake, config, FIRST, "build_graph")
+    assert first.bytes == round(rate.bytes * first.work + 100 * defaults().history_bytes)
+    times = [datetime(2020, 1, 1 + n // 10, 1 + n % 10, tzinfo=UTC) for n in range(100)]
+    write(lake, FIRST, "histories", [{"user": 0, "time": time, "item": 0, "query": -1} for time in times])
+    size = sum(file.bytes for file in lake.active_files("histories"))
+    ran(lake, FIRST, "build_graph", rows=100, seconds=9.0, size=size + 3 * 100)  # of one instant
+    after = planned(lake, config, NIGHT, "build_graph")
+    assert after.bytes == pytest.approx(3 * after.work + size * 100 / 28 / 100, abs=1)
+
+
 def test_the_disk_is_highest_while_a_job_spills(lake: Lake, make_night: MakeNight) -> None:
     found = {step.step: step for step in plan_night(lake, make_night(""), FIRST).steps}
     graph = found["build_graph"]

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from roilake.lake import Lake, Run
+from roilake.lake import TABLES, Lake, Run
 from roilake.metrics.gates import GateResult, Measured
 from roilake.metrics.leakage import check_shuffled
 from roilake.metrics.night_tables import NightTables
-from roilake.pipelines.retrieval.evaluation.checks import count_faults
+from roilake.pipelines.retrieval.evaluation.checks import check_histories, count_faults
 from roilake.pipelines.retrieval.evaluation.leaks import check_leaks
 from roilake.pipelines.retrieval.evaluation.outcomes import shuffled_rows
 from tests.retrieval.scoring.small_night import DS, own, small_config, write_small_night
+
+AGAIN = "run build_graph of that night again"
 
 
 def outcomes() -> pa.Table:
@@ -101,6 +103,30 @@ def test_what_is_from_after_its_request_is_found_in_every_table(lake: Lake, make
         failed = {result.gate: result.detail for result in found if not result.passed}
         assert failed.keys() == expected.keys(), (table, failed)
         assert all(text in failed[gate] for gate, text in expected.items()), failed
+
+
+def test_histories_are_held_against_the_events(lake: Lake, make_run: Callable[..., Run]) -> None:
+    write_small_night(lake, make_run, small_config())
+    before = DS - timedelta(days=1)
+    event = lake.to_arrow("events", lake.version("events")).slice(0, 1).to_pylist()[0]
+    early = pa.Table.from_pylist([{**event, "ds": before}], schema=TABLES["events"].arrow_schema)
+
+    def check(changed: dict[str, int]) -> list[str]:
+        versions = {name: lake.version(name) for name in ("events", "histories")} | changed
+        return list(check_histories(NightTables(lake, "retrieval", DS, versions)))
+
+    assert check({}) == []
+    run = own(make_run(DS))
+    assert check(doctored(lake, run, "events", lambda rows: rows.append({**rows[0], "event_id": "x"}))) == []
+    missing = doctored(lake, run, "histories", lambda rows: rows.pop())
+    assert check(missing) == ["histories: 169 rows of 2020-01-10, must be its 170 distinct events; " + AGAIN]
+    late = doctored(lake, run, "histories", lambda rows: rows[0].update(time=datetime(2020, 1, 3)))
+    assert check(late) == [
+        "histories: times 2020-01-01 00:00:00 to 2020-01-03 00:00:00 on 2020-01-10, must be times 2020-01-01 00:00:00 "
+        "to 2020-01-01 00:00:00 as its events; " + AGAIN
+    ]
+    lake.write("events", early, where={"ds": before}, run=own(make_run(before)))
+    assert check({}) == [f"histories: 0 rows of {before}, must be some of its 1 events; {AGAIN}"]
 
 
 def test_recommendations_are_held_against_what_was_requested(lake: Lake) -> None:

@@ -16,7 +16,7 @@ from roilake.errors import MetricError
 from roilake.metrics.calibration import fit_logistic
 from roilake.metrics.lists import Catalogue
 from roilake.metrics.ranking import Ranks, ranks_among_negatives
-from roilake.metrics.slices import delta_vs
+from roilake.metrics.slices import delta_vs_default
 from roilake.pipelines.retrieval.config import EvaluationConfig, RetrievalConfig, SliceConfig
 from roilake.pipelines.retrieval.evaluation.measures import measure
 from roilake.pipelines.retrieval.evaluation.slice_attributes import field_values, links
@@ -37,12 +37,13 @@ def outcomes(models: tuple[str, ...] = ("good", "bad")) -> pa.Table:
                 rows.append(
                     {
                         "model": model, "split": split, "as_of": start, "request": r, "user": r // 2,
-                        "query": r % 3 - 1,
-                        "cold": r < 4, "top": rng.choice(ITEMS, 5, replace=False).tolist(), "items": positives[r],
+                        "query": r % 3 - 1, "cold": r < 4, "bare": r < 2, "items": positives[r],
+                        "top": rng.choice(ITEMS, 5, replace=False).tolist(),
                         "days": [start] * count, "head": [item < 6 for item in positives[r]],
                         "positives": (rng.normal(size=count) + 1 - number).tolist(),
                         "ranks": sorted((rng.choice(ITEMS, count, replace=False) + 1).tolist()),
                         "uniform": rng.normal(size=8).tolist(), "popular": rng.normal(size=8).tolist(),
+                        "in_query": rng.integers(0, 2, 4 if r % 3 else 0).astype(float).tolist(),
                     }
                 )  # fmt: skip
     return pa.Table.from_pylist(rows)
@@ -59,6 +60,7 @@ def config(**changes: Any) -> EvaluationConfig:
     metrics = (
         "auc",
         "auc_popularity_negatives",
+        "auc_in_query",
         "gauc",
         "log_loss",
         "hit_rate@5",
@@ -102,6 +104,7 @@ def test_slices_part_the_positives_and_keep_others_out_of_the_list() -> None:
     assert n["active=0"] + n["active=1-9"] + n["active=10-99"] + n["active=100+"] == n["all"] == n["day=2020-01-10"]
     assert n["query=a"] + n["query=b"] + n["query=none"] == n["all"]
     assert n["head_items"] + n["tail_items"] == n["cold_users"] + n["warm_users"] == n["all"] == n["linked=none"]
+    assert n["no_history"] == 3 and n["no_history"] + n["with_history"] == n["all"]  # the first two requests
     assert found["good", "test", "active=1-9", "auc"]["value"] is None and n["active=1-9"] == 0
     mine = table.filter((pa.compute.field("model") == "good") & (pa.compute.field("split") == "test")).to_pylist()
     hits = []
@@ -118,11 +121,34 @@ def test_slices_part_the_positives_and_keep_others_out_of_the_list() -> None:
     assert found["good", "test", "all", "hit_rate@5"]["value"] == np.mean(ranks_among_negatives(whole) <= 5)
 
 
+def test_auc_in_query_is_the_mean_share_that_positives_beat() -> None:
+    """Ties count a half; requests without a query have none, and a night without any has no value."""
+    table = outcomes()
+    table = table.set_column(table.column_names.index("positives"), "positives", pa.array(
+        [[1.0, 0.0, 0.5][: len(scores)] for scores in table["positives"].to_pylist()]
+    ))  # fmt: skip
+    found = measured(table, config())
+    mine = table.filter((pa.compute.field("model") == "bad") & (pa.compute.field("split") == "test")).to_pylist()
+    values = [
+        np.mean([(own > other) + (own == other) / 2 for other in row["in_query"]])
+        for row in mine
+        for own in row["positives"]
+        if row["in_query"]
+    ]
+    row = found["bad", "test", "all", "auc_in_query"]
+    assert (row["value"], row["n"]) == (pytest.approx(np.mean(values)), len(values))
+    assert row["low"] < row["value"] < row["high"]
+    column = table.column_names.index("in_query")
+    none = table.set_column(column, "in_query", pa.array([[]] * len(table), pa.list_(pa.float64())))
+    row = measured(none, config())["bad", "test", "all", "auc_in_query"]
+    assert (row["value"], row["low"], row["n"]) == (None, None, 0)
+
+
 def test_differences_and_calibration_of_a_night() -> None:
     found = measured(outcomes(), config())
     for metric in config().metrics:
         ours, theirs = (found[model, "test", "all", metric] for model in ("bad", "good"))
-        paired = found["bad", "test", "delta_vs_good", metric]
+        paired = found["bad", "test", "delta_vs_default", metric]
         assert paired["value"] == pytest.approx(ours["value"] - theirs["value"], abs=1e-12)
         assert paired["low"] <= paired["value"] <= paired["high"], metric
     assert ("good", "validation", "all", "log_loss") not in found
@@ -134,12 +160,12 @@ def test_differences_are_paired_on_every_slice() -> None:
     found = measured(table, settings)
     names = {name for model, split, name, metric in found if (model, split, metric) == ("bad", "test", "auc")}
     differences = {name for name in names if name.startswith("delta_vs_")}
-    assert differences == {delta_vs("good", name) for name in names - differences} and len(differences) > 15
+    assert differences == {delta_vs_default(name) for name in names - differences} and len(differences) > 15
     for name in names - differences:
         for metric in settings.metrics:
             ours, theirs, paired = (
                 found[model, "test", place, metric]
-                for model, place in (("bad", name), ("good", name), ("bad", delta_vs("good", name)))
+                for model, place in (("bad", name), ("good", name), ("bad", delta_vs_default(name)))
             )
             if ours["value"] is None or theirs["value"] is None:
                 assert paired["value"] is None
@@ -149,19 +175,21 @@ def test_differences_are_paired_on_every_slice() -> None:
     cold = measured(table.filter(pa.compute.field("cold") | (pa.compute.field("split") == "validation")), settings)
     for metric in ("auc", "gauc", "hit_rate@5", "ndcg@5", "coverage@5"):
         alone, sliced = (
-            cold["bad", "test", "delta_vs_good", metric],
-            found["bad", "test", "delta_vs_good on cold_users", metric],
+            cold["bad", "test", "delta_vs_default", metric],
+            found["bad", "test", "delta_vs_default on cold_users", metric],
         )
         assert [alone[key] for key in ("value", "low", "high", "n")] == pytest.approx(
             [sliced[key] for key in ("value", "low", "high", "n")]
         )
     bounds = RetrievalConfig.model_validate(
-        night("delta_vs_zoomer on cold_users", "delta_vs_zoomer on sex=f")
+        night("delta_vs_default on cold_users", "delta_vs_default on sex=f")
     ).gates.bounds
     assert len(bounds) == 2
-    says = r"no slice 'delta_vs_zoomer on odd=f' of auc on split test; there are all, .* delta_vs_zoomer on cold_users"
+    says = (
+        r"no slice 'delta_vs_default on odd=f' of auc on split test; there are all, .* delta_vs_default on cold_users"
+    )
     with pytest.raises(ValidationError, match=says):
-        RetrievalConfig.model_validate(night("delta_vs_zoomer on odd=f"))
+        RetrievalConfig.model_validate(night("delta_vs_default on odd=f"))
 
 
 def night(*slices: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from roilake.ingest.rows import STRANGE_TIME
 from roilake.ingest.sources import read_source
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.events import KNOWN
+from roilake.pipelines.retrieval.events import KNOWN, UNASKED
 
 DS = date(2020, 1, 10)
 HEADER = "user,item,query,time\n"
@@ -56,6 +56,27 @@ def test_rows_that_make_no_event_are_kept_with_a_reason(lake: Lake, make_night: 
     reasons = dict(quarantine(lake))
     assert reasons['{"line":"ann,tea,hot,2020-01-01 11:00:00,one,too,many"}'] == "does not parse"
     assert reasons['{"user":"ann","item":"tea","query":"hot","time":"yesterday"}'] == "no time"
+
+
+def where(night: RetrievalConfig, condition: str) -> RetrievalConfig:
+    """The night of which the events source has this condition."""
+    events = night.source.events.model_copy(update={"where": condition})
+    return night.model_copy(update={"source": night.source.model_copy(update={"events": events})})
+
+
+def test_rows_that_the_condition_does_not_hold_for_are_left_out_and_counted(
+    lake: Lake, make_night: Callable[..., RetrievalConfig]
+) -> None:
+    """Whatever else is wrong with them; a condition that is unknown does not hold. A line that does not parse has no
+    columns to judge by and is rejected."""
+    others = ",tea,cold,2020-01-01 11:00:00\nann,tea,,2020-01-01 12:00:00\nann,tea,cold,2020-02-01 12:00:00\n"
+    night = make_night(HEADER + GOOD + others + "ann,tea,hot,2020,one,too,many\n", source={"quarantine_budget": 0.5})
+    result = ingest_events.run(lake, where(night, "query = 'hot'"), DS)
+    assert [(row["user"], row["query"]) for row in events(lake)] == [("ann", "hot")]
+    assert (result.rows_in, result.rows_out, result.rows_quarantined, result.rows_later) == (2, 1, 1, 0)
+    assert (result.details["left_out"], result.details["rejected"]) == ({UNASKED: 4}, {"does not parse": 1})
+    with pytest.raises(SourceError, match=r"source\.events\.where: 'query' is no condition, but a string"):
+        ingest_events.run(lake, where(night, "query"), DS)
 
 
 def test_above_the_budget_the_rejected_rows_are_written_and_nothing_else(

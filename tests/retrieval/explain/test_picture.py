@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from roilake.pipelines.retrieval.config import RoiConfig
+from roilake.pipelines.retrieval.config import RelevanceWeights, RoiConfig
 from roilake.pipelines.retrieval.explain import Explanation, Names, draw_request, kept_neighbours
 from roilake.pipelines.retrieval.explain.picture import _short
 from roilake.pipelines.retrieval.roi import RoiLayout
@@ -29,7 +29,10 @@ def test_a_region_is_drawn_whatever_its_nodes_are_called(odd: str, titled: bool)
     nodes += [("item", number, key, [], title) for number, (key, title) in enumerate(items_of)]
     names = Names(pd.DataFrame(nodes, columns=["node_type", "id", "key", "terms", "title"]))
     row = {"user": 0, "query": 0, "root": 9, "neighbours": np.array([0, 1, 1, 2]), "relevance": np.full(4, 60)}
-    kept = kept_neighbours(LAYOUT, row, names).assign(attention=0.5, relation=0.5, share=[0.1, 0.2, 0.3, 0.4])
+    row |= {"linked": np.array([1, 0]), "ages": np.array([-100, 9])}
+    kept = kept_neighbours(LAYOUT, row, names, RelevanceWeights()).assign(
+        attention=0.5, relation=0.5, share=[0.1, 0.2, 0.3, 0.4]
+    )
     relations = pd.DataFrame(
         [(root, odd, kind, 0.5) for root in ("user", "query") for kind in ("own", f"{root}_item")],
         columns=["path", "parent", "relation", "weight"],

@@ -20,10 +20,12 @@ from roilake.pipelines.retrieval.explain import (
     recommended,
     shared_nodes,
 )
+from roilake.pipelines.retrieval.explain.neighbours import age
 from roilake.pipelines.retrieval.explain.request import _night as pinned
 from roilake.pipelines.retrieval.feed.rows import read_requests
 from roilake.pipelines.retrieval.models.graphsage import map_name
-from roilake.pipelines.retrieval.scoring.towers import Tower, Worker
+from roilake.pipelines.retrieval.scoring.pinned import Tower
+from roilake.pipelines.retrieval.scoring.towers import Worker
 from roilake.reading import read
 from roilake.report.formatting import plain
 from tests.retrieval.two_nights import SECOND, Nights
@@ -45,7 +47,8 @@ def test_attention_sums_to_one_per_group(found: Explanation) -> None:
     np.testing.assert_allclose(found.relations.groupby(["path", "parent"])["weight"].sum(), 1, atol=1e-6)
     own = found.relations[found.relations["relation"] == "own"].set_index("path")["weight"]
     root = found.neighbours["path"].str.split("/").str[0]
-    np.testing.assert_allclose(found.neighbours.groupby(root)["share"].sum() + own, 1, atol=1e-6)
+    assert {*own.index} >= {"user", "query"}
+    np.testing.assert_allclose(own.add(found.neighbours.groupby(root)["share"].sum(), fill_value=0), 1, atol=1e-6)
 
 
 def test_the_table_gives_the_request_vector_again(nights: Nights, found: Explanation) -> None:
@@ -55,7 +58,7 @@ def test_the_table_gives_the_request_vector_again(nights: Nights, found: Explana
     layout = model.request_layout
     ids = {kind: found.names.id_of(kind, key) for kind, key in (("user", found.user), ("query", found.query))}
     with torch.inference_mode():
-        roots = [model.encoders[kind].sum(features[kind], torch.tensor([node])) for kind, node in ids.items()]
+        roots = [model.root(kind, torch.tensor([node]), features) for kind, node in ids.items()]
         seen = []
         for kind, root_BD in zip(ids, roots, strict=True):
             weights = found.relations[found.relations["path"] == kind].set_index("relation")["weight"]
@@ -72,8 +75,26 @@ def test_the_table_gives_the_request_vector_again(nights: Nights, found: Explana
     torch.testing.assert_close(again_BD, expected_BD, rtol=1e-5, atol=1e-5)
 
 
-def test_it_is_the_score_that_was_published(nights: Nights, found: Explanation) -> None:
-    worker, tower = opened(nights)
+def test_kept_neighbours_of_the_history_are_his_own_of_before(nights: Nights, found: Explanation) -> None:
+    """Each at its newest; its total is what the night's weights make of likeness, link and recency."""
+    own = found.neighbours[(found.neighbours["hop"] == 1) & (found.neighbours["parent_type"] == "user")]
+    events = read("events", lake=found.lake, ds=found.ds, where={"user": found.user})
+    newest = {kind: events.groupby(kind)["time"].max() for kind in ("item", "query")}
+    assert len(own) > 3 and own["age"].notna().all() and own["linked"].isin([True, False]).all()
+    weights = nights.config.roi.weights
+    for row in own.itertuples():
+        seconds = int((pd.Timestamp(found.as_of, tz="UTC") - newest[row.node_type][row.neighbour]).total_seconds())
+        octave = (1 + seconds).bit_length() - 1
+        code = 8 * octave + ((1 + seconds) * 8 >> octave) - 8
+        assert row.age == age(code)
+        total = weights.likeness * row.likeness + weights.linked * row.linked + weights.recency * (1 - code / 256)
+        assert row.relevance == pytest.approx(total)
+    others = found.neighbours.drop(own.index)
+    assert others["age"].isna().all() and (others["relevance"] == others["likeness"]).all()
+
+
+def test_what_is_recommended_has_the_scores_of_the_model_that_serves(nights: Nights, found: Explanation) -> None:
+    worker, tower = opened(nights, nights.served(-1).model)
     ids = {kind: found.names.id_of(kind, key) for kind, key in (("user", found.user), ("query", found.query))}
     items, best = worker.embed_items(tower, found.as_of), recommended(found, top=5)
     chosen = items[[found.names.id_of("item", key) for key in best["item"]]]
@@ -139,13 +160,13 @@ def test_what_cannot_be_explained_is_one_line(nights: Nights, found: Explanation
         explain_request(found.user, found.query, lake=folder, model="zoomr")
 
 
-def opened(nights: Nights) -> tuple[Worker, Tower]:
-    """The night's zoomer, and its items."""
+def opened(nights: Nights, name: str = "zoomer") -> tuple[Worker, Tower]:
+    """A model of the night, and its items."""
     lake, published, config = nights.lake, nights.published[-1], nights.config
     files = files_of(lake, "rois", published.versions["rois"], ds=SECOND, side="item")
     night = replace(pinned(lake, published, config.roi, config.model_dump()), items=files)
-    options = dict(config.models["zoomer"].options)
-    return Worker(night), Tower("zoomer", "zoomer", options, str(nights.model_folder("zoomer", -1)))
+    model = config.models[name]
+    return Worker(night), Tower(name, model.kind, dict(model.options), str(nights.model_folder(name, -1)))
 
 
 def request_vector(
@@ -154,7 +175,7 @@ def request_vector(
     """The request's vector, its ROI read as training and scoring read it."""
     files = files_of(nights.lake, "rois", nights.published[-1].versions["rois"], ds=SECOND, side="request")
     paths = [file.path for file in files if file.partition["as_of"] == str(found.as_of)]
-    rows = read_requests(paths, worker.night.layouts.request.size, 1)
+    rows = read_requests(paths, worker.night.layouts.request, 1)
     pairs = pd.Series(list(zip(rows.user_R.tolist(), rows.query_R.tolist(), strict=True)))
     number = int(pairs[pairs == (ids["user"], ids["query"])].index[0])
     model = worker.open(tower)

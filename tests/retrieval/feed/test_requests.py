@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ import torch
 from roilake.errors import ConfigError
 from roilake.lake import DataFile
 from roilake.pipelines.retrieval.feed.requests import RequestFeed
+from roilake.pipelines.retrieval.feed.rows import HistoryItems
+from roilake.pipelines.retrieval.histories import Histories
 from roilake.pipelines.retrieval.models.batch import RequestBatch
-from tests.retrieval.feed.data import WINDOW, write_requests
+from roilake.pipelines.retrieval.roi.layout import REQUEST_ROOTS, RoiLayout
+from tests.retrieval.feed.data import ITEMS, USERS, WINDOW, at, write_histories, write_requests
 
-SLOTS = 6
+LAYOUT = RoiLayout.of(({"user_item": 2, "query_item": 3, "user_query": 1},), REQUEST_ROOTS)
 
 
 @pytest.fixture()
@@ -22,22 +26,21 @@ def files(tmp_path: Path) -> list[DataFile]:
     """Seven uneven files over four shards in one window, and a second window that lacks two shards."""
     later = WINDOW + timedelta(days=7)
     return [
-        *write_requests(tmp_path, [31, 5, 17, 40, 1, 22, 9], shards=4, slots=SLOTS),
-        *write_requests(tmp_path, [13, 6], shards=4, slots=SLOTS, as_of=later, first=1000),
+        *write_requests(tmp_path, [31, 5, 17, 40, 1, 22, 9], shards=4, layout=LAYOUT),
+        *write_requests(tmp_path, [13, 6], shards=4, layout=LAYOUT, as_of=later, first=1000),
     ]
 
 
-def feed(files: list[DataFile], rank: int = 0, workers: int = 1, **options: int) -> RequestFeed:
-    arguments = {"slots": SLOTS, "shards": 4, "batch_size": 16, "positives": 3, "seed": 5, **options}
+def feed(files: list[DataFile], rank: int = 0, workers: int = 1, **options: Any) -> RequestFeed:
+    arguments = {"layout": LAYOUT, "shards": 4, "batch_size": 16, "positives": 3, "seed": 5, **options}
     return RequestFeed(files, rank=rank, workers=workers, **arguments)
 
 
 def rows(batch: RequestBatch) -> Counter[tuple[float, ...]]:
     """Real rows of a batch, all columns."""
-    columns = torch.cat(
-        [batch.user_B[:, None], batch.query_B[:, None], batch.neighbours_BS, batch.relevance_BS, batch.positives_BP],
-        dim=1,
-    )
+    single = [batch.user_B[:, None], batch.query_B[:, None], batch.time_B[:, None]]
+    trees = [batch.neighbours_BS, batch.relevance_BS, batch.linked_BS, batch.recency_BS]
+    columns = torch.cat([*single, *trees, batch.history_BL, batch.positives_BP], dim=1)
     return Counter(tuple(row) for row in columns[batch.weight_B > 0].tolist())
 
 
@@ -95,14 +98,20 @@ def test_starting_at_a_step_skips_the_ones_before(files: list[DataFile], start: 
 
 
 def test_values_arrive_as_stored(tmp_path: Path) -> None:
-    files = write_requests(tmp_path, [5], shards=1, slots=SLOTS, first=7)
-    _, batch = next(RequestFeed(files, slots=SLOTS, shards=1, batch_size=5, positives=2).batches(0))
+    files = write_requests(tmp_path, [5], shards=1, layout=LAYOUT, first=7)
+    _, batch = next(RequestFeed(files, layout=LAYOUT, shards=1, batch_size=5, positives=2).batches(0))
     row = int((batch.user_B == 8).nonzero()[0, 0])  # root 8
     assert batch.query_B[row] == 3 and batch.weight_B[row] == 1
     assert batch.positives_BP[row].tolist() == [8, 9]  # the third is cut
     assert batch.neighbours_BS[row].tolist() == [3, 4, -1, 1, 2, -1]
     stored = np.array([56, 57, 58, 59, 60, 61], np.float32)
     assert torch.equal(batch.relevance_BS[row], torch.from_numpy(stored / np.float32(127)))
+    assert batch.time_B[row] == at(8) and batch.history_BL.shape == (5, 0)
+    # The history's slots are entries 0, 1 (items) and 2 (a query, -1 here); those of the query's items are none.
+    assert LAYOUT.entry_H.tolist() == [0, 1, 2] and batch.neighbours_BS[row, 2] == -1
+    assert batch.linked_BS[row].tolist() == [0, 1, 0, 0, 0, 0]
+    ages = [8 + 128, 7 + 128]
+    assert batch.recency_BS[row].tolist() == [*(1 - age / 256 for age in ages), 0, 0, 0, 0]
     first = batch.query_B[batch.user_B == 7]  # root 7 has no query
     assert first.tolist() == [-1]
 
@@ -112,3 +121,30 @@ def test_sizes_that_do_not_divide_are_refused(files: list[DataFile]) -> None:
         feed(files, batch_size=18)
     with pytest.raises(ConfigError, match=r"training\.workers"):
         feed(files, workers=3)
+
+
+def histories_of(folder: Path) -> Histories:
+    """User u had item (u + n) mod 20 at the time of request n, for n below 50."""
+    return Histories.read(
+        [write_histories(folder, [(user, at(n), (user + n) % ITEMS) for user in range(USERS) for n in range(50)])]
+    )
+
+
+def test_batches_hold_the_newest_items_before_each_request(files: list[DataFile], tmp_path: Path) -> None:
+    history = HistoryItems(histories_of(tmp_path), length=4, most=3)
+    for _, batch in feed(files, history=history).batches(0):
+        assert batch.history_BL.shape == (16, 4)
+        for row in torch.nonzero(batch.weight_B).flatten().tolist():
+            user, root = int(batch.user_B[row]), (int(batch.time_B[row]) - at(0)) // (at(1) - at(0))
+            before = [(user + n) % ITEMS for n in range(50) if n < root][-3:]  # the cap is 3 events
+            assert batch.history_BL[row].tolist() == [-1] * (4 - len(before)) + before
+        assert (batch.history_BL[batch.weight_B == 0] == -1).all()
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_histories_do_not_depend_on_workers(files: list[DataFile], tmp_path: Path, workers: int) -> None:
+    history = HistoryItems(histories_of(tmp_path), length=5, most=200)
+    single = list(feed(files, history=history).batches(0))
+    ranks = [list(feed(files, rank, workers, history=history).batches(0)) for rank in range(workers)]
+    for step, (_, batch) in enumerate(single):
+        assert sum((rows(batches[step][1]) for batches in ranks), Counter()) == rows(batch)

@@ -56,7 +56,7 @@ def test_killed_interrupted_and_out_of_disk(
     config = make_night(random_events(8), graph={"similarity": None})
     ingest_events.run(lake, config, DS)
     build_graph.run(lake, config, DS)
-    whole = {table: rows(lake, table) for table in ("node_ids", "nodes", "edges", "adjacency")}
+    whole = {table: rows(lake, table) for table in ("node_ids", "nodes", "histories", "edges", "adjacency")}
     assert whole["adjacency"] and not list(lake.scratch("graph").glob("*"))
 
     left = lake.scratch("graph") / "runs" / "user_item" / "00000-000"
@@ -72,7 +72,7 @@ def test_killed_interrupted_and_out_of_disk(
     assert {table: rows(lake, table) for table in whole} == whole
     assert len(list(sums.iterdir())) == 2 and not (sums / "left").exists()
 
-    versions = {table: lake.version(table) for table in ("edges", "adjacency")}
+    versions = {table: lake.version(table) for table in ("histories", "edges", "adjacency")}
     with tiny_disk(lake.scratch(""), "40k"), pytest.raises(LakeError, match="_scratch/graph: No space left"):
         build_graph.run(lake, config, DS)
     assert {table: lake.version(table) for table in versions} == versions

@@ -49,7 +49,7 @@ def rows(lake: Lake, table: str, **filters: object) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: [str(row[name]) for name in TABLES[table].key])
 
 
-BUILT = ("events", "node_ids", "nodes", "edges", "adjacency", "requests", "interest_vectors")
+BUILT = ("events", "node_ids", "nodes", "histories", "edges", "adjacency", "requests", "interest_vectors")
 
 
 @pytest.fixture
@@ -132,8 +132,8 @@ def check_requests(lake: Lake, config: RetrievalConfig) -> None:
         assert row["known_user"] == bool(earlier)
     assert {row["known_user"] for row in past} == {True, False}
     assert all(row["known_user"] for row in found if row["split"] == "serve")
-    by_request = {(row["user"], row["query"], row["as_of"]): row["request_id"] for row in found}
-    assert all(by_request[row["user"], row["query"], row["as_of"]] == row["request_id"] for row in found)
+    by_request = {(row["user"], row["query"], row["time"]): row["request_id"] for row in found}
+    assert all(by_request[row["user"], row["query"], row["time"]] == row["request_id"] for row in found)
     assert len(set(by_request.values())) == len(by_request) and min(by_request.values()) >= 0
     serve = [(row["user"], row["query"]) for row in found if row["split"] == "serve"]
     last_day = {(row["user"], row["query"]) for row in past if row["as_of"] == DS}
@@ -147,7 +147,7 @@ def check_next_night(lake: Lake, config: RetrievalConfig, first: dict[str, list[
     night(lake, config, NEXT)
     given = {(row["node_type"], row["key"]): row["id"] for row in rows(lake, "node_ids")}
     assert {(row["node_type"], row["key"]): row["id"] for row in first["node_ids"]}.items() <= given.items()
-    for table in ("events", "nodes", "edges", "requests"):
+    for table in ("events", "nodes", "histories", "edges", "requests"):
         assert rows(lake, table, ds=DS) == first[table], table
     windows = {(row["split"], row["as_of"]) for row in rows(lake, "requests", ds=NEXT)}
     assert windows >= {("train", NEXT - timedelta(days=2)), ("validation", DS), ("test", NEXT)}
@@ -178,7 +178,7 @@ def publish_model(lake: Lake, config: RetrievalConfig, sizes: dict[str, int]) ->
     models = pa.Table.from_pylist([row], schema=TABLES["models"].arrow_schema)
     version = lake.write("models", models, where={"ds": DS}, run=run)
     versions = {"models": version, "nodes": lake.version("nodes")}
-    lake.publish(Publication("retrieval", DS, run.run_id, versions, "{}", "v"), run)
+    lake.publish(Publication("retrieval", DS, run.run_id, versions, config.model_dump_json(), "v"), run)
 
 
 def check_carried(lake: Lake) -> None:
@@ -212,6 +212,9 @@ def test_one_user_one_event_and_no_query(lake: Lake, make_night: Callable[..., R
     assert [row["edge_type"] for row in rows(lake, "edges", as_of=NEXT)] == ["item_user", "user_item"]
     assert rows(lake, "requests") == []
     assert {(r["node_type"], r["degree"]) for r in rows(lake, "interest_vectors")} == {("user", 1), ("item", 1)}
+    for job in (ingest_events, build_graph):  # a night on which nobody came
+        job.run(lake, lonely, NEXT)
+    assert [(r["ds"], r["user"], r["item"], r["query"]) for r in rows(lake, "histories")] == [(DS, 0, 0, -1)]
 
 
 def test_a_published_model_without_its_vectors_is_named(lake: Lake, make_night: Callable[..., RetrievalConfig]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from jobs.retrieval import build_graph, ingest_events
@@ -36,6 +37,17 @@ def tables(lake: Lake, ds: date) -> dict[str, list[dict[str, Any]]]:
     return {table: rows(lake, table, ds=ds) for table in TABLES}
 
 
+def check_histories(lake: Lake) -> None:
+    """Each night's rows are its distinct events by ids, by the definition."""
+    ids = {(row["node_type"], row["key"]): row["id"] for row in rows(lake, "node_ids")}
+    expected = {
+        (e["ds"], ids["user", e["user"]], e["time"], ids["item", e["item"]], ids.get(("query", e["query"]), -1))
+        for e in rows(lake, "events")
+    }
+    found = [(row["ds"], row["user"], row["time"], row["item"], row["query"]) for row in rows(lake, "histories")]
+    assert sorted(found) == sorted(expected) and {row[-1] for row in found} >= {-1, 0}
+
+
 def snapshots(lake: Lake) -> list[dict[str, Any]]:
     return json.loads((lake.lasting("graph_sums") / "snapshots.json").read_text())["snapshots"]
 
@@ -56,7 +68,11 @@ def config(make_night: Callable[..., RetrievalConfig]) -> RetrievalConfig:
 
 
 def test_nights_add_their_own_events(
-    lake: Lake, config: RetrievalConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    lake: Lake,
+    config: RetrievalConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    make_run: Callable[..., Run],
 ) -> None:
     monkeypatch.setattr(build, "HUB_EVENTS", 10)
     caplog.set_level("INFO", "roilake")
@@ -81,6 +97,23 @@ def test_nights_add_their_own_events(
     again = build_graph.run(lake, config, last)
     assert again.details["new_events"] == again.rows_in == 142 and tables(lake, last) == made
     assert "ids have changed since 2020-01-09: all events are summed up again" in caplog.text
+    check_histories(lake)
+    check_corrected_night(lake, config, monkeypatch, make_run(FIRST))
+
+
+def check_corrected_night(lake: Lake, config: RetrievalConfig, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    """Half of the first night's events are gone, and one of the others is there twice: only its rows change."""
+    events = lake.to_arrow("events", lake.version("events"), filters={"ds": FIRST})
+    twice = events.slice(95).set_column(events.column_names.index("event_id"), "event_id", pa.array(["again"]))
+    lake.write("events", pa.concat_tables([events.slice(48), twice]), where={"ds": FIRST}, run=run)
+    with monkeypatch.context() as patched:
+        patched.setattr(build, "slice_events", lambda *_: 7)
+        build_graph.run(lake, config, FIRST)
+    check_histories(lake)
+    files = lake.active_files("histories", ds=FIRST)
+    assert len(files) > 2 and sum(file.rows for file in files) == 48
+    build_graph.run(lake, config, FIRST)
+    assert lake.active_files("histories", ds=FIRST) == files  # the same rows, cut otherwise, are no new version
 
 
 def test_sums_that_do_not_fit_are_left_aside(tmp_path: Path) -> None:

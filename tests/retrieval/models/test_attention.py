@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from roilake.pipelines.retrieval.models import build
 from roilake.pipelines.retrieval.models.attention import Attention
 from roilake.pipelines.retrieval.models.graphsage import map_name
-from tests.retrieval.models.test_models import REQUEST, features, requests, shaken
+from tests.retrieval.models.test_models import DIM, ITEM, REQUEST, SCHEMA, features, requests, shaken
 
 VARIANTS = [
     {},
@@ -85,3 +87,33 @@ def test_attention_is_told_only_when_asked_for() -> None:
     assert len(model.attention(batch, given)) == len(model.attention(batch, given)) > 0
     model.embed_requests(batch, given)
     assert model._attention is None
+
+
+def test_edge_attention_starts_as_the_mean_and_learns_from_all_that_it_is_given() -> None:
+    model = build("zoomer", {"dim": DIM}, SCHEMA, REQUEST, ITEM)
+    batch, given = requests(40), features()
+    for attention in model.attention(batch, given):
+        for slot, weight_BPk in zip(attention.slots, attention.edge, strict=True):
+            held_BPk = (span(batch.neighbours_BS, REQUEST.slots.index(slot)) >= 0).float()
+            equal_BPk = held_BPk / held_BPk.sum(2, keepdim=True).clamp(min=1)
+            assert torch.equal(weight_BPk, equal_BPk)
+    model.embed_requests(batch, given).pow(3).sum().backward()
+    slopes = {name: p.grad for name, p in model.named_parameters() if name.startswith("edge.hop1_user")}
+    assert slopes["edge.hop1_user_item.signal"].shape == slopes["edge.hop1_user_query.signal"].shape == (3,)
+    assert all((slope.abs() > 1e-6).all() for slope in slopes.values())
+
+
+@pytest.mark.parametrize("name", ["linked_BS", "recency_BS", "relevance_BS"])
+def test_each_signal_moves_the_weights(name: str) -> None:
+    model, batch, given = shaken("zoomer"), requests(), features()
+    turned = replace(batch, **{name: getattr(batch, name).flip(1)})
+    assert not torch.allclose(model.embed_requests(batch, given), model.embed_requests(turned, given), atol=1e-5)
+
+
+def test_learnt_relevance_is_what_edge_attention_weighs_a_history_by() -> None:
+    model = build("zoomer", {"dim": DIM}, SCHEMA, REQUEST, ITEM)
+    assert model.relevance_weights() is None
+    with torch.no_grad():
+        model.edge["hop1_user_item"].signal.copy_(torch.tensor([1.0, 2.0, -5.0]))
+    assert model.relevance_weights() == {"likeness": 0.125, "linked": 0.25, "recency": -0.625}
+    assert build("zoomer", {"edge_attention": False}, SCHEMA, REQUEST, ITEM).relevance_weights() is None

@@ -53,6 +53,10 @@ def requests(rows: int = 3) -> RequestBatch:
         query_B=torch.full((rows,), -1),
         neighbours_BS=ids,
         relevance_BS=torch.zeros(ids.shape),
+        linked_BS=torch.zeros(ids.shape),
+        recency_BS=torch.zeros(ids.shape),
+        time_B=torch.zeros(rows, dtype=torch.int64),
+        history_BL=torch.tensor([[-1, -1], [-1, 0], [2, 1]])[:rows],
         positives_BP=torch.zeros((rows, 1), dtype=torch.int64),
         weight_B=torch.ones(rows),
     )

@@ -22,8 +22,10 @@ from roilake.pipelines.retrieval.roi.layout import RoiLayout
 
 SIZES = {"user": 7, "query": 5, "item": 11}
 DIM, INTEREST = 8, 4
+LENGTH = 6
 REQUEST = RoiLayout.of(
-    ({"user_query": 2, "user_item": 3, "query_item": 2}, {"item_user": 2, "query_item": 2}), ("user", "query")
+    ({"user_query": 2, "user_item": 3, "user_item_recent": 2, "query_item": 2}, {"item_user": 2, "query_item": 2}),
+    ("user", "query"),
 )
 ITEM = RoiLayout.of(({"item_user": 2, "item_query": 2},), ("item",))
 SCHEMA = FeatureSchema(SIZES, 13, {"user": (3,), "query": (), "item": (4, 2)}, INTEREST)
@@ -63,14 +65,20 @@ def neighbours(layout: RoiLayout, rows: int) -> torch.Tensor:
 
 def requests(rows: int = 6) -> RequestBatch:
     ids = neighbours(REQUEST, rows)
-    query = torch.randint(0, SIZES["query"], (rows,))
+    own = torch.zeros(ids.shape)
+    own[:, REQUEST.entry_H] = 1.0
+    history = torch.rand(rows, SIZES["item"]).argsort(1)[:, :LENGTH]
     return RequestBatch(
-        torch.randint(0, SIZES["user"], (rows,)),
-        query,
-        ids,
-        torch.rand(ids.shape),
-        torch.zeros(rows, 1),
-        torch.ones(rows),
+        user_B=torch.randint(0, SIZES["user"], (rows,)),
+        query_B=torch.randint(0, SIZES["query"], (rows,)),
+        neighbours_BS=ids,
+        relevance_BS=torch.rand(ids.shape),
+        linked_BS=own * torch.randint(0, 2, ids.shape),
+        recency_BS=own * torch.rand(ids.shape),
+        time_B=torch.zeros(rows, dtype=torch.long),
+        history_BL=history.where(torch.arange(LENGTH) >= torch.randint(0, LENGTH + 1, (rows, 1)), -1),
+        positives_BP=torch.zeros((rows, 1), dtype=torch.long),
+        weight_B=torch.ones(rows),
     )
 
 
@@ -81,7 +89,7 @@ def items() -> ItemBatch:
 
 def shaken(kind: str, **options: object) -> torch.nn.Module:
     """A model whose weights are all random, so that nothing is zero by its start."""
-    given = {"dim": DIM, **options} if kind in (*GRAPH_KINDS, "no_graph") else dict(options)
+    given = {"dim": DIM, **options} if kind != "interest_dot" else dict(options)
     model = build(kind, given, SCHEMA, REQUEST, ITEM)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -117,7 +125,7 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "options"), VARIANTS)
+@pytest.mark.parametrize(("kind", "options"), [*VARIANTS, ("sasrec", {"heads": 2}), ("gru4rec", {})])
 def test_rows_do_not_look_at_each_other(kind: str, options: dict[str, object]) -> None:
     model, given, batch = shaken(kind, **options), features(), requests()
     whole = model.embed_requests(batch, given)
@@ -129,11 +137,12 @@ def test_rows_do_not_look_at_each_other(kind: str, options: dict[str, object]) -
 @pytest.mark.parametrize(("kind", "options"), VARIANTS)
 def test_order_of_neighbours_and_padding_do_not_matter(kind: str, options: dict[str, object]) -> None:
     model, given, batch = shaken(kind, **options), features(), items()
-    flipped = batch.neighbours_IS.clone()
+    flipped, relevance = batch.neighbours_IS.clone(), batch.relevance_IS.clone()
     for slot in ITEM.slots:
         span = slice(slot.start, slot.start + slot.size)
         flipped[:, span] = batch.neighbours_IS[:, span].flip(1)
-    turned = replace(batch, neighbours_IS=flipped)
+        relevance[:, span] = batch.relevance_IS[:, span].flip(1)
+    turned = replace(batch, neighbours_IS=flipped, relevance_IS=relevance)
     torch.testing.assert_close(model.embed_items(batch, given), model.embed_items(turned, given), rtol=1e-4, atol=1e-5)
 
 
@@ -150,18 +159,20 @@ def test_neighbours_matter_and_learn(kind: str, options: dict[str, object]) -> N
 
 @pytest.mark.parametrize("neighbours", ["frozen", "detached"])
 def test_such_neighbours_train_no_rows_but_the_roots(neighbours: str) -> None:
-    model, given, batch = shaken("zoomer", neighbours=neighbours).train(), features(), requests()
+    model, given, batch = shaken("zoomer", neighbours=neighbours, user_ids="learned").train(), features(), requests()
     model.embed_requests(batch, given).pow(3).sum().backward()
     assert model.encoders["item"].id.weight.grad is None
     assert model.encoders["user"].id.weight.grad is not None
 
 
-@pytest.mark.parametrize("kind", ["gat", "zoomer"])
-def test_without_attention_it_is_graphsage(kind: str) -> None:
-    off = {"feature_attention": False, "edge_attention": False, "semantic_attention": False}
+OFF = {"feature_attention": False, "edge_attention": False, "semantic_attention": False}
+
+
+@pytest.mark.parametrize(("kind", "options"), [("gat", {"heads": 2}), ("zoomer", OFF), ("zoomer", {})])
+def test_before_attention_learns_it_is_graphsage(kind: str, options: dict[str, object]) -> None:
     given, batch = features(), requests()
     sage = build("graphsage", {"dim": DIM}, SCHEMA, REQUEST, ITEM)
-    other = build(kind, {"dim": DIM, **(off if kind == "zoomer" else {"heads": 2})}, SCHEMA, REQUEST, ITEM)
+    other = build(kind, {"dim": DIM, **options}, SCHEMA, REQUEST, ITEM)
     other.load_state_dict(sage.state_dict(), strict=False)
     torch.testing.assert_close(
         other.embed_requests(batch, given), sage.embed_requests(batch, given), rtol=1e-5, atol=1e-6
@@ -169,7 +180,7 @@ def test_without_attention_it_is_graphsage(kind: str) -> None:
 
 
 def test_sage_by_hand() -> None:
-    model, given, batch = shaken("graphsage"), features(), requests(1)
+    model, given, batch = shaken("graphsage", user_ids="learned"), features(), requests(1)
     sums = {name: encoder.sum(given[name]) for name, encoder in model.encoders.items()}
 
     def visit(kind: str, node: int, slots: list[int], own_position: int) -> torch.Tensor:
@@ -209,6 +220,19 @@ def test_a_request_without_query_ignores_the_query_tables(kind: str) -> None:
         int(i) for s in REQUEST.slots if s.dst_type == "query" for i in ids[:, s.start : s.start + s.size].flatten()
     }
     assert 0 in first_hop or torch.allclose(before, unchanged)
+
+
+@pytest.mark.parametrize(("kind", "options"), [("no_graph", {}), ("graphsage", {}), ("zoomer", {})])
+def test_without_user_ids_a_new_user_is_served_as_an_old_one(kind: str, options: dict[str, object]) -> None:
+    """Two users who differ by nothing but their number, and ask for the same."""
+    given, batch = features(), requests(2)
+    alike = {name: torch.stack([getattr(batch, name)[0]] * 2) for name in RequestBatch.__dataclass_fields__}
+    both = RequestBatch(**{**alike, "user_B": torch.tensor([0, 1])})
+    twins = {name: tensor.index_copy(0, torch.tensor([1]), tensor[:1]) for name, tensor in vars(given["user"]).items()}
+    given["user"] = TypeFeatures(**twins)
+    for user_ids, same in (("none", True), ("learned", False)):
+        vectors_BD = shaken(kind, user_ids=user_ids, **options).embed_requests(both, given)
+        assert torch.allclose(vectors_BD[0], vectors_BD[1], atol=1e-6) == same
 
 
 def test_unseen_nodes_have_no_id_and_no_interest() -> None:

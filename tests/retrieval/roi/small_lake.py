@@ -20,7 +20,7 @@ COUNTS = {"user": 11, "query": 7, "item": 13}
 DIM = 5
 HOPS = {
     "request_hops": [
-        {"user_query": 2, "user_item": 3, "query_item": 2},
+        {"user_query": 2, "user_item": 3, "query_item": 2, "user_item_recent": 1},
         {"item_user": 2, "item_query": 1, "query_user": 2},
     ],
     "item_hops": [{"item_user": 3, "item_item_similar": 2}, {"user_item": 2}, {"item_query": 1}],
@@ -44,14 +44,21 @@ def night_config(**roi: object) -> RetrievalConfig:
 
 @dataclass(frozen=True)
 class SmallNight:
-    """What was written: lists and whole-number vectors by window, and the request rows."""
+    """What was written: lists and whole-number vectors by window, the request rows, and (user, time, item, query) of
+    what users did."""
 
     graphs: dict[date, reference.Graph]
     vectors: dict[date, reference.Vectors]
     requests: list[dict]
+    events: list[tuple[int, int, int, int]]
+
+    def history(self, config: RetrievalConfig, user: int, time: datetime | None) -> reference.History:
+        own = [event[1:] for event in self.events if event[0] == user]
+        weights = tuple(config.roi.weights.model_dump().values())
+        return reference.History(own, _micros(time) if time else 0, weights, config.history.max_events)
 
     def expected(self, config: RetrievalConfig) -> dict[tuple, tuple]:
-        """(side, as_of, root) -> (split, user, query, positives, neighbours, relevance)."""
+        """(side, as_of, root) -> (split, user, query, time, positives, repeats, and the four columns of the tree)."""
         layouts = {
             "request": RoiLayout.of(config.roi.request_hops, REQUEST_ROOTS),
             "item": RoiLayout.of(config.roi.item_hops, ITEM_ROOTS),
@@ -59,29 +66,44 @@ class SmallNight:
         rows = {}
         for as_of in AS_OFS:
             where = self.graphs[as_of], self.vectors[as_of]
+            rules = config.roi.sampler, config.seed
             for item in range(COUNTS["item"]):
-                tree = reference.sample(*where, layouts["item"], [item], config.roi.sampler, config.seed)
-                rows["item", as_of, item] = ("item", -1, -1, [], *tree)
+                history = self.history(config, -1, None)
+                tree = reference.sample(*where, layouts["item"], [item], *rules, history)
+                rows["item", as_of, item] = ("item", -1, -1, None, [], 0, *tree)
             for r in (r for r in self.requests if r["as_of"] == as_of):
-                roots = [r["user"], r["query"]]
-                tree = reference.sample(*where, layouts["request"], roots, config.roi.sampler, config.seed)
+                roots, history = [r["user"], r["query"]], self.history(config, r["user"], r["time"])
+                tree = reference.sample(*where, layouts["request"], roots, *rules, history)
                 events = [e for e in self.requests if e["request_id"] == r["request_id"]]
-                chosen = [e["item"] for e in sorted(events, key=lambda e: (e["time"], e["item"])) if e["item"] >= 0]
-                rows["request", as_of, r["request_id"]] = (r["split"], *roots, list(dict.fromkeys(chosen)), *tree)
+                chosen = sorted({e["item"] for e in events if e["item"] >= 0})
+                had = {item for _, item, _ in history.before}
+                known = r["time"], chosen, sum(item in had for item in chosen)
+                rows["request", as_of, r["request_id"]] = (r["split"], *roots, *known, *tree)
         return rows
+
+
+def _micros(time: datetime) -> int:
+    return round(time.timestamp()) * 1_000_000
 
 
 def content(lake: Lake) -> dict[tuple, tuple]:
     """The rows of ``rois`` as ``SmallNight.expected`` gives them."""
     rows = lake.to_arrow("rois", lake.version("rois")).to_pylist()
-    names = ("split", "user", "query", "positives", "neighbours", "relevance")
-    found = {(r["side"], r["as_of"], r["root"]): tuple(r[name] for name in names) for r in rows}
+    trees = ("neighbours", "relevance", "linked", "ages")
+    found = {
+        (r["side"], r["as_of"], r["root"]): (
+            *(r[name] for name in ("split", "user", "query", "time")),
+            sorted(r["positives"]),
+            *(r[name] for name in ("repeats", *trees)),
+        )
+        for r in rows
+    }
     assert len(found) == len(rows)
     return found
 
 
 def write_tables(lake: Lake, seed: int = 0) -> SmallNight:
-    """Write adjacency, interest_vectors, nodes and requests of one night."""
+    """Write the tables of one night that regions are cut from, its histories parted over two nights."""
     rng = np.random.default_rng(seed)
     floats = {as_of: _floats(rng) for as_of in AS_OFS[1:]}
     graphs = {as_of: _graph(rng) for as_of in AS_OFS[1:]}
@@ -108,9 +130,13 @@ def write_tables(lake: Lake, seed: int = 0) -> SmallNight:
     for table, rows in {"adjacency": lists, "interest_vectors": vectors, "nodes": nodes, "requests": requests}.items():
         _write(lake, table, rows, DS)
     _write(lake, "adjacency", [other], DS + timedelta(days=1))
+    events = _events(rng)
+    for number, night in enumerate((DS - timedelta(days=1), DS)):
+        mine = [dict(zip(("user", "time", "item", "query"), e, strict=True)) for e in sorted(events[number::2])]
+        _write(lake, "histories", mine, night)
     empty = {kind: np.zeros((0, DIM), int) for kind in COUNTS}
     whole = {as_of: _quantised(of) for as_of, of in floats.items()}
-    return SmallNight({AS_OFS[0]: {}, **graphs}, {AS_OFS[0]: empty, **whole}, requests)
+    return SmallNight({AS_OFS[0]: {}, **graphs}, {AS_OFS[0]: empty, **whole}, requests, events)
 
 
 def _graph(rng: np.random.Generator) -> reference.Graph:
@@ -134,18 +160,27 @@ def _quantised(floats: dict[str, NDArray]) -> reference.Vectors:
 
 
 def _requests(rng: np.random.Generator) -> list[dict]:
-    """Thirty events of ten requests a window; the last window is that to score, without items."""
+    """Thirty events of ten requests a window, of one user and query each, or of two instants; the last window is that
+    to score, without items."""
     rows = []
     for number, as_of in enumerate(AS_OFS):
         split = ("train", "test", "serve")[number]
         for event in range(30):
             request = int(rng.integers(0, 10))
             item = -1 if split == "serve" else int(rng.integers(0, COUNTS["item"]))
-            moment = datetime(2020, 1, 4, tzinfo=UTC) + timedelta(days=number, hours=int(rng.integers(0, 9)))
+            moment = datetime(2020, 1, 4, tzinfo=UTC) + timedelta(days=number, hours=request % 7)
             row = {"split": split, "as_of": as_of, "request_id": 1000 * number + request, "item": item}
-            rows.append(row | {"user": request, "query": request % 8 - 1, "label": 1.0, "time": moment})
+            rows.append(row | {"user": request % 8, "query": request % 8 - 1, "label": 1.0, "time": moment})
             rows[-1] |= {"event_id": f"{number}-{event}", "known_user": number > 0}
     return rows
+
+
+def _events(rng: np.random.Generator) -> list[tuple[int, int, int, int]]:
+    """Distinct events, many of them at the instant of a request."""
+    start = _micros(datetime(2020, 1, 3, tzinfo=UTC))
+    hours = rng.integers(0, 100, 250)
+    columns = rng.integers(0, 9, 250), start + hours * 3_600_000_000, rng.integers(0, COUNTS["item"], 250)
+    return sorted({tuple(map(int, row)) for row in zip(*columns, rng.integers(-1, COUNTS["query"], 250), strict=True)})
 
 
 def _write(lake: Lake, table: str, rows: list[dict], ds: date) -> None:

@@ -14,6 +14,7 @@ from roilake.pipelines.retrieval.roi import (
     ITEM_ROOTS,
     REQUEST_ROOTS,
     RoiLayout,
+    Tables,
     build,
     cache,
     explode_roi,
@@ -21,6 +22,7 @@ from roilake.pipelines.retrieval.roi import (
     planned,
     request_events,
 )
+from roilake.pipelines.retrieval.roi.layout import OWN_EDGES
 from tests.retrieval.roi.small_lake import AS_OFS, DS, HOPS, SmallNight, content, night_config, write_tables
 
 RUN = Run("test", "retrieval", DS, "build_rois", "-", "-")
@@ -48,7 +50,8 @@ def test_both_plans_write_what_the_definition_says(lake: Lake, night: SmallNight
     found, expected = content(lake), night.expected(config)
     assert found.keys() == expected.keys()
     assert [key for key, row in expected.items() if found[key] != row] == []
-    assert any(row[4] and max(row[4]) >= 0 for row in expected.values())
+    assert any(max(row[6]) >= 0 for row in expected.values())
+    assert {row[5] for row in expected.values()} >= {0, 1} and any(1 in row[8] for row in expected.values())
     assert result.rows_out == len(expected)
     assert result.details["plan"] == plan and result.details["bytes_per_roi"] > 0
 
@@ -76,11 +79,10 @@ def test_rows_do_not_depend_on_the_partitions(
 @pytest.mark.parametrize("plan", ["local", "shuffled"])
 def test_a_task_that_fails_once_and_is_retried_leaves_the_same_rows(lake: Lake, night: SmallNight, plan: str) -> None:
     config = night_config(plan=plan)
-    versions = {name: lake.version(name) for name in ("adjacency", "interest_vectors")}
-    requests = request_events(lake.read("requests"), config.roi.shards)
-    events = requests.unionByName(item_events(lake.read("nodes"), AS_OFS))
+    versions = Tables(*map(lake.version, Tables._fields))
+    events = request_events(lake.read("requests"), config.roi.shards), item_events(lake.read("nodes"), AS_OFS)
     retried = lake.spark.sparkContext.accumulator(0)
-    with planned(lake, config, DS, events, AS_OFS, events.count(), versions) as (chosen, _):
+    with planned(lake, config, DS, *events, 0, AS_OFS, versions, config.roi.weights) as (chosen, _):
         finish = chosen.finish
 
         def make(part: pa.Table) -> Iterator[tuple[str, pa.Table]]:
@@ -144,8 +146,12 @@ def test_exploded_rois_name_the_parent_of_every_neighbour(lake: Lake, night: Sma
         rows = [row.asDict() for row in explode_roi(lake.read("rois"), layout).collect()]
         side = "item" if kinds == ITEM_ROOTS else "request"
         expected = [row for key, row in night.expected(config).items() if key[0] == side]
-        assert len(rows) == sum(neighbour >= 0 for row in expected for neighbour in row[4])
+        assert len(rows) == sum(neighbour >= 0 for row in expected for neighbour in row[6])
         for row in rows:
-            assert row["neighbour"] in night.graphs[row["as_of"]][row["edge_type"]][row["parent"]]
+            if side == "request" and row["edge_type"] in OWN_EDGES and row["hop"] == 1:
+                column = 3 if row["edge_type"] == "user_query" else 2
+                assert row["neighbour"] in {event[column] for event in night.events if event[0] == row["parent"]}
+            else:
+                assert row["neighbour"] in night.graphs[row["as_of"]][row["edge_type"]][row["parent"]]
         assert {row["hop"] for row in rows} == set(range(1, len(hops) + 1))
         assert min(row["position"] for row in rows) == 0

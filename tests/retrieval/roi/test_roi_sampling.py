@@ -3,26 +3,32 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from roilake import native
 from roilake.errors import RoilakeError
+from roilake.pipelines.retrieval.histories import Histories
 from roilake.pipelines.retrieval.roi import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout, kernel
+from roilake.pipelines.retrieval.roi.history import cut_histories, microseconds
 from roilake.pipelines.retrieval.roi.kernel import Lists, Queries, expand
+from roilake.pipelines.retrieval.roi.layout import RECENT
+from roilake.pipelines.retrieval.roi.sampling import Sampling, focal, sample_tree
 from roilake.pipelines.retrieval.roi.shuffled import packed_keys
 from roilake.pipelines.retrieval.roi.store import NODE_TYPES, RoiStore
 from tests.retrieval.roi import reference
 
 LAYOUTS = (
-    RoiLayout.of(({"user_item": 2, "query_item": 3},), REQUEST_ROOTS),
+    RoiLayout.of(({"user_item": 2, "query_item": 3, "user_item_recent": 2},), REQUEST_ROOTS),
     RoiLayout.of(
         ({"user_query": 3, "query_user": 2}, {"query_item": 2, "query_user": 3, "user_query": 1}), REQUEST_ROOTS
     ),
     RoiLayout.of(({"item_user": 4, "item_item_similar": 1}, {"user_item": 3}, {"item_user": 2}), ITEM_ROOTS),
 )
-EDGE_TYPES = sorted({edge_type for layout in LAYOUTS for edge_type in layout.edge_types})
+EDGE_TYPES = sorted({"item_query", *(edge_type for layout in LAYOUTS for edge_type in layout.edge_types)} - {RECENT})
 NODES = 9
 
 
@@ -45,23 +51,82 @@ def store_of(graph: reference.Graph, vectors: reference.Vectors) -> RoiStore:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     layout=st.sampled_from(LAYOUTS),
     sampler=st.sampled_from(["roi", "weighted", "uniform"]),
     longest=st.sampled_from([1, 5, 9, 150]),
     span=st.sampled_from([0, 1, 127]),
+    most=st.sampled_from([1, 4, 200]),
 )
-def test_trees_are_those_of_the_definition(seed: int, layout: RoiLayout, sampler: str, longest: int, span: int) -> None:
+def test_trees_are_those_of_the_definition(
+    seed: int, layout: RoiLayout, sampler: str, longest: int, span: int, most: int
+) -> None:
     rng = np.random.default_rng(seed)
     graph, vectors = random_graph(rng, longest, span)
+    weights = tuple((rng.integers(-2, 5, 3) / 4).tolist())
+    events = random_events(rng, max(NODES, longest), 10 * longest)
+    rows = random_requests(rng, 7)
     # -1 is a missing root; ids beyond the graph have neither list nor vector.
     roots_BR = rng.integers(-1, NODES + 200, (7, len(layout.roots))).astype(np.int32) % (NODES + 3) - 1
-    neighbours_BS, relevance_BS = store_of(graph, vectors).sample(layout, roots_BR, sampler, seed)
+    store, tree, focal_BD = store_of(graph, vectors), None, None
+    if layout.roots == REQUEST_ROOTS:
+        rows = rows.set_column(0, "user", pa.array(roots_BR[:, 0])).set_column(1, "query", pa.array(roots_BR[:, 1]))
+        sampling = Sampling({"request": layout}, sampler, seed, weights, most)
+        cut = cut_histories(rows, layout, sampling, Histories.of(*events.T), store.history_graph)
+        tree, focal_BD, repeats_B = cut
+    else:
+        focal_BD = focal(store.vectors, layout.roots, roots_BR)
+    tree = sample_tree(store, layout, roots_BR, focal_BD, sampler, seed, tree)
+    times = microseconds(rows["time"]).tolist()
     for row, roots in enumerate(roots_BR.tolist()):
-        expected = reference.sample(graph, vectors, layout, roots, sampler, seed)
-        assert (neighbours_BS[row].tolist(), relevance_BS[row].tolist()) == expected
+        own = [tuple(event[1:]) for event in events.tolist() if event[0] == roots[0]]
+        history = reference.History(own, times[row], weights, most)
+        expected = reference.sample(graph, vectors, layout, roots, sampler, seed, history)
+        assert tuple(part[row].tolist() for part in vars(tree).values()) == expected
+        if layout.roots == REQUEST_ROOTS:
+            had = {item for _, item, _ in history.before}
+            assert repeats_B[row] == sum(item in had for item in rows["positives"][row].as_py())
+
+
+def random_events(rng: np.random.Generator, nodes: int, most: int) -> NDArray[np.int64]:
+    """(user, time, item, query) of distinct events, many of them at one time."""
+    count = int(rng.integers(0, most))
+    seconds = rng.choice([0, 1, 2, 3600, 86_400, 2**31], count) * int(rng.integers(1, 3))
+    columns = (
+        rng.integers(0, NODES, count),
+        seconds * 1_000_000,
+        rng.integers(0, nodes, count),
+        rng.integers(-1, 5, count),
+    )
+    return np.unique(np.stack(columns, axis=1), axis=0)
+
+
+def random_requests(rng: np.random.Generator, count: int) -> pa.Table:
+    time = pa.array(rng.choice([0, 2, 3600, 86_401, 2**32], count) * 1_000_000, pa.timestamp("us", "UTC"))
+    positives = pa.array([rng.integers(0, NODES, n).tolist() for n in rng.integers(0, 4, count)], pa.list_(pa.int32()))
+    ids = pa.array(np.zeros(count, np.int32))
+    return pa.table({"user": ids, "query": ids, "time": time, "positives": positives})
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**40), st.sampled_from([0, 1, 999_999, 2**36]), st.sampled_from(["roi", "weighted", "uniform"]))
+def test_nothing_at_or_after_a_request_is_in_its_region(seed: int, later: int, sampler: str) -> None:
+    """Events at the request's instant, and after it, change nothing of its region."""
+    rng = np.random.default_rng(seed)
+    layout, (graph, vectors) = LAYOUTS[0], random_graph(rng, 9, 127)
+    row, store = random_requests(rng, 1), store_of(graph, vectors)
+    row = row.set_column(1, "query", pa.array(rng.integers(-1, 5, 1).astype(np.int32)))
+    past = random_events(rng, NODES, 90)
+    now = int(microseconds(row["time"])[0])
+    item, query = rng.integers(0, NODES, 20), rng.integers(0, 5, 20)
+    more = np.stack([np.zeros(20, np.int64), now + rng.integers(0, later + 1, 20), item, query], axis=1)
+    sampling, found = Sampling({"request": layout}, sampler, 0, (1.0, 1.0, 1.0), 200), []
+    for events in (past[past[:, 1] < now], np.concatenate([past, more])):
+        tree, focal_BD, repeats_B = cut_histories(row, layout, sampling, Histories.of(*events.T), store.history_graph)
+        found.append([part.tolist() for part in (*vars(tree).values(), focal_BD, repeats_B)])
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("dim", [32, 96])

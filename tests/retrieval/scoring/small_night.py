@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from roilake.lake import TABLES, Lake, Run
+from roilake.metrics.champion import Champion
 from roilake.pipelines.retrieval import PIPELINE
 from roilake.pipelines.retrieval.config import RetrievalConfig
 
 DS = date(2020, 1, 10)
 USERS, QUERIES, ITEMS, DIM = 6, 3, 20, 4
 WINDOWS = {date(2020, 1, 9): "validation", date(2020, 1, 10): "test", date(2020, 1, 11): "serve"}
-METRICS = ("auc", "auc_popularity_negatives", "hit_rate@1", "hit_rate@5", "ndcg@5")
+METRICS = ("auc", "auc_popularity_negatives", "auc_in_query", "hit_rate@1", "hit_rate@5", "ndcg@5")
 SIZES = {"user": USERS, "query": QUERIES, "item": ITEMS}
 
 
@@ -42,16 +43,28 @@ def small_config(**changes: Any) -> RetrievalConfig:
 
 
 def write_small_night(lake: Lake, make_run: Callable[..., Run], config: RetrievalConfig, ds: date = DS) -> None:
-    """Fill all tables of ``ds`` that come before scoring, and the runs that wrote them."""
+    """Fill all tables of ``ds`` that come before scoring, with the config's default model to serve, and the runs that
+    wrote them."""
     rng = np.random.default_rng(0)
     for table, rows in _tables(rng, config, ds).items():
-        if table in ("events", "node_ids") and ds != DS:
+        if TABLES[table].cumulative and ds != DS:
             continue  # the first night knows them all
         _write(lake, table, [{"ds": ds, **row} for row in rows], own(make_run(ds)), ds)
-    outputs = {"build_graph": ("node_ids", "nodes", "edges", "adjacency"), "build_rois": ("rois",)}
+    outputs = {"build_graph": ("node_ids", "nodes", "histories", "edges", "adjacency"), "build_rois": ("rois",)}
     for step in PIPELINE.steps[:-2]:
         versions = {table: lake.version(table) for table in outputs.get(step.name, ())}
         write_run(lake, make_run, ds, step.name, outputs=versions)
+
+
+def write_few_seen(lake: Lake, make_run: Callable[..., Run]) -> list[tuple[int, int, datetime]]:
+    """Other histories: four items of each user but the last, long ago; what user 3 will choose; and one item of user 0,
+    at the instant of the test requests. Gives (user, item, time)."""
+    requests = lake.to_arrow("requests", lake.version("requests"), filters={"user": 3}).to_pylist()
+    pairs = {*_seen(), *((3, row["item"]) for row in requests if row["item"] >= 0)}
+    events = [*((user, item, datetime(2020, 1, 1)) for user, item in pairs), (0, 11, datetime(2020, 1, 10))]
+    rows = [{"ds": DS, "user": user, "item": item, "time": time, "query": -1} for user, item, time in sorted(events)]
+    _write(lake, "histories", rows, own(make_run(DS)), DS)
+    return events
 
 
 def write_run(lake: Lake, make_run: Callable[..., Run], ds: date, step: str, **changes: Any) -> None:
@@ -86,17 +99,24 @@ def _tables(rng: np.random.Generator, config: RetrievalConfig, ds: date) -> dict
     ]
     return {
         "events": _events(),
+        "histories": _histories(),
         "node_ids": [{name: row[name] for name in ("node_type", "id", "key")} for row in nodes],
         "nodes": nodes,
         "edges": [_edge(start, user, item) for start in starts for user, item in _seen()],
         "adjacency": [
             {"as_of": start, "edge_type": "user_item", "src": 0, "neighbours": [0], "weights": [1.0]}
             for start in starts
+        ]
+        + [
+            {"as_of": start, "edge_type": "item_query", "src": item, "neighbours": [item % 2], "weights": [1.0]}
+            for start in starts
+            for item in range(ITEMS - 1)
         ],
         "interest_vectors": [row for start in starts for row in _vectors(rng, start)],
         "requests": requests,
         "rois": [*_request_rois(requests, config.roi.shards), *_item_rois(starts)],
         "models": [_model(config, name, ds) for name in config.models],
+        "champions": Champion(config.default_model, ds, metric="ndcg@5").to_table(ds).drop_columns(["ds"]).to_pylist(),
     }
 
 
@@ -111,6 +131,12 @@ def _events() -> list[dict]:
         }
         for place, item in enumerate(items)
     ]  # fmt: skip
+
+
+def _histories() -> list[dict]:
+    """The distinct ones of ``_events`` by ids."""
+    found = {tuple(int(event[kind][1:]) for kind in ("user", "item", "query")) for event in _events()}
+    return [{"user": u, "time": datetime(2020, 1, 1), "item": i, "query": q} for u, i, q in sorted(found)]
 
 
 def _seen() -> list[tuple[int, int]]:
@@ -162,12 +188,14 @@ def _request_rois(requests: Sequence[dict], shards: int) -> list[dict]:
     grouped: dict[int, list[dict]] = {}
     for row in requests:
         grouped.setdefault(row["request_id"], []).append(row)
+    had = {(row["user"], row["item"]) for row in _histories()}
     return [
         {
             "side": "request", "as_of": rows[0]["as_of"], "shard": root % shards, "split": rows[0]["split"],
             "root": root, "user": rows[0]["user"], "query": rows[0]["query"],
-            "positives": [row["item"] for row in rows if row["item"] >= 0],
-            "neighbours": [root % ITEMS, -1], "relevance": [100, 0],
+            "positives": [row["item"] for row in rows if row["item"] >= 0], "time": rows[0]["time"],
+            "repeats": sum((row["user"], row["item"]) in had for row in rows),
+            "neighbours": [root % ITEMS, -1], "relevance": [100, 0], "linked": [root % 2, 0], "ages": [-100, 127],
         }
         for root, rows in grouped.items()
     ]  # fmt: skip
@@ -177,7 +205,8 @@ def _item_rois(starts: dict[date, str]) -> list[dict]:
     return [
         {
             "side": "item", "as_of": start, "shard": 0, "split": "item", "root": item, "user": -1, "query": -1,
-            "positives": [], "neighbours": [item % USERS, -1], "relevance": [90, 0],
+            "positives": [], "time": None, "repeats": 0, "neighbours": [item % USERS, -1], "relevance": [90, 0],
+            "linked": [], "ages": [],
         }
         for start in starts
         for item in range(ITEMS)

@@ -4,7 +4,8 @@ out."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +17,32 @@ from safetensors.torch import save_file
 
 from jobs.retrieval import evaluate_models, score_requests
 from roilake.errors import LakeError
-from roilake.hashing import keyed_hash
+from roilake.hashing import keyed_hash, uniform
 from roilake.lake import Lake, Publication, Run
 from roilake.metrics.ranking import draw_negatives
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.graph import last_model
-from roilake.pipelines.retrieval.models import is_matrix_kind
+from roilake.pipelines.retrieval.metrics import SLICES
+from roilake.pipelines.retrieval.models import build, is_matrix_kind
 from roilake.pipelines.retrieval.scoring import evaluate, open_night, with_days, write_index
 from roilake.pipelines.retrieval.scoring.outcomes import head_items
-from roilake.pipelines.retrieval.scoring.recommend import match_rows
+from roilake.pipelines.retrieval.scoring.pinned import Night, Tower
 from roilake.pipelines.retrieval.scoring.topk import top_k
-from roilake.pipelines.retrieval.scoring.towers import Night, Tower, Worker
+from roilake.pipelines.retrieval.scoring.towers import Worker
 from roilake.runtime.step import recorded
-from tests.retrieval.scoring.small_night import DS, ITEMS, USERS, WINDOWS, own, small_config, write_small_night
+from tests.retrieval.scoring.small_night import (
+    DIM,
+    DS,
+    ITEMS,
+    USERS,
+    WINDOWS,
+    own,
+    small_config,
+    write_few_seen,
+    write_small_night,
+)
 
+UNIX = datetime(1970, 1, 1)
 SERVE = DS + timedelta(days=1)
 
 
@@ -45,8 +58,7 @@ def full_scores(night: Night, tower: Tower, as_of: object) -> dict[int, np.ndarr
         if shard.as_of == as_of:
             rows = worker.requests(shard, positives=True)
             if is_matrix_kind(tower.kind):
-                users = rows.user_R[: len(rows)].astype(np.int64)
-                scores = worker.fit(tower, as_of, print).scores(users, 0, ITEMS).numpy()
+                scores = worker.fit(tower, as_of, print).scores(worker.history(tower, rows), 0, ITEMS).numpy()
             else:
                 scores = (worker.embed(tower, as_of, rows) @ worker.embed_items(tower, as_of).T).numpy()
             found |= dict(zip(rows.root_R[: len(rows)].tolist(), scores, strict=True))
@@ -86,11 +98,11 @@ def test_recommendations_are_the_head_of_the_full_order(filled: Lake) -> None:
 
 def test_a_matrix_model_scores_by_who_had_what(lake: Lake, make_run: Callable[..., Run]) -> None:
     models = {"item_knn": {"kind": "item_knn"}}
-    scoring = {"drop_seen": True, "top_k": 4}
-    config = small_config(models=models, default_model="popularity", scoring=scoring)
+    changes = {"scoring": {"top_k": 4}, "evaluation": {"seen": "drop"}}
+    config = small_config(models=models, default_model="popularity", **changes)
     write_small_night(lake, make_run, config)
+    had = [(user, item) for user, item, _ in write_few_seen(lake, make_run)]
     score_requests.run(lake, config, DS)
-    had = [(user, (3 * user + k) % ITEMS) for user in range(USERS - 1) for k in range(4)]
     users_of = np.bincount([item for _, item in had], minlength=ITEMS)
     for user, rows in recommendations(lake).items():
         order = [int(i) for i in np.argsort(-users_of, kind="stable") if (user, i) not in had][:4]
@@ -98,7 +110,8 @@ def test_a_matrix_model_scores_by_who_had_what(lake: Lake, make_run: Callable[..
     night = night_of(lake, config)
     tower = next(tower for tower in night.towers if tower.name == "item_knn")
     scores = full_scores(night, tower, SERVE)
-    assert not scores[SERVE.toordinal() * 100 + USERS - 1].any()  # a user without an edge
+    # A user without a history.
+    np.testing.assert_array_equal(scores[SERVE.toordinal() * 100 + USERS - 1], users_of)
     write_index(night, print)
     shard = next(shard for shard in night.shards if shard.as_of == SERVE)
     rows = Worker(night).requests(shard, positives=False)
@@ -108,7 +121,8 @@ def test_a_matrix_model_scores_by_who_had_what(lake: Lake, make_run: Callable[..
 
 
 def publish(lake: Lake, run: Run) -> None:
-    lake.publish(Publication("retrieval", DS, "r", {"models": lake.version("models")}, "{}", "v"), run)
+    versions = {table: lake.version(table) for table in ("models", "champions")}
+    lake.publish(Publication("retrieval", DS, "r", versions, '{"default_model": "popularity"}', "v"), run)
 
 
 def test_a_night_builds_on_a_model_that_makes_vectors(lake: Lake, make_run: Callable[..., Run]) -> None:
@@ -124,6 +138,22 @@ def test_a_night_builds_on_a_model_that_makes_vectors(lake: Lake, make_run: Call
     assert found is not None and found.name == "popularity"
 
 
+def test_a_night_that_chooses_builds_on_the_model_that_served(lake: Lake, make_run: Callable[..., Run]) -> None:
+    models = {name: {"kind": name} for name in ("gat", "graphsage")}
+    write_small_night(lake, make_run, small_config(models=models, default_model="graphsage"))
+    publish(lake, own(make_run()))
+
+    def base(*names: str, default: str = "best") -> str | None:
+        config = small_config(models=models, default_model=default)
+        chosen = dict.fromkeys(names, config.models["gat"])
+        found = last_model(lake, config.model_copy(update={"models": chosen}), DS + timedelta(days=1))
+        return found.name if found else None
+
+    assert base("popularity", "gat", "graphsage") == "graphsage"
+    assert base("popularity", "gat") == "gat" and base("popularity", "new") == "popularity"
+    assert base("new") is None and base("gat", "graphsage", default="gat") == "gat"
+
+
 def test_partitions_and_reruns_change_nothing(filled: Lake) -> None:
     config = small_config()
     score_requests.run(filled, config, DS)
@@ -137,10 +167,17 @@ def test_partitions_and_reruns_change_nothing(filled: Lake) -> None:
     assert recommendations(filled) == once
 
 
-def test_seen_items_are_left_out_and_a_list_may_be_shorter(filled: Lake) -> None:
-    score_requests.run(filled, small_config(scoring={"top_k": 50, "drop_seen": True}), DS)
+@pytest.mark.parametrize("index", ["exact", "ivf"])
+def test_seen_items_are_left_out_and_a_list_may_be_shorter(
+    filled: Lake, make_run: Callable[..., Run], index: str
+) -> None:
+    events = write_few_seen(filled, make_run)
+    config = small_config(scoring={"top_k": 50, "index": index}, evaluation={"seen": "drop"})
+    result = score_requests.run(filled, config, DS)
+    assert result.details["seen"]["rule"] == "drop"
     for user, rows in recommendations(filled).items():
-        seen = {(3 * user + k) % ITEMS for k in range(4)} if user < USERS - 1 else set()
+        seen = {item for who, item, _ in events if who == user}  # the instant of what is served is the night's end
+        assert bool(seen) == (user < USERS - 1) and (11 in seen or user != 0)
         assert {int(row["item"][1:]) for row in rows} == set(range(ITEMS)) - seen
         assert [row["rank"] for row in rows] == list(range(1, ITEMS - len(seen) + 1))
 
@@ -148,7 +185,14 @@ def test_seen_items_are_left_out_and_a_list_may_be_shorter(filled: Lake) -> None
 def test_a_model_that_was_not_trained_is_named(filled: Lake) -> None:
     config = small_config(models={"zoomer": {"kind": "interest_dot"}}, default_model="zoomer")
     with pytest.raises(LakeError, match="no model 'zoomer' for 2020-01-10; run train_models"):
+        evaluate_models.run(filled, config, DS)
+    config = small_config().model_copy(update={"models": {"zoomer": config.models["zoomer"]}})
+    with pytest.raises(
+        LakeError, match="'interest_dot' serves, and is no model of this config for 2020-01-10; run eval"
+    ):
         score_requests.run(filled, config, DS)
+    with pytest.raises(LakeError, match="no model is chosen for 2020-01-11; run evaluate_models"):
+        score_requests.run(filled, config, SERVE)
 
 
 def test_weights_that_are_missing_or_do_not_fit_are_named(lake: Lake, make_run: Callable[..., Run]) -> None:
@@ -164,25 +208,38 @@ def test_weights_that_are_missing_or_do_not_fit_are_named(lake: Lake, make_run: 
         Worker(night).open(tower)
 
 
-def test_metrics_are_those_of_the_full_order(filled: Lake) -> None:
-    config = small_config()
+@pytest.mark.parametrize("seen", ["keep", "drop"])
+def test_metrics_are_those_of_the_full_order(filled: Lake, make_run: Callable[..., Run], seen: str) -> None:
+    config, events = small_config(evaluation={"seen": seen}), write_few_seen(filled, make_run)
     result = evaluate_models.run(filled, config, DS)
     rows = filled.to_arrow("metrics", filled.version("metrics")).to_pylist()
     assert result.rows_in == 2 * USERS
     found = {(r["model"], r["split"], r["slice"], r["metric"]): r for r in rows}
     night = night_of(filled, config)
+    asked = {r["request_id"]: r for r in filled.to_arrow("requests", filled.version("requests")).to_pylist()}
+    had = {
+        root: {i for user, i, time in events if user == r["user"] and time < r["time"].replace(tzinfo=None)}
+        for root, r in asked.items()
+    } if seen == "drop" else {root: set() for root in asked}  # fmt: skip
     positives = {
         root: row[row >= 0]
         for shard in night.shards
         for rows_ in [Worker(night).requests(shard, positives=True)]
         for root, row in zip(rows_.root_R[:-1].tolist(), rows_.positives_RP[:-1], strict=True)
     }
+    past = [root for root, r in asked.items() if r["split"] != "serve"]
+    known = {root: len(had[root].intersection(positives[root].tolist())) for root in past}
+    assert result.details["seen_positives"] == sum(known.values()) and (sum(known.values()) > 1) == (seen == "drop")
+    alone = [root for root in past if known[root] == len(positives[root])]
+    assert result.details["requests_left_out"] == len(alone) and bool(alone) == (seen == "drop")
     for tower in night.towers:
         for as_of, split in WINDOWS.items():
             if split == "serve":
                 continue
             scores = full_scores(night, tower, as_of)
-            expected = naive_metrics(scores, positives, config)
+            judged = {root: row for root, row in scores.items() if root not in alone}
+            expected = naive_metrics(judged, positives, had, config)
+            expected["auc_in_query"] = naive_in_query(judged, positives, had, config, asked)
             for name, (value, n) in expected.items():
                 row = found[tower.name, split, "all", name]
                 assert row["value"] == pytest.approx(value, abs=1e-6), (tower.name, split, name)
@@ -190,22 +247,25 @@ def test_metrics_are_those_of_the_full_order(filled: Lake) -> None:
                 assert row["low"] <= row["value"] <= row["high"]
     for metric in ("auc", "ndcg@5", "hit_rate@5"):
         ours, theirs = (found[name, "test", "all", metric]["value"] for name in ("interest_dot", "popularity"))
-        paired = found["popularity", "test", "delta_vs_interest_dot", metric]
+        paired = found["popularity", "test", "delta_vs_default", metric]
         assert paired["value"] == pytest.approx(theirs - ours, abs=1e-9)
         assert paired["low"] <= paired["value"] <= paired["high"]
+    n = {name: found["interest_dot", "test", name, "hit_rate@5"]["n"] for name in SLICES}
+    left_out = sum(known[root] for root in past if asked[root]["split"] == "test")
+    assert n["cold_users"] == n["no_history"] == 3  # the last user has three positives and did nothing before
+    assert n["warm_users"] == n["with_history"] == 9 - left_out
     cold = found["interest_dot", "test", "cold_users", "hit_rate@5"]
-    warm = found["interest_dot", "test", "warm_users", "hit_rate@5"]
-    assert (cold["n"], warm["n"]) == (3, 9)  # the last user has three positives and no history
     assert cold["low"] is None  # one user alone gives no interval
 
 
-def naive_metrics(scores: dict, positives: dict, config: RetrievalConfig) -> dict[str, tuple[float, int]]:
-    """AUC, hit rate and NDCG by loops over pairs and full sorts."""
-    total = sum(len(positives[root]) for root in scores)
+def naive_metrics(scores: dict, positives: dict, had: dict, config: RetrievalConfig) -> dict[str, tuple[float, int]]:
+    """AUC, hit rate and NDCG by loops over pairs and full sorts; what a request's user had is nowhere."""
+    left = {root: [item for item in positives[root].tolist() if item not in had[root]] for root in scores}
+    total = sum(map(len, left.values()))
     hits, gains = {1: 0, 5: 0}, []
     for root, row in scores.items():
-        order = np.argsort(-row, kind="stable").tolist()
-        own = positives[root].tolist()
+        order = [item for item in np.argsort(-row, kind="stable").tolist() if item not in had[root]]
+        own = left[root]
         for item in own:
             place = [other for other in order if other == item or other not in own].index(item) + 1
             hits = {k: hit + (place <= k) for k, hit in hits.items()}
@@ -214,28 +274,52 @@ def naive_metrics(scores: dict, positives: dict, config: RetrievalConfig) -> dic
         gains.append(sum(1 / np.log2(1 + place) for place in places if place <= 5) / best)
     found = {f"hit_rate@{k}": (hit / total, total) for k, hit in hits.items()}
     found["ndcg@5"] = (float(np.mean(gains)), len(scores))
-    found["auc"] = (naive_auc(scores, positives, config, np.ones(ITEMS), 0), total)
     degrees = np.array([2.0 * (ITEMS - 1 - item) for item in range(ITEMS - 1)] + [0.0])
-    found["auc_popularity_negatives"] = (naive_auc(scores, positives, config, degrees, 1), total)
+    for kind, (name, weights) in enumerate({"auc": np.ones(ITEMS), "auc_popularity_negatives": degrees}.items()):
+        found[name] = (naive_auc(scores, positives, had, config, weights, kind), total)
     return found
 
 
-def naive_auc(scores: dict, positives: dict, config: RetrievalConfig, weights: np.ndarray, kind: int) -> float:
+def naive_auc(
+    scores: dict, positives: dict, had: dict, config: RetrievalConfig, weights: np.ndarray, kind: int
+) -> float:
     seed = int(keyed_hash(config.seed, kind).view(np.int64))
     good, bad = [], []
     for root, row in scores.items():
-        drawn = draw_negatives(seed, np.array([root]), positives[root][None, :], weights, config.evaluation.negatives)
-        assert not set(drawn[0]) & set(positives[root])
+        drawn = draw_negatives(
+            seed, np.array([root]), positives[root][None, :], weights, config.evaluation.negatives,
+            lambda _, item, root=root: np.isin(item, [*had[root]]),
+        )  # fmt: skip
+        assert not set(drawn[0]) & (set(positives[root]) | had[root])
         bad += row[drawn[0]].tolist()
-        good += row[positives[root]].tolist()
-    return float(np.mean([(g > b + 1e-7) + 0.5 * (abs(g - b) <= 1e-7) for g in good for b in bad]))
+        good += row[[item for item in positives[root] if item not in had[root]]].tolist()
+    return float(np.mean([beats(g, b) for g in good for b in bad]))
+
+
+def beats(one: float, other: float) -> float:
+    return (one > other + 1e-7) + 0.5 * (abs(one - other) <= 1e-7)
+
+
+def naive_in_query(scores: dict, positives: dict, had: dict, config: RetrievalConfig, asked: dict) -> tuple[float, int]:
+    """By loops: items are linked to query 0 or 1, the even and the odd ones, but for the last one, which is new."""
+    seed, values = int(keyed_hash(config.seed, 2).view(np.int64)), []
+    for root, row in scores.items():
+        linked = [item for item in range(ITEMS - 1) if item % 2 == asked[root]["query"]]
+        none = had[root] | set(positives[root].tolist())
+        draws = []
+        for place in range(config.evaluation.negatives if set(linked) - none else 0):
+            tries = (int(uniform(seed, np.array([root]), place, k)[0] * len(linked)) for k in range(64))
+            draws.append(next(linked[at] for at in tries if linked[at] not in none))
+        own = [item for item in positives[root].tolist() if item not in had[root]]
+        values += [np.mean([beats(row[item], row[other]) for other in draws]) for item in own if draws]
+    return float(np.mean(values)), len(values)
 
 
 def test_outcomes_hold_the_list_shown_and_the_positives_with_their_days(filled: Lake) -> None:
     night = night_of(filled, small_config())
     shard = next(shard for shard in night.shards if shard.split == "test")
     write_index(night, print)
-    work = evaluate(2, 0, 1.0, depth=3, drop_seen=False)
+    work = evaluate(2, 0, 1.0, depth=3)
     outcomes = pa.concat_tables(work(Worker(night), shard))
     tower = night.towers[0]
     scores = full_scores(night, tower, shard.as_of)
@@ -250,6 +334,34 @@ def test_outcomes_hold_the_list_shown_and_the_positives_with_their_days(filled: 
         assert row["query"] == asked[0]["query"]
 
 
+def test_a_model_of_sequences_sees_each_request_s_own_history(lake: Lake, make_run: Callable[..., Run]) -> None:
+    models = {"sasrec": {"kind": "sasrec", "options": {"dim": 8, "history_length": 3}}}
+    config = small_config(models=models)
+    write_small_night(lake, make_run, config)
+    events = write_few_seen(lake, make_run)
+    night = night_of(lake, config)
+    tower = next(tower for tower in night.towers if tower.name == "sasrec")
+    worker = Worker(night)
+    model = build("sasrec", dict(tower.options), worker.store().schema(DIM), *night.layouts).eval()
+    Path(tower.folder).mkdir(parents=True)
+    save_file(model.state_dict(), Path(tower.folder) / "weights.safetensors")
+    for shard in night.shards:
+        rows = worker.requests(shard, positives=False)
+        batch = rows.batch(np.arange(len(rows)))
+        assert batch.history_BL.shape == (len(rows), 0)
+        wanted = torch.full((len(rows), 3), -1)
+        for row, (user, time) in enumerate(zip(batch.user_B.tolist(), batch.time_B.tolist(), strict=True)):
+            mine = sorted(
+                (t, item) for who, item, t in events if who == user and t < UNIX + timedelta(microseconds=time)
+            )
+            wanted[row, 3 - len(mine[-3:]) :] = torch.tensor([item for _, item in mine[-3:]])
+        features = worker.store(tower).features(shard.as_of)
+        with torch.inference_mode():
+            expected = model.embed_requests(replace(batch, history_BL=wanted), features)
+        torch.testing.assert_close(worker.embed(tower, shard.as_of, rows), expected)
+    assert expected.std(0).any(), "users of the last shard have other histories"
+
+
 def test_fewer_requests_are_judged_when_asked(filled: Lake) -> None:
     evaluate_models.run(filled, small_config(evaluation={"max_requests": 3}), DS)
     rows = filled.to_arrow("metrics", filled.version("metrics")).to_pylist()
@@ -261,11 +373,13 @@ def test_a_night_without_requests_gives_no_rows(filled: Lake, make_run: Callable
     rois = filled.to_arrow("rois", filled.version("rois"), filters={"side": "item"})
     filled.write("rois", rois, where={"ds": DS}, run=make_run())
     assert score_requests.run(filled, small_config(), DS).rows_out == 0
-    assert evaluate_models.run(filled, small_config(), DS).rows_out == 0
+    turned = dict(reversed(small_config().models.items()))  # nothing to choose by: the first of the config
+    config = small_config(default_model="best").model_copy(update={"models": turned})
+    assert evaluate_models.run(filled, config, DS).rows_out == 1
+    champion = filled.to_arrow("champions", filled.version("champions")).to_pylist()[0]
+    assert (champion["model"], champion["reason"], champion["value"]) == ("popularity", "first", None)
 
 
-def test_head_items_and_seen_pairs() -> None:
+def test_head_items() -> None:
     assert head_items(np.array([5, 0, 9, 9, 1, 1])).tolist() == [False, False, True, False, False, False]
     assert not head_items(np.zeros(3, np.int64)).any()
-    seen = match_rows(np.array([7, 2, 7, 5]), np.array([7, 5, 7, 9]), np.array([3, 1, 0, 4]))
-    assert sorted(zip(seen.row.tolist(), seen.item.tolist(), strict=True)) == [(0, 0), (0, 3), (2, 0), (2, 3), (3, 1)]

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from roilake.errors import MetricError
 from roilake.metrics.ranking import NEVER
-from roilake.pipelines.retrieval.scoring.topk import NOTHING, Product, Seen, ranks, top_k
+from roilake.pipelines.retrieval.scoring.topk import Product, ranks, top_k
+from roilake.pipelines.retrieval.seen import Seen
+from tests.retrieval.scoring.seen_pairs import seen_pairs
 
 
 def case(seed: int, b: int, i: int, levels: int) -> tuple[Tensor, Tensor, np.ndarray]:
@@ -19,6 +21,10 @@ def case(seed: int, b: int, i: int, levels: int) -> tuple[Tensor, Tensor, np.nda
     rng = np.random.default_rng(seed)
     requests, items = rng.integers(-levels, levels + 1, (b, 3)), rng.integers(-levels, levels + 1, (i, 3))
     return torch.tensor(requests).float(), torch.tensor(items).float(), rng.random((b, i)) < 0.2
+
+
+def hidden(seen: np.ndarray) -> Seen:
+    return seen_pairs(*np.nonzero(seen), len(seen))
 
 
 def full_order(requests: Tensor, items: Tensor, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +43,7 @@ def test_top_k_is_the_head_of_a_stable_sort(shape: tuple, k: int, block: int, ma
     seen &= masked
     k = min(k, len(items))
     scores, order = full_order(requests, items, seen)
-    mask = Seen.of(*(torch.tensor(side) for side in np.nonzero(seen))) if masked else NOTHING
+    mask = hidden(seen) if masked else None
     best, found = top_k(Product(requests, items), k, seen=mask, tile=(2, block))
     expected = np.take_along_axis(scores, order[:, :k], 1)
     assert np.array_equal(best.numpy(), expected)
@@ -50,7 +56,7 @@ def test_ranks_are_places_in_that_order(shape: tuple, block: int) -> None:
     requests, items, seen = case(*shape)
     _, order = full_order(requests, items, seen)
     row, item = (torch.tensor(side).flatten() for side in np.indices(seen.shape))
-    mask = Seen.of(*(torch.tensor(side) for side in np.nonzero(seen)))
+    mask = hidden(seen)
     found = ranks(Product(requests, items), row, item, seen=mask, tile=(2, block)).reshape(seen.shape).numpy()
     places = np.argsort(order, axis=1) + 1
     assert np.array_equal(found, np.where(seen, NEVER, places))
@@ -97,8 +103,7 @@ def test_numbers_that_are_no_items_are_as_if_they_were_not_there(shape: tuple, b
     present = np.delete(np.arange(len(items)), absent)
     if not len(present):
         return
-    mask = Seen.of(*(torch.tensor(side) for side in np.nonzero(seen)))
-    fewer = Seen.of(*(torch.tensor(side) for side in np.nonzero(seen[:, present])))
+    mask, fewer = hidden(seen), hidden(seen[:, present])
     whole, compact = Product(requests, items, absent), Product(requests, items[present])
     k = len(present)
     best, found = top_k(whole, k, seen=mask, tile=(2, block))

@@ -55,7 +55,7 @@ def training_data(folder: Path, shards: int = 2) -> TrainingData:
         file
         for week, sizes in enumerate([(33, 21), (40, 47), (15, 9)])
         for file in write_requests(
-            folder, sizes, shards=shards, slots=REQUEST_LAYOUT.size, as_of=DAYS[week], first=week * 500
+            folder, sizes, shards=shards, layout=REQUEST_LAYOUT, as_of=DAYS[week], first=week * 500
         )
     ]
     nodes = write_nodes(folder)

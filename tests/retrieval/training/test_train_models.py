@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ CONFIG = RetrievalConfig.model_validate(
         "models": {
             "zoomer": {"kind": "zoomer", "options": {"dim": 8}},
             "no_graph": {"kind": "no_graph", "options": {"dim": 8}, "loss": "focal"},
+            "sasrec": {"kind": "sasrec", "options": {"dim": 8, "history_length": 3}},
             "popularity": {"kind": "popularity"},
         },
         "training": {"workers": 1, "epochs": 2, "batch_size": 16, "positives": 2, "checkpoint_every": 2},
@@ -78,7 +79,7 @@ def write_tables(lake: Lake, ds: date, until: date | None, users: int, items: in
         ("request", REQUEST_ROOTS, CONFIG.roi.request_hops),
         ("item", ITEM_ROOTS, CONFIG.roi.item_hops),
     ):
-        size = RoiLayout.of(hops, roots).size
+        layout = RoiLayout.of(hops, roots)
         for window in windows:
             for root in range(30 if side == "request" else items):
                 rois.append(
@@ -87,11 +88,17 @@ def write_tables(lake: Lake, ds: date, until: date | None, users: int, items: in
                         "split": window.split if side == "request" else "item", "root": root,
                         "user": root % users if side == "request" else -1,
                         "query": root % 3 if side == "request" else -1,
-                        "positives": [root % items] if side == "request" else [],
-                        "neighbours": random.integers(-1, 3, size), "relevance": random.integers(0, 100, size),
+                        "time": datetime.combine(window.as_of, time(root % 24)) if side == "request" else None,
+                        "positives": [root % items] if side == "request" else [], "repeats": 0,
+                        "neighbours": random.integers(-1, 3, layout.size),
+                        "relevance": random.integers(0, 100, layout.size),
+                        "linked": random.integers(0, 2, layout.places), "ages": random.integers(0, 99, layout.places),
                     }
                 )  # fmt: skip
-    for table, rows in (("nodes", nodes), ("interest_vectors", vectors), ("rois", rois)):
+    start = datetime(2020, 1, 1)
+    histories = [{"ds": ds, "user": user, "time": start, "item": 0, "query": -1} for user in range(users)]
+    tables = {"nodes": nodes, "histories": histories, "interest_vectors": vectors, "rois": rois}
+    for table, rows in tables.items():
         schema = TABLES[table].arrow_schema
         lake.write(table, pa.Table.from_pylist(rows, schema=schema), where={"ds": ds}, run=run)
 
@@ -119,11 +126,17 @@ def first(lake: Lake) -> Lake:
 def test_two_nights(first: Lake) -> None:
     lake, next_ds = first, DS + timedelta(days=1)
     models = rows_of(lake, DS)
-    assert set(models) == {"zoomer", "no_graph", "popularity"}
+    (run,) = lake.to_arrow("runs", lake.version("runs"), filters={"ds": DS}).to_pylist()
+    assert json.loads(run["details"])["seen"] == {"rule": "drop", "repeats": 0, "positives": 150, "share": 0.0}
+    assert set(models) == {"zoomer", "no_graph", "sasrec", "popularity"}
+    assert 0 < json.loads(str(models["sasrec"]["metrics"]))["auc"] < 1
     assert {row["train_end"] for row in models.values()} == {DS + timedelta(days=1 - 14)}
     folder = lake.files.local(str(models["zoomer"]["path"]))
     names = {path.name for path in folder.iterdir()}
-    assert names == {"weights.safetensors", "interest.safetensors", "manifest.json", "curve.json", "vocabulary.json"}
+    assert names == {
+        "weights.safetensors", "interest.safetensors", "relevance.json", "manifest.json", "curve.json",
+        "vocabulary.json",
+    }  # fmt: skip
     assert 0 < json.loads(str(models["zoomer"]["metrics"]))["auc"] < 1
     interest = load_file(folder / "interest.safetensors")
     assert {name: tuple(tensor.shape) for name, tensor in interest.items()} == {

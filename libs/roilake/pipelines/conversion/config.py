@@ -20,7 +20,7 @@ from roilake.config.base import (
     Strict,
     TrainerConfig,
 )
-from roilake.metrics.slices import ALL, delta_vs
+from roilake.metrics.slices import ALL, delta_vs_default
 from roilake.pipelines.conversion.metrics import CONVERSION, IMPRESSION, SLICES
 
 Name = Annotated[str, Field(pattern=r"^[a-z]\w*$", max_length=60)]  # names folders too
@@ -271,9 +271,9 @@ class ConversionConfig(NightConfig):
 
     def measured(self) -> dict[str, Mapping[str, Collection[str]]]:
         """Slices by metric by split."""
-        delta = delta_vs(self.default_model)
-        clicked = "clicked", delta, delta_vs(self.default_model, "clicked")
+        delta = delta_vs_default()
+        clicked = "clicked", delta, delta_vs_default("clicked")
         logged = {**dict.fromkeys(CONVERSION, clicked), **dict.fromkeys(IMPRESSION, (ALL, delta))}
-        unbiased = dict.fromkeys(CONVERSION, (*SLICES, *(delta_vs(self.default_model, name) for name in SLICES)))
+        unbiased = dict.fromkeys(CONVERSION, (*SLICES, *map(delta_vs_default, SLICES)))
         drawn = self.impressions.truth or self.impressions.unbiased
         return {"validation": logged, "test": logged, **({"unbiased": unbiased} if drawn else {})}

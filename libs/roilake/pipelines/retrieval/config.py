@@ -23,16 +23,18 @@ from roilake.config.base import (
     TrainerConfig,
 )
 from roilake.errors import MetricError
-from roilake.metrics.registry import parse
-from roilake.metrics.slices import delta_vs
+from roilake.metrics.registry import Metric, parse
+from roilake.metrics.slices import delta_vs_default
 from roilake.pipelines.retrieval.metrics import OWN, SLICES
 
 EdgeType = Literal[
     "user_query", "query_user", "user_item", "item_user", "query_item", "item_query",
-    "item_item", "item_item_similar", "query_item_similar", "item_query_similar",
+    "item_item", "item_item_similar", "query_item_similar", "item_query_similar", "user_item_recent",
 ]  # fmt: skip
 NODE_TYPES = ("user", "query", "item")
 EDGE_TYPES: tuple[str, ...] = get_args(EdgeType)
+BEST = "best"
+"""As ``default_model``: the model that validation prefers."""
 Hops = tuple[dict[EdgeType, Positive], ...]
 
 
@@ -51,11 +53,17 @@ class EventColumns(Strict):
     session: str | None = None  # default: a gap of ``session_gap_minutes`` starts a new one
 
 
-class EventSource(FileSource):
+class RowSource(FileSource):
+    """``where``: an SQL condition over the file's columns; rows that it does not hold for are left out, counted."""
+
+    where: str | None = None
+
+
+class EventSource(RowSource):
     columns: EventColumns
 
 
-class AttributeSource(FileSource):
+class AttributeSource(RowSource):
     """Attributes of one node type: ``key`` is the node's key; ``fields`` are categories; ``terms`` is a text to learn
     from; ``title`` is what readers are shown beside the key."""
 
@@ -123,13 +131,32 @@ class InterestConfig(Strict):
     degree_exponent: Fraction = 0.25
 
 
-class RoiConfig(Strict):
-    """``request_hops[h]`` and ``item_hops[h]`` give the fan-out of each edge type at hop h + 1."""
+class HistoryConfig(Strict):
+    """A request's history: its user's newest ``max_events`` events before its time."""
 
+    max_events: Positive = 200
+
+
+class RelevanceWeights(Strict):
+    """What a neighbour of a request's history counts for: its likeness to the focal (Tanimoto), whether it is linked to
+    the query (0 or 1), and how recent it is (1 for now, less by 1/32 with each doubling of its age in seconds)."""
+
+    likeness: float = 0.25
+    linked: float = 1.0
+    recency: float = 1.0
+
+
+class RoiConfig(Strict):
+    """``request_hops[h]`` and ``item_hops[h]`` give the fan-out of each edge type at hop h + 1. ``user_item`` and
+    ``user_query`` below a request's user are cut from his history by ``weights``, or with ``relevance: learned`` by
+    those that the last published model has learnt; ``user_item_recent`` are the newest items of his history."""
+
+    relevance: Literal["fixed", "learned"] = "fixed"
+    weights: RelevanceWeights = RelevanceWeights()
     sampler: Literal["roi", "weighted", "uniform"] = "roi"
     plan: Literal["auto", "local", "shuffled"] = "auto"
-    request_hops: Hops = ({"user_query": 5, "user_item": 5, "query_item": 5, "query_user": 5},)
-    item_hops: Hops = ({"item_user": 5, "item_query": 5},)
+    request_hops: Hops = ({"user_item": 10, "user_item_recent": 10},)
+    item_hops: Hops = ({"item_user": 10},)
     shards: Positive = 2
 
 
@@ -159,14 +186,7 @@ class ScoringConfig(Strict):
     top_k: Positive = 200
     rank_by: Literal["score", "pctcvr"] = "score"
     lookback_days: Positive = 1
-    drop_seen: bool = False
     index: Literal["exact", "ivf"] = "exact"
-
-    @model_validator(mode="after")
-    def _index_can_drop(self) -> ScoringConfig:
-        if self.drop_seen and self.index != "exact":
-            raise ValueError("drop_seen needs index: exact; change one of them")
-        return self
 
 
 class SliceConfig(Strict):
@@ -186,13 +206,18 @@ class SliceConfig(Strict):
 
 
 class EvaluationConfig(Strict):
-    """``metrics`` are names as in ``roilake.metrics.registry``; ``slices`` add to those of every night."""
+    """``metrics`` are names as in ``roilake.metrics.registry``; ``slices`` add to those of every night.
 
+    ``seen``: whether items that a user had before a request count like others (``keep``) or are left out (``drop``) of
+    its positives, negatives, ranks, lists and recommendations and of the validation of epochs, for all models alike;
+    ``auto`` drops where under 1 % of the positives of the night's past windows are such items."""
+
+    seen: Literal["auto", "keep", "drop"] = "auto"
     negatives: Positive = 50
     metrics: tuple[str, ...] = (
-        "auc", "auc_popularity_negatives", "gauc", "pr_auc", "log_loss", "calibration_error", "hit_rate@50",
-        "hit_rate@100", "hit_rate@200", "ndcg@20", "recall@20", "mrr", "coverage@20", "novelty@20", "diversity@20",
-        "popularity_bias@20",
+        "auc", "auc_popularity_negatives", "auc_in_query", "gauc", "pr_auc", "log_loss", "calibration_error",
+        "hit_rate@50", "hit_rate@100", "hit_rate@200", "ndcg@20", "recall@20", "mrr", "coverage@20", "novelty@20",
+        "diversity@20", "popularity_bias@20",
     )  # fmt: skip
     slices: dict[Annotated[str, Field(pattern=r"^\w+$")], SliceConfig] = {}
     max_requests: Positive | None = None
@@ -202,10 +227,7 @@ class EvaluationConfig(Strict):
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            try:
-                parse(name, OWN)
-            except MetricError as error:
-                raise ValueError(str(error)) from error
+            _metric(name)
         return names
 
     @property
@@ -215,20 +237,41 @@ class EvaluationConfig(Strict):
         return max((k for metric, k in found if metric.inputs == "lists" and k), default=0)
 
 
+def _metric(name: str) -> Metric:
+    """The metric of that name. Raises ValueError."""
+    try:
+        return parse(name, OWN)[0]
+    except MetricError as error:
+        raise ValueError(str(error)) from error
+
+
 class RetrievalConfig(NightConfig):
-    """All that one night needs beside its ``ds`` and its lake."""
+    """All that one night needs beside its ``ds`` and its lake.
+
+    ``default_model`` serves. ``best``: the model that the validation split prefers by metric ``best_by``. It keeps its
+    place until another one is better by more than their paired interval (see ``roilake.metrics.champion``)."""
 
     pipeline: Literal["retrieval"]
-    default_model: str = "zoomer"
+    default_model: str = BEST
+    best_by: str = "ndcg@20"
     source: SourceConfig
     windows: WindowsConfig = WindowsConfig()
     graph: GraphConfig = GraphConfig()
     interest: InterestConfig = InterestConfig()
+    history: HistoryConfig = HistoryConfig()
     roi: RoiConfig = RoiConfig()
     models: dict[ModelName, GraphModelConfig]
     training: TrainingConfig = TrainingConfig()
     scoring: ScoringConfig = ScoringConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @field_validator("best_by")
+    @classmethod
+    def _chooses(cls, name: str) -> str:
+        metric = _metric(name)
+        if not metric.direction or metric.inputs == "probabilities":
+            raise ValueError(f"{name} cannot choose a model on validation; name a metric of scores or ranks")
+        return name
 
     @property
     def evaluated(self) -> tuple[str, ...]:
@@ -270,10 +313,7 @@ class RetrievalConfig(NightConfig):
     def measured(self) -> dict[str, dict[str, tuple[str, ...]]]:
         """Slices by metric by split: probabilities and the config's own slices in split ``test`` only."""
         own = tuple(f"{name}=VALUE" for name in self.evaluation.slices)
-        slices, all_slices = (self._with_differences(names) for names in (tuple(SLICES), (*SLICES, *own)))
+        slices, all_slices = ((*names, *map(delta_vs_default, names)) for names in (SLICES, (*SLICES, *own)))
         metrics = {name: parse(name, OWN)[0] for name in self.evaluation.metrics}
         raw = [name for name, metric in metrics.items() if metric.inputs != "probabilities"]
         return {"validation": dict.fromkeys(raw, slices), "test": dict.fromkeys(metrics, all_slices)}
-
-    def _with_differences(self, slices: tuple[str, ...]) -> tuple[str, ...]:
-        return (*slices, *(delta_vs(self.default_model, name) for name in slices))

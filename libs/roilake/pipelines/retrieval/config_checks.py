@@ -4,34 +4,40 @@ from __future__ import annotations
 
 from roilake.errors import ConfigError
 from roilake.pipelines.retrieval import models
-from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.config import BEST, RetrievalConfig
 from roilake.pipelines.retrieval.roi import Layouts
 
 
 def check(config: RetrievalConfig) -> None:
     """Raises ConfigError, as ``RetrievalConfig.check`` says."""
-    if config.default_model not in config.models:
-        known = ", ".join(config.models) or "none"
+    if not config.models:
+        raise ConfigError("models: there is none; add one")
+    if config.default_model not in (BEST, *config.models):
+        known = ", ".join(config.models)
         raise ConfigError(
-            f"default_model: {config.default_model!r} is not among the models ({known}); add it or name one"
+            f"default_model: {config.default_model!r} is not among the models ({known}); add it, name one or set {BEST}"
         )
+    if BEST in config.models:
+        raise ConfigError(f"models.{BEST}: default_model: {BEST} leaves the choice to validation; rename the model")
     for model in config.models.values():
         models.check(model.kind, dict(model.options))
     Layouts.of(config.roi)
     _check_edges(config)
-    if config.scoring.index != "exact" and models.is_matrix_kind(config.models[config.default_model].kind):
+    best = config.default_model == BEST
+    if not any(may_serve(config, name) for name in (config.models if best else (config.default_model,))):
+        without = "no model has any" if best else f"{config.default_model} has none"
         raise ConfigError(
-            f"scoring.index: {config.scoring.index} needs item vectors, and {config.default_model} has none; set it "
-            f"exact or name another default_model"
+            f"scoring.index: {config.scoring.index} needs item vectors, and {without}; set it exact or name another "
+            "default_model"
         )
 
 
+def may_serve(config: RetrievalConfig, name: str) -> bool:
+    """Whether the model can rank items for recommendations: by an approximate index only one with item vectors can."""
+    return config.scoring.index == "exact" or not models.is_matrix_kind(config.models[name].kind)
+
+
 def _check_edges(config: RetrievalConfig) -> None:
-    readers = {
-        "scoring.drop_seen": config.scoring.drop_seen,
-        **{f"evaluation.slices.{name}": cut.by == "edge_type" for name, cut in config.evaluation.slices.items()},
-        **{f"models.{name}": models.is_matrix_kind(model.kind) for name, model in config.models.items()},
-    }
-    found = [key for key, reads in readers.items() if reads]
+    found = [f"evaluation.slices.{name}" for name, cut in config.evaluation.slices.items() if cut.by == "edge_type"]
     if found and not config.graph.edges:
         raise ConfigError(f"graph.edges: false, but {', '.join(found)} read that table; set it true or remove these")

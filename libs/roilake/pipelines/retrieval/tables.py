@@ -22,6 +22,20 @@ EVENTS = table(
     session string key of the session: from the source, or user and start after a gap""",
 )
 
+HISTORIES = table(
+    "histories",
+    "What each user did, by ids, in time order: each night adds what its own events say. Equal rows count once. Files "
+    "are cut by ranges of users and sorted by (user, time, item, query).",
+    key="ds user time item query",
+    encodings="user DELTA_BINARY_PACKED time DELTA_BINARY_PACKED",
+    cumulative=True,
+    columns=f"""{DS}
+    user int node id of the user
+    time timestamp when it happened, UTC
+    item int node id of the item
+    query int node id of the query, -1 when there is none""",
+)
+
 NODES = table(
     "nodes",
     "Attributes of every node that the pipeline's events name up to the end of the night.",
@@ -79,18 +93,19 @@ INTEREST_VECTORS = table(
 
 REQUESTS = table(
     "requests",
-    "What is asked, and what was chosen: one row per positive event, or per pair to score (serve).",
+    "What is asked, and what was chosen: one row per positive event, or per pair to score (serve). Events of one user, "
+    "query and instant are one request.",
     key="ds split request_id event_id",
     partitions="ds split",
     columns=f"""{DS}
     split string train, validation, test or serve
-    as_of date start of the request's window: its graph, ROI and vectors are those of this instant
-    request_id long keyed 63-bit hash of (user, query, as_of)
+    as_of date start of the request's window: its graph and vectors are those of this instant
+    request_id long keyed 63-bit hash of (user, query, time)
     user int node id of the user
     query int node id of the query, -1 when there is none
     item int node id of the chosen item, -1 in the serve split
     label float? 1 for a positive; null in the serve split
-    time timestamp time of the event (serve: the end of the night)
+    time timestamp time of the event (serve: the end of the night); the request's history is what came before it
     event_id string the event behind the row (serve: empty)
     known_user boolean whether the user has an event before as_of; if not, he is one of slice cold_users""",
 )
@@ -108,9 +123,13 @@ ROIS = table(
     root long request_id or item id
     user int node id of the user, -1 for items
     query int node id of the query, -1 when there is none
-    positives int[] chosen items of the request in time order; empty for items
+    time timestamp? instant of the request, null for items
+    positives int[] chosen items of the request, in an order drawn by a keyed hash; empty for items
+    repeats int how many of the positives are in the history
     neighbours int[] node ids in the slot order of roilake.pipelines.retrieval.roi.layout, -1 padded
-    relevance byte[] Tanimoto relevance of each neighbour in 1/127ths""",
+    relevance byte[] Tanimoto relevance of each neighbour in 1/127ths
+    linked byte[] of the history slots only: 1 where the neighbour is linked to the query, else 0
+    ages byte[] of the history slots only: age of the neighbour's newest event in eighths of an octave, less 128""",
 )
 
 RECOMMENDATIONS = table(

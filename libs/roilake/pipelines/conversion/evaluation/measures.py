@@ -9,8 +9,8 @@ Legend: N impressions, U users, E examples.
   conversion *if clicked*, whether they were or not: the same four. Of a generated truth nobody drew an outcome, so each
   metric is the expectation over the true probabilities: a pair is a positive of weight p and a negative of weight
   1 - p, and belongs to the clicked ones by the probability of its click.
-- Slice ``delta_vs_DEFAULT_MODEL on SLICE``: the paired difference to the default model, of every metric of that slice.
-  ``delta_vs_DEFAULT_MODEL``: that of the slices that stand for the split, which are ``all`` and, but for ``unbiased``,
+- Slice ``delta_vs_default on SLICE``: the paired difference to the default model, of every metric of that slice.
+  ``delta_vs_default``: that of the slices that stand for the split, which are ``all`` and, but for ``unbiased``,
   ``clicked`` (no metric is of both).
 - Slices ``calibration bin NN``: ``predicted`` and ``observed`` of tenths of the rows by predicted probability (of equal
   numbers of rows, for conversions are rare), of the clicks of split test and of all pairs of split unbiased.
@@ -35,7 +35,7 @@ from roilake.metrics.leakage import SHUFFLED, shuffled_auc
 from roilake.metrics.metric_rows import metric_row, metric_table
 from roilake.metrics.observed import observe_auc, observe_sums
 from roilake.metrics.registry import parse
-from roilake.metrics.slices import ALL, LEAKAGE_CHECK, delta_vs
+from roilake.metrics.slices import ALL, LEAKAGE_CHECK, delta_vs_default
 from roilake.pipelines.conversion.evaluation.predictions import EvaluatedImpressions, Predictions
 from roilake.pipelines.conversion.metrics import CONVERSION, IMPRESSION, SLICES
 
@@ -64,7 +64,7 @@ def measure(
         baseline = observe(split, known, predictions[split][default_model])
         for model, predicted in sorted(predictions[split].items()):
             against = baseline if model != default_model else {}
-            for (name, metric), found in _of_model(split, known, predicted, against, default_model):
+            for (name, metric), found in _of_model(split, known, predicted, against):
                 rows.append(metric_row(model, split, name, metric, found.estimate(draws)))
             if split != UNBIASED:
                 rows.append(metric_row(model, split, LEAKAGE_CHECK, SHUFFLED, shuffled(known, predicted, seed)))
@@ -72,11 +72,7 @@ def measure(
 
 
 def _of_model(
-    split: str,
-    known: EvaluatedImpressions,
-    predicted: Predictions,
-    baseline: Mapping[Key, Observed],
-    default_model: str,
+    split: str, known: EvaluatedImpressions, predicted: Predictions, baseline: Mapping[Key, Observed]
 ) -> Iterator[tuple[Key, Observed]]:
     """What a model's metrics of a split are computed from, by slice and metric: its own, the paired differences to the
     ``baseline`` (those of the default model), and its calibration curve."""
@@ -86,7 +82,7 @@ def _of_model(
         if (name, metric) in baseline:
             difference = found.minus(baseline[name, metric])  # type: ignore[arg-type]
             for paired in dict.fromkeys((name,) if split == UNBIASED else (ALL, name)):
-                yield (delta_vs(default_model, paired), metric), difference
+                yield (delta_vs_default(paired), metric), difference
     if split != "validation":
         yield from curve(known, predicted, ALL if split == UNBIASED else "clicked")
 

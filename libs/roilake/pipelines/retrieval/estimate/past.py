@@ -3,7 +3,7 @@ Where a lake has no runs of its own, ``rates.yaml``, which ships with the packag
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
@@ -15,7 +15,7 @@ import yaml
 from roilake.estimate.plan import earlier_runs
 from roilake.estimate.plan import measured as measured_by
 from roilake.estimate.rates import Measured, Rate
-from roilake.lake import Lake
+from roilake.lake import DataFile, Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.estimate.volumes import Events, History, events_in, graph_work, serve_events
 from roilake.pipelines.retrieval.graph import plan_windows
@@ -33,7 +33,9 @@ class Defaults:
     edges_bytes: float
     similarity_seconds: float
     requests: float
+    served: float
     nodes: dict[str, float]
+    history_bytes: float
     store_bytes: float
 
 
@@ -63,12 +65,13 @@ class Past:
     requests: float  # distinct requests per event of a window
     served: float  # the same of the days served
     store_bytes_per_event: float  # of the ROI stores that a machine has open at a time
+    history_bytes: float  # of table ``histories``, per event of its night
 
     @classmethod
     def read(cls, lake: Lake, events: Events, config: RetrievalConfig, ds: date, later: Collection[str]) -> Past:
         """``later``: steps that build on earlier nights, of the night to come."""
         known = defaults()
-        nights, graphs = earlier_runs(lake, config.pipeline, ds), _instants(lake)
+        nights, graphs, logged = earlier_runs(lake, config.pipeline, ds), _instants(lake), _histories(lake)
         measured: dict[str, list[Measured]] = {}
         shares: dict[str, float] = {}
         for night, runs in nights.items():
@@ -76,12 +79,20 @@ class Past:
             for step, work in _work_then(
                 runs, graph_work(history, graphs.get(night, [])), config, warm=night != min(nights)
             ).items():
-                measured.setdefault(_rate_name(step, _later(runs)), []).append(measured_by(runs[step], work))
+                found = _measured(step, runs[step], work, logged.get(night, []))
+                measured.setdefault(_rate_name(step, _later(runs)), []).append(found)
             shares |= _shares(runs, history, config, night)
         named = {step: _rate_name(step, later) for step in STEPS}
         rates = {step: _rate(name, config).fitted(measured.get(name, [])) for step, name in named.items()}
-        fallback = (known.requests, known.requests, known.store_bytes)
-        return cls(rates, *(shares.get(name, fallback[i]) for i, name in enumerate(("requests", "served", "store"))))
+        files = [file for some in logged.values() for file in some]
+        rows = sum(file.rows for file in files)
+        return cls(
+            rates=rates,
+            requests=shares.get("requests", known.requests),
+            served=shares.get("served", known.served),
+            store_bytes_per_event=shares.get("store", known.store_bytes),
+            history_bytes=sum(file.bytes for file in files) / rows if rows else known.history_bytes,
+        )
 
 
 def _rate_name(step: str, later: Collection[str]) -> str:
@@ -115,6 +126,20 @@ def _instants(lake: Lake) -> dict[date, list[date]]:
         night, instant = (date.fromisoformat(file.partition[name]) for name in ("ds", "as_of"))
         found.setdefault(night, set()).add(instant)
     return {night: sorted(instants) for night, instants in found.items()}
+
+
+def _measured(step: str, run: dict[str, Any], work: float, histories: Sequence[DataFile]) -> Measured:
+    """Bytes of ``histories``, which grow with the night's events, are no part of a rate."""
+    found = measured_by(run, work)
+    return replace(found, bytes=found.bytes - sum(file.bytes for file in histories)) if step == "build_graph" else found
+
+
+def _histories(lake: Lake) -> dict[date, list[DataFile]]:
+    """Files of ``histories`` by night."""
+    found: dict[date, list[DataFile]] = {}
+    for file in lake.active_files("histories") if lake.exists("histories") else []:
+        found.setdefault(date.fromisoformat(file.partition["ds"]), []).append(file)
+    return found
 
 
 def _work_then(

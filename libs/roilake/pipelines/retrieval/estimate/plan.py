@@ -15,7 +15,7 @@ from roilake.pipelines.retrieval.estimate.past import Past, defaults, passes, tr
 from roilake.pipelines.retrieval.estimate.volumes import Events, History, events_in, graph_work, serve_events
 from roilake.pipelines.retrieval.graph import Window, last_model, plan_windows
 from roilake.pipelines.retrieval.graph.incremental import IncrementalAggregates
-from roilake.pipelines.retrieval.roi.build import Choice, decide
+from roilake.pipelines.retrieval.roi.build import EVENT_BYTES, EVENTS_A_TASK, Choice, decide
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,15 @@ def plan_night(lake: Lake, config: RetrievalConfig, ds: date) -> RetrievalEstima
     past = Past.read(lake, events, config, ds, _later(lake, ds, carried=last is not None))
     rows, works = _counts(lake, config, ds, windows, history, past, warm=last is not None)
     stores, free = int(past.store_bytes_per_event * history.events), psutil.virtual_memory().available
-    held = _held(config, stores, _nodes(lake, history, *NODE_TYPES))
+    held = _held(config, stores, history.events, _nodes(lake, history, *NODE_TYPES))
+    written = {"build_graph": past.history_bytes * history.new}
     steps, disk = [], 0.0
     for step, rate in past.rates.items():
-        work, high = works[step], disk + (rate.bytes + rate.scratch) * works[step]
-        disk += (rate.bytes + rate.left) * work
-        steps.append(planned(step, rate, rows[step], work, disk=high, held=held.get(step, 0)))
+        work, more = works[step], written.get(step, 0)
+        high = disk + more + (rate.bytes + rate.scratch) * work
+        disk += more + (rate.bytes + rate.left) * work
+        each = planned(step, rate, rows[step], work, disk=high, held=held.get(step, 0), written=more)
+        steps.append(each)
     return RetrievalEstimate(
         pipeline=config.pipeline,
         ds=ds,
@@ -71,16 +74,17 @@ def _later(lake: Lake, ds: date, *, carried: bool) -> list[str]:
     return [step for step, so in (("build_graph", sums and sums[0].ds <= str(ds)), ("embed_interests", carried)) if so]
 
 
-def _held(config: RetrievalConfig, stores: int, nodes: float) -> dict[str, float]:
-    """What steps hold of each node, beside what their rates tell of smaller nights: ROI stores, and in each process
-    that asks a model the features of two windows (vector, degree and its bucket, a term and a category)."""
+def _held(config: RetrievalConfig, stores: int, events: float, nodes: float) -> dict[str, float]:
+    """What steps hold of events and nodes, beside what their rates tell of smaller nights: ROI stores and the histories
+    of a task each, and in each process that asks a model the features of two windows (vector, degree and its bucket, a
+    term and a category)."""
     features = 2 * nodes * (4 * config.interest.dim + 32)
     cores = os.cpu_count() or 1
     return {
-        "build_rois": stores,
+        "build_rois": stores + min(events, cores * EVENTS_A_TASK) * EVENT_BYTES,
         "train_models": config.training.workers * features,
-        "score_requests": (cores + 1) * features,
         "evaluate_models": (cores + 1) * features,
+        "score_requests": (cores + 1) * features,
     }
 
 
@@ -105,8 +109,8 @@ def _counts(
         "embed_interests": 3 * history.events,  # each has a user, a query and an item
         "build_rois": asked + served + _nodes(lake, history, "item") * len(instants),
         "train_models": past.requests * events_in(history, windows, "train", "validation"),
-        "score_requests": served,
         "evaluate_models": past.requests * events_in(history, windows, "validation", "test"),
+        "score_requests": served,
         "publish_night": 0.0,
     }
     times = passes(config, trained_models(config), len(config.models), warm=warm)

@@ -9,8 +9,8 @@ build_requests      events within the windows
 embed_interests     as build_graph
 build_rois          requests, and items times windows
 train_models        distinct requests of train and validation windows, times models and epochs
-score_requests      distinct requests to serve
 evaluate_models     distinct requests of validation and test windows, times models
+score_requests      distinct requests to serve
 publish_night       none: a fixed time
 ==================  ====================================================================================
 """

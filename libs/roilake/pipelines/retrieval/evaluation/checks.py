@@ -3,6 +3,7 @@ has its recommendations."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import date
 
@@ -12,12 +13,13 @@ from pyspark.sql import functions as F
 from roilake.lake import Lake
 from roilake.metrics.gates import GateResult, Measured, result_of
 from roilake.metrics.leakage import check_leak, check_shuffled
-from roilake.metrics.night_tables import NightTables
+from roilake.metrics.night_tables import NightTables, Span
 from roilake.metrics.slices import ALL
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.evaluation.leaks import check_leaks
 from roilake.pipelines.retrieval.graph.requests import keyed
 from roilake.pipelines.retrieval.metrics import POPULARITY_NEGATIVES
+from roilake.pipelines.retrieval.seen import SeenRule
 
 AUCS = dict.fromkeys(("auc", POPULARITY_NEGATIVES, "gauc"), ALL)
 """AUCs that may show a leak, and the slice that is looked at."""
@@ -25,7 +27,10 @@ AUCS = dict.fromkeys(("auc", POPULARITY_NEGATIVES, "gauc"), ALL)
 
 def filled(config: RetrievalConfig) -> list[str]:
     """Tables that the night must have rows of."""
-    tables = ("nodes", "edges", "adjacency", "interest_vectors", "requests", "rois", "models", "metrics")
+    tables = (
+        "nodes", "histories", "edges", "adjacency", "interest_vectors", "requests", "rois", "models", "champions",
+        "metrics",
+    )  # fmt: skip
     return [table for table in tables if table != "edges" or config.graph.edges]
 
 
@@ -38,6 +43,7 @@ def checks(
     yield from check_leak(now, AUCS)
     yield from check_leaks(night, config)
     yield result_of("event_ids_unique", check_event_ids(night))
+    yield result_of("histories_complete", check_histories(night))
     yield result_of("recommendations_complete", check_recommendations(night, config))
 
 
@@ -49,13 +55,42 @@ def check_event_ids(night: NightTables) -> Iterator[str]:
         yield f"events: {again} event ids more than once, must be 0; run the nights again in another lake"
 
 
+def check_histories(night: NightTables) -> Iterator[str]:
+    """The night's rows are its distinct events, in number and in their first and last time; earlier nights with events
+    have rows, and no more of them."""
+    again = "run build_graph of that night again"
+    logged, ingested = (_rows_by_night(night, table) for table in ("histories", "events"))
+    found = logged.pop(str(night.ds), 0)
+    expected = night.read("events").select("user", "time", "item", "query").distinct().count()
+    if found != expected:
+        yield f"histories: {found} rows of {night.ds}, must be its {expected} distinct events; {again}"
+    times, wanted = (night.spans(table, "time", "ds").get(str(night.ds)) for table in ("histories", "events"))
+    if times != wanted:
+        yield f"histories: {_span(times)} on {night.ds}, must be {_span(wanted)} as its events; {again}"
+    for ds in sorted(day for day in logged | ingested if day < str(night.ds)):
+        if not min(ingested[ds], 1) <= logged[ds] <= ingested[ds]:
+            yield f"histories: {logged[ds]} rows of {ds}, must be some of its {ingested[ds]} events; {again}"
+
+
+def _rows_by_night(night: NightTables, table: str) -> Counter[str]:
+    rows: Counter[str] = Counter()
+    for file in night.lake.active_files(table, night.versions[table]):
+        rows[file.partition["ds"]] += file.rows
+    return rows
+
+
+def _span(times: Span | None) -> str:
+    return f"times {times[0]:%Y-%m-%d %H:%M:%S} to {times[1]:%Y-%m-%d %H:%M:%S}" if times else "no time"
+
+
 def check_recommendations(night: NightTables, config: RetrievalConfig) -> Iterator[str]:
     """Requests and rows that break the contract of ``recommendations``."""
     requests = night.read("requests").where(F.col("split") == "serve")
     nodes = night.read("nodes")
     items = nodes.where(F.col("node_type") == "item").count()
     most = min(config.scoring.top_k, items)
-    least = 0 if config.scoring.drop_seen else most
+    rois = night.lake.active_files("rois", night.versions["rois"], **night.where("rois"))
+    least = 0 if SeenRule.of(config.evaluation.seen, rois).drop else most
     requested = keyed(requests.select("user", "query").distinct(), nodes, "user", "query")
     counts = count_faults(requested, night.read("recommendations"), least, most)
     for fault, count in counts.items():

@@ -7,6 +7,8 @@ it measures them on:
 
 - ``auc``, ``gauc``, ``pr_auc``, ``ks``: positives against the uniform negatives drawn for their requests;
   ``auc_popularity_negatives``: against those drawn in proportion to the items' events. n counts the positives.
+- ``auc_in_query``: mean over positives of the share of negatives below it that are drawn, for its request, from the
+  items linked to the query; n counts the positives that have one.
 - ``log_loss`` ... ``calibration_error``: the same rows, with scores made probabilities by a logistic map fitted on
   the validation split and evaluated on the test split only. n counts the rows.
 - ``hit_rate@K``: each positive alone against all items but the request's other positives (leave one out), mean over
@@ -37,11 +39,11 @@ from roilake.metrics.metric_rows import metric_row, metric_table
 from roilake.metrics.observed import observe_coverage, observe_mean, observe_quotient, observe_sums
 from roilake.metrics.ranking import Ranks, ranks_among_negatives
 from roilake.metrics.registry import Metric, parse
-from roilake.metrics.slices import ALL, delta_vs
+from roilake.metrics.slices import ALL, delta_vs_default
 from roilake.pipelines.retrieval.config import EvaluationConfig
 from roilake.pipelines.retrieval.evaluation.outcomes import Outcomes, rows_of, shuffled_rows
 from roilake.pipelines.retrieval.evaluation.slices import Mask, Positives, SliceAttributes, slice_masks
-from roilake.pipelines.retrieval.metrics import OWN, POPULARITY_NEGATIVES
+from roilake.pipelines.retrieval.metrics import IN_QUERY, OWN, POPULARITY_NEGATIVES
 
 SLICED = "test"
 """The split that has the config's slices, and on which calibrated probabilities are evaluated (fitted on
@@ -63,8 +65,8 @@ def measure(
 
     Intervals: DeLong with users as clusters for ``auc`` and ``auc_popularity_negatives``, likewise from each user's
     part of the error for ``pr_auc``, jackknife over users for coverage, otherwise a bootstrap over users. Slice
-    ``delta_vs_DEFAULT_MODEL`` holds differences: the model's metric on all requests minus that of the default model,
-    with the interval of the paired difference; ``delta_vs_DEFAULT_MODEL on SLICE`` those on every other slice. Slices
+    ``delta_vs_default`` holds differences: the model's metric on all requests minus that of the default model,
+    with the interval of the paired difference; ``delta_vs_default on SLICE`` those on every other slice. Slices
     ``calibration bin NN`` hold ``predicted`` and ``observed`` of that bin (test split).
     """
     if outcomes.num_rows and default_model not in pc.unique(outcomes["model"]).to_pylist():
@@ -118,7 +120,7 @@ class _Split:
             return self._rows(model, name, theirs, draws)
         own = self._observed(model, name)
         more: dict[str, Observed] = {metric: each.minus(theirs[metric]) for metric, each in own.items()}  # type: ignore[arg-type]
-        return self._rows(model, name, own, draws) + self._rows(model, delta_vs(self.default_model, name), more, draws)
+        return self._rows(model, name, own, draws) + self._rows(model, delta_vs_default(name), more, draws)
 
     def _rows(self, model: str, name: str, found: Mapping[str, Observed], draws: Draws) -> list[dict[str, object]]:
         return [metric_row(model, self.split, name, metric, each.estimate(draws)) for metric, each in found.items()]
@@ -164,6 +166,9 @@ def observe(
         metric, k = parse(name, OWN)
         if name == POPULARITY_NEGATIVES:
             found[name] = metric.compute(*outcomes.examples(chosen_P, "popular"), users)
+        elif name == IN_QUERY:
+            user_P = outcomes.user_R[outcomes.request_P[chosen_P]]
+            found[name] = metric.compute(outcomes.in_query_P[chosen_P], user_P, users)
         elif metric.inputs == "scores":
             found[name] = metric.compute(data, user_E, users)
         elif metric.inputs == "ranks":

@@ -48,7 +48,7 @@ class Outcomes:
         """From one model's rows of one split, as ``retrieval.scoring.evaluate`` yields them."""
         score_P, request_P = _flat(rows["positives"])
         users, user_R = np.unique(rows["user"].to_numpy().astype(np.int64), return_inverse=True)
-        negatives = {kind: _flat(rows[kind]) for kind in ("uniform", "popular")}
+        negatives = {kind: _flat(rows[kind]) for kind in ("uniform", "popular", "in_query")}
         return cls(
             users=users,
             user_R=user_R,
@@ -71,6 +71,19 @@ class Outcomes:
     def position_P(self) -> NDArray[np.int64]:
         """Which of its request's positives each is, by rank, from 1."""
         return _positions(self.rank_P, self.request_P, len(self.user_R))
+
+    @cached_property
+    def in_query_P(self) -> Floats:
+        """Share of the negatives of its request's query that each positive beats, ties a half; NaN without one."""
+        scores, request = self.negatives["in_query"]
+        count_R = np.bincount(request, minlength=len(self.user_R))
+        count_P, first_P = count_R[self.request_P], (np.cumsum(count_R) - count_R)[self.request_P]
+        beaten_P = np.where(count_P > 0, 0.0, np.nan)
+        for place in range(count_R.max(initial=0)):
+            mine = np.flatnonzero(count_P > place)
+            other, own = scores[first_P[mine] + place], self.score_P[mine]
+            beaten_P[mine] += ((own > other) + 0.5 * (own == other)) / count_P[mine]
+        return beaten_P
 
     @cached_property
     def events_P(self) -> Floats:

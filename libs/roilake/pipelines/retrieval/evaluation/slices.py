@@ -44,6 +44,7 @@ class Positives:
     item: NDArray[np.int64]
     day: NDArray
     cold: Mask
+    bare: Mask
     head: Mask
 
     @classmethod
@@ -51,7 +52,7 @@ class Positives:
         """From one model's rows of one split, as ``retrieval.scoring.evaluate`` gives them."""
         row_P = np.repeat(np.arange(rows.num_rows), pc.list_value_length(rows["items"]).to_numpy())
         flat = {name: pc.list_flatten(rows[name]).to_numpy() for name in ("items", "days", "head")}
-        spread = {name: rows[name].to_numpy()[row_P] for name in ("as_of", "request", "user", "query", "cold")}
+        spread = {name: rows[name].to_numpy()[row_P] for name in ("as_of", "request", "user", "query", "cold", "bare")}
         return cls(
             as_of=spread["as_of"],
             request=spread["request"],
@@ -60,6 +61,7 @@ class Positives:
             item=flat["items"].astype(np.int64),
             day=flat["days"],
             cold=spread["cold"].astype(np.bool_),
+            bare=spread["bare"].astype(np.bool_),
             head=flat["head"].astype(np.bool_),
         )
 
@@ -67,7 +69,8 @@ class Positives:
 def slice_masks(
     positives: Positives, slices: Mapping[str, SliceConfig], attributes: SliceAttributes
 ) -> dict[str, Mask]:
-    """Slice to mask [P]: all, users without (cold) or with events before the window, the fifth of the items with
+    """Slice to mask [P]: all, users without (cold) or with events before the window, and before the request (bare or
+    with a history), the fifth of the items with
     most events before it (head) or the others, and those that the config names, as ``NAME=VALUE``: of an unknown value
     ``NAME=none``, of those that are not among the most frequent ``NAME=other``."""
     every = np.ones(len(positives.item), np.bool_)
@@ -75,6 +78,8 @@ def slice_masks(
         "all": every,
         "cold_users": positives.cold,
         "warm_users": ~positives.cold,
+        "no_history": positives.bare,
+        "with_history": ~positives.bare,
         "head_items": positives.head,
         "tail_items": ~positives.head,
     }

@@ -89,13 +89,14 @@ def _paint_neighbours(axes: Axes, drawing: _Drawing) -> None:
     """Each neighbour's dot and label, and the line from its parent."""
     most = drawing.neighbours["share"].groupby(drawing.neighbours["hop"]).transform("max")
     sizes = 8 + 150 * drawing.neighbours["share"] / most
+    width = 4.5 / max(1.0, drawing.neighbours["relevance"].max())
     for row, size in zip(drawing.neighbours.itertuples(), sizes, strict=True):
         x, y = drawing.spots[row.entry]
         colour = drawing.colours[row.edge_type]
         above = drawing.roots.get(row.parent_type) if row.above < 0 else drawing.spots.get(row.above)
         if above is not None:
             start = above if row.above < 0 else (above[0] + LABEL, above[1])
-            _curve(axes, start, (x, y), color=colour, lw=0.4 + 4.5 * max(row.relevance, 0), alpha=0.3)
+            _curve(axes, start, (x, y), color=colour, lw=0.4 + width * max(row.relevance, 0), alpha=0.3)
         axes.scatter([x], [y], s=size, color=colour, zorder=5, lw=0)
         axes.annotate(_short(row.label), (x, y), (9, 0), textcoords="offset points", va="center", zorder=6, size=8)
 

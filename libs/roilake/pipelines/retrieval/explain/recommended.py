@@ -11,7 +11,7 @@ from roilake.reading import read
 
 
 def recommended(explanation: Explanation, top: int = 10) -> pd.DataFrame:
-    """The request's ``top`` items, best first, by the night's default model: rank, item, label, score."""
+    """The request's ``top`` items, best first, by the model that serves the night: rank, item, label, score."""
     where = {"user": explanation.user, "query": explanation.query, "rank": range(1, top + 1)}
     columns = ["rank", "item", "score"]
     rows = read("recommendations", lake=explanation.lake, ds=explanation.ds, where=where, columns=columns).sort_values(
@@ -41,7 +41,7 @@ def shared_nodes(explanation: Explanation, items: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for row in read("rois", lake=explanation.lake, ds=explanation.ds, where=where).to_dict("records"):
         key = names.key_of("item", row["root"])
-        held = _nodes(kept_neighbours(item_layout, row, names), [("item", key, "item")])
+        held = _nodes(kept_neighbours(item_layout, row, names, explanation.roi.weights), [("item", key, "item")])
         both = own.merge(held[["node_type", "node", "path"]], on=["node_type", "node"], suffixes=("", "_of_item"))
         labels = [names.label_of(*node) for node in zip(both["node_type"], both["node"], strict=True)]
         parts.append(both.assign(rank=ranks[row["root"]], item=key, label=labels))

@@ -11,17 +11,21 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from roilake.errors import LakeError
 from roilake.feed import files_of
 from roilake.lake import Lake, Publication, check_folder
-from roilake.pipelines.retrieval.config import RoiConfig
+from roilake.metrics.champion import champion_of
+from roilake.pipelines.retrieval.config import RelevanceWeights, RoiConfig
 from roilake.pipelines.retrieval.explain.neighbours import Names, kept_neighbours
-from roilake.pipelines.retrieval.models import RequestBatch
+from roilake.pipelines.retrieval.feed.rows import RequestRows
+from roilake.pipelines.retrieval.histories import history_files
 from roilake.pipelines.retrieval.models.attention import Attention
 from roilake.pipelines.retrieval.models.zoomer import Model as Zoomer
 from roilake.pipelines.retrieval.roi import Layouts, RoiLayout
-from roilake.pipelines.retrieval.scoring.towers import Night, Tower, Worker
+from roilake.pipelines.retrieval.scoring.pinned import Night, Tower
+from roilake.pipelines.retrieval.scoring.towers import Worker
 from roilake.reading import read
 
 
@@ -63,25 +67,32 @@ def explain_request(
     ds: date | str | None = None,
     model: str | None = None,
 ) -> Explanation:
-    """What ``model`` (default: the night's default model) attended to when the published night ``ds`` (default: the
-    last one) answered ``user`` with ``query``. No Spark: opens the published weights.
+    """What ``model`` attended to when the published night ``ds`` (default: the last one) answered ``user`` with
+    ``query``; by default it is the model that serves or, where that has no attention, the night's first of kind zoomer.
+    No Spark: opens the published weights.
 
     Raises LakeError for a request that the night did not answer, or a model that the night does not have or that has no
     attention to show."""
     opened = Lake(None, check_folder(lake, create=False))
     night = _publication(opened, ds)
     config = json.loads(night.config)
-    roi, name = RoiConfig.model_validate(config["roi"]), model or config["default_model"]
+    roi, name = RoiConfig.model_validate(config["roi"]), model or _attentive(config, champion_of(opened, night).model)
     names = Names.read(opened.folder, night.ds)
     layout = Layouts.of(roi).request
     row = _request(opened.folder, night.ds, names, user, query)
     attention = _attention(_night(opened, night, roi, config), _tower(opened, night.ds, name), night.ds, row)
-    neighbours = kept_neighbours(layout, row, names)
+    neighbours = kept_neighbours(layout, row, names, _weights(opened.folder, night.ds))
     weighed = _weighed(layout, attention)
     return Explanation(
         opened.folder, night.ds, name, user, query, roi, names,
         neighbours.join(weighed, on="entry"), _relations(layout, attention, neighbours, names, row),
     )  # fmt: skip
+
+
+def _attentive(config: dict[str, Any], served: str) -> str:
+    """The model to look at: the one that serves, unless another one alone has attention to show."""
+    kinds = {name: model["kind"] for name, model in config["models"].items()}
+    return next((name for name in (served, *kinds) if kinds.get(name) == "zoomer"), served)
 
 
 def _publication(lake: Lake, ds: date | str | None) -> Publication:
@@ -111,6 +122,12 @@ def _request(lake: Path, ds: date, names: Names, user: str, query: str | None) -
     return found
 
 
+def _weights(lake: Path, ds: date) -> RelevanceWeights:
+    """Those that the night's regions were cut by, learnt ones included."""
+    run = read("runs", lake=lake, ds=ds, pipeline="retrieval", where={"step": "build_rois"}, columns=["details"])
+    return RelevanceWeights.model_validate(json.loads(run["details"][0])["weights"])
+
+
 def _night(lake: Lake, night: Publication, roi: RoiConfig, config: dict[str, Any]) -> Night:
     """The pinned files that a model needs to be opened."""
     return Night(
@@ -120,6 +137,8 @@ def _night(lake: Lake, night: Publication, roi: RoiConfig, config: dict[str, Any
         vectors=files_of(lake, "interest_vectors", night.versions["interest_vectors"], ds=night.ds),
         layouts=Layouts.of(roi),
         interest_dim=config["interest"]["dim"],
+        histories=history_files(lake, night.versions["histories"], night.ds),
+        max_events=config["history"]["max_events"],
     )
 
 
@@ -138,18 +157,29 @@ def _tower(lake: Lake, ds: date, name: str) -> Tower:
 def _attention(night: Night, tower: Tower, ds: date, row: dict[str, Any]) -> list[Attention]:
     worker = Worker(night)
     features = worker.store(tower).features(ds + timedelta(days=1))
-    return cast(Zoomer, worker.open(tower)).attention(_batch(row), features)
+    rows = worker.with_histories(tower, _rows(night.layouts.request, row))
+    return cast(Zoomer, worker.open(tower)).attention(rows.batch(np.zeros(1, np.int64)), features)
 
 
-def _batch(row: dict[str, Any]) -> RequestBatch:
-    """A batch of this one request."""
-    return RequestBatch(
-        user_B=torch.tensor([row["user"]]),
-        query_B=torch.tensor([row["query"]]),
-        neighbours_BS=torch.tensor(row["neighbours"].astype(np.int64))[None],
-        relevance_BS=torch.tensor(row["relevance"].astype(np.float32) / np.float32(127))[None],
-        positives_BP=torch.full((1, 1), -1),
-        weight_B=torch.ones(1),
+def _rows(layout: RoiLayout, row: dict[str, Any]) -> RequestRows:
+    """This one request, and the padding row."""
+
+    def padded(value: Any, dtype: type) -> NDArray[Any]:
+        own: NDArray[Any] = np.asarray(value, dtype)
+        return np.stack([own, np.full_like(own, -1)])
+
+    return RequestRows(
+        root_R=padded(row["root"], np.int64),
+        user_R=padded(row["user"], np.int32),
+        query_R=padded(row["query"], np.int32),
+        neighbours_RS=padded(row["neighbours"], np.int32),
+        relevance_RS=padded(row["relevance"], np.int8),
+        linked_RH=padded(row["linked"], np.int8),
+        ages_RH=padded(row["ages"], np.int8),
+        time_R=padded(row["time"].value // 1000, np.int64),
+        history_RL=np.empty((2, 0), np.int32),
+        positives_RP=np.full((2, 1), -1, np.int32),
+        entry_H=layout.entry_H,
     )
 
 
@@ -173,9 +203,14 @@ def _weighed(layout: RoiLayout, attention: list[Attention]) -> pd.DataFrame:
 def _relations(
     layout: RoiLayout, attention: list[Attention], neighbours: pd.DataFrame, names: Names, row: dict[str, Any]
 ) -> pd.DataFrame:
-    """``Explanation.relations``; parents that are only padding are left out."""
+    """``Explanation.relations``; parents that are only padding are left out. A root below which the config keeps no
+    neighbours is all its own."""
     keys: dict[int, str] = dict(zip(neighbours["entry"], neighbours["neighbour"], strict=True))
-    found = []
+    above_some = {slot.root for slot in layout.slots}
+    bare = [root for number, root in enumerate(layout.roots) if number not in above_some]
+    found: list[tuple[str, str, str, float]] = [
+        (root, key, "own", 1.0) for root in bare if (key := names.key_of(root, row[root])) is not None
+    ]
     for seen in attention:
         first = seen.slots[0]
         root, above = layout.roots[first.root], None if first.parent is None else layout.slots[first.parent]

@@ -13,8 +13,9 @@ from roilake.errors import ConfigError
 from roilake.feed import read_ahead
 from roilake.hashing import keyed_hash
 from roilake.lake import DataFile
-from roilake.pipelines.retrieval.feed.rows import RequestRows, read_requests
+from roilake.pipelines.retrieval.feed.rows import HistoryItems, RequestRows, read_requests
 from roilake.pipelines.retrieval.models.batch import RequestBatch
+from roilake.pipelines.retrieval.roi.layout import RoiLayout
 
 Shards = dict[int, RequestRows]
 
@@ -28,6 +29,8 @@ class RequestFeed:
     number of workers. A window has as many steps as its largest shard needs; the others are filled up with rows of
     weight 0.
 
+    With ``history``, batches hold the newest items of their requests' histories, found once a window.
+
     Decoded windows stay in memory up to ``cache_bytes``; beyond that each is read again every epoch, one window ahead
     of its use."""
 
@@ -35,7 +38,7 @@ class RequestFeed:
         self,
         files: Sequence[DataFile],
         *,
-        slots: int,
+        layout: RoiLayout,
         shards: int,
         batch_size: int,
         positives: int,
@@ -43,13 +46,14 @@ class RequestFeed:
         workers: int = 1,
         seed: int = 0,
         cache_bytes: int = 2 << 30,
+        history: HistoryItems | None = None,
     ) -> None:
         if batch_size % shards or shards % workers:
             raise ConfigError(
                 f"training: batch_size ({batch_size}) must be a multiple of roi.shards ({shards}), and that of "
                 f"training.workers ({workers}): change one of them"
             )
-        self._slots, self._positives, self._seed = slots, positives, seed
+        self._layout, self._positives, self._seed, self._history = layout, positives, seed, history
         self._rows_per_shard = batch_size // shards
         self._own = [shard for shard in range(shards) if shard % workers == rank]
         self._paths: dict[tuple[date, int], list[str]] = defaultdict(list)
@@ -90,14 +94,15 @@ class RequestFeed:
     def _load(self, as_of: date) -> Shards:
         if as_of in self._cache:
             return self._cache[as_of]
-        shards = {
-            shard: read_requests(self._paths.get((as_of, shard), []), self._slots, self._positives)
-            for shard in self._own
-        }
+        shards = {shard: self._read(self._paths.get((as_of, shard), [])) for shard in self._own}
         held = sum(rows.nbytes for window in self._cache.values() for rows in window.values())
         if held + sum(rows.nbytes for rows in shards.values()) <= self._cache_bytes:
             self._cache[as_of] = shards
         return shards
+
+    def _read(self, paths: list[str]) -> RequestRows:
+        rows = read_requests(paths, self._layout, self._positives)
+        return rows.with_histories(self._history) if self._history else rows
 
     def _window_batches(self, shards: Shards, epoch: int, first: int, steps: int) -> Iterator[RequestBatch]:
         orders = {

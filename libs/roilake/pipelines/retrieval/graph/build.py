@@ -24,6 +24,7 @@ from pyspark.sql import functions as F
 from roilake.errors import LakeError
 from roilake.lake import Make
 from roilake.pipelines.retrieval.config import NODE_TYPES
+from roilake.pipelines.retrieval.graph.histories import user_rows
 from roilake.pipelines.retrieval.graph.keys import KeyIndex
 from roilake.pipelines.retrieval.graph.neighbour_lists import aggregate, merge
 from roilake.pipelines.retrieval.graph.plan import STREAMS, Plan
@@ -112,7 +113,7 @@ def extend_spread(plan: Plan, folder: Path) -> None:
 
 
 def spill(spark: SparkSession, plan: Plan, tasks: Sequence[Sequence[Slice]]) -> None:
-    """Sum up the pairs of all events, slice by slice."""
+    """Sum up the pairs of new events and sort the night's own ones by user, slice by slice."""
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for task in _numbers(batches):
@@ -131,6 +132,11 @@ def aggregating(plan: Plan, stream: tuple[str, str]) -> Make:
 def merging(plan: Plan) -> Make:
     """What the tasks that merge lists give: see ``merge``."""
     return lambda rows: merge(plan, rows["id"][0].as_py())
+
+
+def writing_histories(plan: Plan, ranges: Sequence[tuple[int, int]]) -> Make:
+    """What the tasks that write ranges of users give: see ``user_rows``."""
+    return lambda rows: user_rows(plan, *ranges[rows["id"][0].as_py()])
 
 
 def spilled_bytes(plan: Plan) -> int:

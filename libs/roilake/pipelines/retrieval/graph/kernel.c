@@ -1,4 +1,5 @@
-/* The hot loops of graph building: keys to ids, sums of pairs, and the strongest neighbours of a node.
+/* The hot loops of graph building: keys to ids, sums of pairs, users' events in order, and the strongest neighbours of
+ * a node.
  *
  * A record is the sum of a pair's moments between two cuts of time: a key (source, target, cut: bits from high to low)
  * and units, whole numbers, so sums are exact and no cut into tasks or nights shows in them; timed records add the
@@ -290,6 +291,43 @@ int64_t records_pairs(const uint64_t *records, int64_t n, int64_t width, int64_t
         if (last && (int64_t)records[3] > last[pairs - 1]) last[pairs - 1] = (int64_t)records[3];
     }
     return pairs;
+}
+
+/* ---- Histories: a user's events in order of (time, item, query). */
+
+typedef struct {
+    int64_t time;
+    int32_t item, query;
+} Event;
+
+static int by_time(const void *a, const void *b) {
+    const Event *one = a, *other = b;
+    if (one->time != other->time) return one->time < other->time ? -1 : 1;
+    if (one->item != other->item) return one->item < other->item ? -1 : 1;
+    return (one->query > other->query) - (one->query < other->query);
+}
+
+/* Sort n events of the users first .. first + users - 1 by (user, time, item, query), each once: those of user u lie at
+ * events[starts[u - first] .. starts[u - first + 1]). Returns how many there are. */
+int64_t histories_sort(const int32_t *user, const int64_t *time, const int32_t *item, const int32_t *query, int64_t n,
+                       int64_t first, int64_t users, Event *events, int64_t *starts) {
+    int64_t out = 0;
+    for (int64_t i = 0; i < n; i++) starts[user[i] - first]++;
+    for (int64_t u = 0, sum = 0; u <= users; u++) {
+        int64_t here = starts[u];
+        starts[u] = sum, sum += here;
+    }
+    for (int64_t i = 0; i < n; i++) events[starts[user[i] - first]++] = (Event){time[i], item[i], query[i]};
+    for (int64_t u = 0, start = 0; u < users; u++) {
+        int64_t end = starts[u], sorted = start + 1;
+        while (sorted < end && by_time(&events[sorted - 1], &events[sorted]) <= 0) sorted++;
+        if (sorted < end) qsort(events + start, (size_t)(end - start), sizeof(Event), by_time);
+        starts[u] = out;
+        for (int64_t i = start; i < end; i++)
+            if (i == start || by_time(&events[i], &events[out - 1])) events[out++] = events[i];
+        start = end;
+    }
+    return starts[users] = out;
 }
 
 /* ---- Lists. An entry is strength (inverted bits of its weight, which is not negative) above id: smallest first. */

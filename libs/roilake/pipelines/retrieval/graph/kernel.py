@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 Ids = NDArray[np.int32]
 Longs = NDArray[np.int64]
 Words = NDArray[np.uint64]
+EVENT = np.dtype([("time", np.int64), ("item", np.int32), ("query", np.int32)])
+"""An event of a user: microseconds, and ids (query -1: none)."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,17 @@ def pairs_at(records_NW: Words, key: Key, now: int, decay: Floats, scale: float)
     return Pairs(*(None if array is None else array[:found] for array in outputs))  # type: ignore[arg-type]
 
 
+def sort_events(
+    user_N: Ids, time_N: Longs, item_N: Ids, query_N: Ids, first: int, users: int
+) -> tuple[NDArray[np.void], Longs]:
+    """The distinct events (``EVENT``) of the users ``first ... first + users - 1`` by (user, time, item, query), and
+    where each user's start (and, last, where all end); good until the next call."""
+    out, starts = buffer("records", len(user_N) * EVENT.itemsize // 8).view(EVENT), np.zeros(users + 1, np.int64)
+    arrays = (_at(user_N), _at(time_N), _at(item_N), _at(query_N))
+    sizes = map(_long, (len(user_N), first, users))
+    return out[: _library().histories_sort(*arrays, *sizes, _at(out), _at(starts))], starts
+
+
 def spill_lists(
     source_E: Ids, target_E: Ids, weight_E: NDArray[np.float32], nodes: int, most: int, parts: int
 ) -> tuple[Bytes, Longs]:
@@ -226,6 +239,6 @@ _long = ctypes.c_int64
 def _library() -> ctypes.CDLL:
     """Load the kernel once a process. Raises RoilakeError when it is missing or older than its source."""
     library = native.load(SOURCE)
-    for name in ("records_fill", "records_gather", "records_encode", "records_pairs", "lists_merge"):
+    for name in ("records_fill", "records_gather", "records_encode", "records_pairs", "lists_merge", "histories_sort"):
         getattr(library, name).restype = ctypes.c_int64
     return library

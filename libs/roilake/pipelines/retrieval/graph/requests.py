@@ -40,8 +40,8 @@ def keyed(rows: DataFrame, nodes: DataFrame, *node_types: str) -> DataFrame:
 
 
 def request_id(seed: int) -> Column:
-    """Keyed 63-bit hash of (user, query, as_of): the same request in one window has one id."""
-    return F.xxhash64(F.lit("request"), F.lit(seed), "user", "query", "as_of").bitwiseAND(F.lit(2**63 - 1))
+    """Keyed 63-bit hash of (user, query, time): the events of a user, query and instant are one request."""
+    return F.xxhash64(F.lit("request"), F.lit(seed), "user", "query", "time").bitwiseAND(F.lit(2**63 - 1))
 
 
 def labelled_requests(events: DataFrame, windows: Sequence[Window], seed: int) -> DataFrame:
@@ -70,7 +70,7 @@ def serve_requests(events: DataFrame, ds: date, lookback_days: int, seed: int) -
     end = ds + timedelta(days=1)
     recent = events.where(F.col("time") >= _midnight(end - timedelta(days=lookback_days)))
     pairs = recent.where(F.col("time") < _midnight(end)).select("user", "query").distinct()
-    return pairs.withColumn("as_of", F.lit(end)).select(
+    return pairs.withColumns({"as_of": F.lit(end), "time": _midnight(end)}).select(
         F.lit("serve").alias("split"),
         "as_of",
         request_id(seed).alias("request_id"),
@@ -78,7 +78,7 @@ def serve_requests(events: DataFrame, ds: date, lookback_days: int, seed: int) -
         "query",
         F.lit(-1).alias("item"),
         F.lit(None).cast("double").alias("label"),
-        _midnight(end).alias("time"),
+        "time",
         F.lit("").alias("event_id"),
         F.lit(True).alias("known_user"),
     )

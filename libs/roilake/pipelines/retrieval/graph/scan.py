@@ -5,7 +5,7 @@ The JVM would hand every key of every event to Python as a string; the files hol
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +24,14 @@ _HELD_KEYS = 2_000_000  # rows that a task merges at once
 
 @dataclass(frozen=True)
 class Slice:
-    """Row groups ``first <= g < end`` of a file."""
+    """Row groups ``first <= g < end`` of a file. A build sums up the pairs of ``new`` events, which are in no snapshot;
+    the night's ``own`` ones are its rows of ``histories``."""
 
     path: str
     first: int
     end: int
+    new: bool = True
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class Events:
     before: str | None
 
 
-def plan_slices(paths: Sequence[str], most: int) -> list[list[Slice]]:
-    """All row groups in order, cut into tasks of about ``most`` rows."""
+def plan_slices(paths: Sequence[str], most: int, *, new: bool = True, own: Collection[str] = ()) -> list[list[Slice]]:
+    """All row groups in order, cut into tasks of about ``most`` rows. ``own``: the paths of the night's own events."""
     tasks: list[list[Slice]] = [[]]
     held = 0
     for path in paths:
@@ -60,11 +63,11 @@ def plan_slices(paths: Sequence[str], most: int) -> list[list[Slice]]:
         for group in range(metadata.num_row_groups):
             held += metadata.row_group(group).num_rows
             if held >= most:
-                tasks[-1].append(Slice(path, start, group + 1))
+                tasks[-1].append(Slice(path, start, group + 1, new, path in own))
                 tasks.append([])
                 start, held = group + 1, 0
         if start < metadata.num_row_groups:
-            tasks[-1].append(Slice(path, start, metadata.num_row_groups))
+            tasks[-1].append(Slice(path, start, metadata.num_row_groups, new, path in own))
     return [task for task in tasks if task]
 
 

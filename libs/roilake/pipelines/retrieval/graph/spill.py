@@ -1,4 +1,5 @@
-"""Events -> sums of pairs, spilled as runs: the first half of a graph's build, a task for some slices of events.
+"""Events -> sums of pairs, spilled as runs: the first half of a graph's build, a task for some slices of events. What
+``histories`` are made of is spilled from the same reading.
 
 Each task sorts and sums what it read, and spills one run for each part of a stream; part p of all tasks together holds
 whole pairs. Parts are cut by source, so that each of them holds all targets of most of its sources, and few of a
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from roilake.pipelines.retrieval.config import NODE_TYPES
 from roilake.pipelines.retrieval.graph import kernel
+from roilake.pipelines.retrieval.graph.histories import spill_events
 from roilake.pipelines.retrieval.graph.keys import KeyIndex
 from roilake.pipelines.retrieval.graph.plan import STREAMS, Plan
 from roilake.pipelines.retrieval.graph.scan import Events, Slice, read_events
@@ -31,45 +33,58 @@ _HELD = 8_000_000  # events that a task sums up before it spills
 
 
 def spill_slices(plan: Plan, task: int, slices: Sequence[Slice]) -> None:
-    """Sum up the pairs of some slices and spill them, one run file for each stream and ``_HELD`` events."""
+    """Sum up the pairs of some slices' new events, and sort the night's own ones by user; spill both, one file for each
+    stream, and for ``histories``, and ``_HELD`` events."""
     clock = Clock()
     index = {kind: KeyIndex(plan.folder / "keys" / kind) for kind in NODE_TYPES}
-    held: list[dict[str, NDArray]] = []
-    chunk = 0
+    new: list[dict[str, NDArray]] = []
+    own: list[dict[str, NDArray]] = []
+    chunk = held = 0
     for part in slices:
         events = read_events(part)
         while (group := clock.timed("scan", next, events, None)) is not None:
-            held.append(clock.timed("keys", _by_id, plan, group, index))
-            if sum(len(some["time"]) for some in held) >= _HELD:
-                _spill(plan, f"{task:05d}-{chunk:03d}", held, clock)
-                held, chunk = [], chunk + 1
-    _spill(plan, f"{task:05d}-{chunk:03d}", held, clock)
+            by_id = clock.timed("keys", _by_id, group, index)
+            if part.own:
+                own.append(by_id)
+            if part.new:
+                new.append(clock.timed("keys", _with_units, plan, by_id))
+            held += len(by_id["time"])
+            if held >= _HELD:
+                _spill(plan, f"{task:05d}-{chunk:03d}", new, own, clock)
+                new, own, held, chunk = [], [], 0, chunk + 1
+    _spill(plan, f"{task:05d}-{chunk:03d}", new, own, clock)
     clock.save(plan.folder / "clock" / f"spill-{task:05d}.json")
 
 
-def _by_id(plan: Plan, events: Events, index: Mapping[str, KeyIndex]) -> dict[str, NDArray]:
-    """Ids by node type (-1: none), ``before`` (the item before in the session), ``time``, and its ``cut`` and ``units``
-    (see ``TimeCuts``). Events after the last cut are left out, and that is noted."""
-    cuts = plan.own.cuts
-    cut = cuts.find(events.time_N)
-    columns: dict[str, NDArray] = {"time": events.time_N, "cut": cut}
+def _by_id(events: Events, index: Mapping[str, KeyIndex]) -> dict[str, NDArray]:
+    """``time``, ids by node type (-1: none), and ``before`` (the item before in the session)."""
+    columns: dict[str, NDArray] = {"time": events.time_N}
     for kind in NODE_TYPES:
         column = events.columns[kind]
         columns[kind] = np.append(index[kind].find(column.keys), np.int32(-1))[column.codes_N]
     before = np.append(np.int32(-1), columns["item"][:-1])
     if events.before is not None:
         before[0] = index["item"].find(pa.array([events.before]))[0]
-    columns["before"] = np.where(events.joined_N, before, np.int32(-1))
-    past = cut < len(cuts.at_C)
+    return columns | {"before": np.where(events.joined_N, before, np.int32(-1))}
+
+
+def _with_units(plan: Plan, columns: dict[str, NDArray]) -> dict[str, NDArray]:
+    """The events with their ``cut`` and ``units`` (see ``TimeCuts``). Those after the last cut are left out, and that
+    is noted."""
+    cuts = plan.own.cuts
+    columns = columns | {"cut": cuts.find(columns["time"])}
+    past = columns["cut"] < len(cuts.at_C)
     if not past.all():
         (plan.folder / LEFT_OUT).touch()
         columns = {name: column[past] for name, column in columns.items()}
     return columns | {"units": cuts.units(columns["time"], columns["cut"])}
 
 
-def _spill(plan: Plan, name: str, held: list[dict[str, NDArray]], clock: Clock) -> None:
-    for stream in STREAMS if held else ():
-        records = clock.timed("pairs", _records, plan, stream, held)
+def _spill(plan: Plan, name: str, new: list[dict[str, NDArray]], own: list[dict[str, NDArray]], clock: Clock) -> None:
+    if own:
+        clock.timed("histories", spill_events, plan, name, own)
+    for stream in STREAMS if new else ():
+        records = clock.timed("pairs", _records, plan, stream, new)
         source = plan.spread(stream[0])
         runs = clock.timed("sort", kernel.spill, records, plan.own.key(stream), source, plan.parts)
         clock.timed("write", write_parts, plan.own.folder / "_".join(stream) / name, *runs)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from roilake.lake import Lake, Publication
-from roilake.pipelines.retrieval.config import RetrievalConfig, WindowsConfig
+from roilake.metrics.champion import champion_of
+from roilake.pipelines.retrieval.config import BEST, RetrievalConfig, WindowsConfig
 
 Split = Literal["train", "validation", "test", "serve"]
 
@@ -83,18 +84,21 @@ def published_models(
 
 
 def last_model(lake: Lake, config: RetrievalConfig, ds: date) -> LastModel | None:
-    """The model of the last night published before ``ds`` that this one builds on: the default model, or, where that
-    makes no interest vectors, the first of the config's models that does, if any. None on a first night, or when the
-    default model is new."""
+    """The model of the last night published before ``ds`` that this one builds on: the default model (of ``best``, the
+    one that served that night), or, where that makes no interest vectors, the first of the config's models that does,
+    if any. None on a first night, or when the default model (of ``best``, every model) is new."""
     # Here, so that the graph's tasks need not load torch.
     from roilake.pipelines.retrieval.models import makes_interests
 
     night, rows = published_models(lake, config, ds)
-    if night is None or config.default_model not in rows:
+    if night is None or config.default_model not in (BEST, *rows):
         return None
-    known = (name for name in (config.default_model, *config.models) if name in rows)
+    first = champion_of(lake, night).model if config.default_model == BEST else config.default_model
+    known = [name for name in (first, *config.models) if name in rows and name in config.models]
+    if not known:
+        return None
     makers = (name for name in known if makes_interests(json.loads(rows[name]["config"])["kind"]))
-    row = rows[next(makers, config.default_model)]
+    row = rows[next(makers, known[0])]
     folder = lake.files.local(row["path"])
     return LastModel(row["name"], night, folder, row["train_end"], json.loads(row["config"]))
 

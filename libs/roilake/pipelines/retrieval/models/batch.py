@@ -1,7 +1,7 @@
 """What a model sees: batches of tensors, all node ids dense per type, -1 for "none".
 
 Legend of shape suffixes: B requests, I items, S slots of a ROI (see ``retrieval.roi.layout``), P positives, N nodes of
-one type, D interest dimension, T terms, F categorical fields."""
+one type, D interest dimension, T terms, F categorical fields, L history items."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ class RequestBatch:
     query_B: Tensor  # int64, -1 where the request has none
     neighbours_BS: Tensor  # int64, -1 padded
     relevance_BS: Tensor  # float32 in [-1/3, 1]
+    linked_BS: Tensor  # float32, 1 for a neighbour of the history that is linked to the query, else 0
+    recency_BS: Tensor  # float32, of neighbours of the history (see RelevanceWeights); 0 for all others
+    time_B: Tensor  # int64 microseconds
+    history_BL: Tensor  # int64 distinct items that the user had before, the newest last, -1 padded at the left
     positives_BP: Tensor  # int64 item ids, -1 padded
     weight_B: Tensor  # float32
 

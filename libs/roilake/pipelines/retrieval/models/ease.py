@@ -7,21 +7,20 @@ import scipy.sparse as sp
 from pydantic import Field
 from scipy.linalg import lapack
 
-from roilake.pipelines.retrieval.models.matrix import Fitted, ItemMap, MatrixModel, Progress
+from roilake.pipelines.retrieval.models.matrix import Fitted, ItemMap, MatrixModel, MatrixOptions, Progress
 from roilake.pipelines.retrieval.models.sparse import BLOCK, Floats
-from roilake.pipelines.retrieval.models.tower import Options as BaseOptions
 
 
-class Options(BaseOptions):
+class Options(MatrixOptions):
     """``penalty`` is lambda, the weight of the squared map."""
 
-    penalty: float = Field(200.0, gt=0)
+    penalty: float = Field(50.0, gt=0)
 
 
 class Model(MatrixModel):
     """min over B of |R - R B|^2 + penalty |B|^2 with a zero diagonal, whose solution is
 
-        P = (R^T R + penalty)^-1,   B_ij = -P_ij / P_jj,   B_jj = 0,   score(u, .) = r_u B
+        P = (R^T R + penalty)^-1,   B_ij = -P_ij / P_jj,   B_jj = 0,   score(u, .) = h B
 
     The map is dense: 4 I^2 bytes, made in place in float32 by Cholesky, in I^3 multiplications. 10,000 items take
     0.4 GB, 41,000 6.7 GB and 7e13 multiplications.
@@ -36,10 +35,10 @@ class Model(MatrixModel):
         for start in range(0, items, BLOCK):
             map_II[start : start + BLOCK] = (back_IU[start : start + BLOCK] @ seen_UI).toarray()
         map_II[np.diag_indices(items)] += self.options.penalty
-        inverse_II = _invert(map_II)
+        inverse_II = _invert(map_II).T  # symmetric: the transpose is the same in C order
         inverse_II /= -inverse_II.diagonal().copy()
         inverse_II[np.diag_indices(items)] = 0.0
-        return ItemMap(seen_UI, inverse_II)
+        return ItemMap(inverse_II)
 
 
 def _invert(matrix_II: Floats) -> Floats:

@@ -51,24 +51,26 @@ class FieldEncoder(nn.Module):
             if table.padding_idx is not None:
                 nn.init.zeros_(table.weight[table.padding_idx : table.padding_idx + 1])
 
-    def forward(self, features: TypeFeatures, ids_N: Tensor | None = None) -> Tensor:
-        """Fields [N, K, D] of the nodes ``ids_N`` (all nodes of the type if None)."""
-        return torch.stack(self.fields(features, ids_N), dim=1)
+    def forward(self, features: TypeFeatures, ids_N: Tensor | None = None, *, ids: bool = True) -> Tensor:
+        """Fields [N, K, D] of the nodes ``ids_N`` (all nodes of the type if None), without the id's if not ``ids``."""
+        return torch.stack(self.fields(features, ids_N, ids), dim=1)
 
-    def sum(self, features: TypeFeatures, ids_N: Tensor | None = None) -> Tensor:
+    def sum(self, features: TypeFeatures, ids_N: Tensor | None = None, *, ids: bool = True) -> Tensor:
         """Sum of the fields [N, D]."""
-        first, *rest = self.fields(features, ids_N)
+        first, *rest = self.fields(features, ids_N, ids)
         for field_ND in rest:
             first = first + field_ND
         return first
 
-    def fields(self, features: TypeFeatures, ids_N: Tensor | None) -> list[Tensor]:
+    def fields(self, features: TypeFeatures, ids_N: Tensor | None, ids: bool = True) -> list[Tensor]:
         """The fields, one [N, D] each."""
         pick = (lambda x: x) if ids_N is None else (lambda x: x[ids_N])
         degree_N = pick(features.degree_N).clamp(max=DEGREE_BUCKETS - 1)
-        known_N1 = (degree_N > 0).unsqueeze(1)
-        id_ND = self.id(torch.arange(len(degree_N), device=degree_N.device) if ids_N is None else ids_N) * known_N1
-        fields = [self.interest(pick(features.interest_ND)), id_ND, self.degree(degree_N)]
+        fields = [self.interest(pick(features.interest_ND)), self.degree(degree_N)]
+        if ids:
+            known_N1 = (degree_N > 0).unsqueeze(1)
+            rows_N = torch.arange(len(degree_N), device=degree_N.device) if ids_N is None else ids_N
+            fields.append(self.id(rows_N) * known_N1)
         fields.append(self._mean_of_terms(pick(features.terms_NT)))
         categories_NF = pick(features.fields_NF)
         return fields + [table(categories_NF[:, f]) for f, table in enumerate(self.categories)]
@@ -117,6 +119,11 @@ class EncoderTower(TwinTower):
     def __init__(self, options: EncoderOptions, schema: FeatureSchema, *layouts: RoiLayout) -> None:
         super().__init__(options, schema, *layouts)
         self.encoders = Encoders(schema, options.dim, options.id_buckets)
+        self.roots_have_ids = {name: name != "user" or options.user_ids == "learned" for name in NODE_TYPES}
+
+    def root(self, name: str, ids_B: Tensor, features: NodeFeatures) -> Tensor:
+        """Summed fields [B, D] of the nodes that a request, or an item, is made of."""
+        return self.encoders[name].sum(features[name], ids_B, ids=self.roots_have_ids[name])
 
     def interest_vectors(self, features: NodeFeatures) -> dict[str, Tensor]:
         """What a trained model thinks of each node, in the space of the interest vectors it started from [N, V].

@@ -55,4 +55,4 @@ class Model(GraphTower):
         score_BPkh = score_BPkh + (own_BPhd * self.parent_score[name]).sum(-1).unsqueeze(2)
         masked_BPkh = F.leaky_relu(score_BPkh, NEGATIVE_SLOPE).masked_fill(~child.mask_BPk.unsqueeze(-1), NEVER)
         weight_BPkh = torch.softmax(masked_BPkh, dim=2) * child.mask_BPk.unsqueeze(-1)
-        return torch.einsum("bpkh,bpkhd->bphd", weight_BPkh, value_BPkhd).flatten(-2)
+        return (weight_BPkh.unsqueeze(4) * value_BPkhd).sum(dim=2).flatten(-2)

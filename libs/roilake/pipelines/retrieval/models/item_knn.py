@@ -8,17 +8,19 @@ import numpy as np
 import scipy.sparse as sp
 from pydantic import Field
 
-from roilake.pipelines.retrieval.models.matrix import Fitted, ItemMap, MatrixModel, Progress
+from roilake.pipelines.retrieval.models.matrix import Fitted, ItemMap, MatrixModel, MatrixOptions, Progress
 from roilake.pipelines.retrieval.models.sparse import BLOCK, Floats, best_of_rows, degrees, power, scaled
-from roilake.pipelines.retrieval.models.tower import Options as BaseOptions
 
 
-class Options(BaseOptions):
-    """``k`` neighbours of an item are kept; ``shrink`` pulls the similarity of rare pairs to 0; ``similarity`` is
-    cosine, jaccard, or symmetric: the cosine in which a user with d items counts 1 / d."""
+class Options(MatrixOptions):
+    """``k`` neighbours of an item are kept: ``keep`` says whether the items that a history's item speaks for, or the
+    items that speak for a candidate (a rare candidate's neighbours then count too, though it is no one's own
+    neighbour). ``shrink`` pulls the similarity of rare pairs to 0; ``similarity`` is cosine, jaccard, or symmetric: the
+    cosine in which a user with d items counts 1 / d."""
 
-    k: int = Field(100, ge=1)
-    similarity: Literal["cosine", "jaccard", "symmetric"] = "cosine"
+    k: int = Field(500, ge=1)
+    keep: Literal["history", "candidate"] = "history"
+    similarity: Literal["cosine", "jaccard", "symmetric"] = "symmetric"
     shrink: float = Field(0.0, ge=0)
 
 
@@ -27,9 +29,11 @@ class Model(MatrixModel):
 
         s_ij = C_ij / (sqrt(n_i n_j) + shrink)               cosine, symmetric
         s_ij = C_ij / (n_i + n_j - C_ij + shrink)            jaccard
-        score(u, j) = sum over items i of u, j one of the k most similar to i (not i itself), of s_ij
+        score(h, j) = sum over items i of h, j one of the k most similar to i (keep: history) or i one of the k most
+                      similar to j (keep: candidate), i not j, of s_ij
 
-    With k of at least I - 1 all neighbours count. Not `implicit`'s: that one knows no shrink and no jaccard."""
+    s is symmetric, so one way is the other's transpose. With k of at least I - 1 all neighbours count, either way. Not
+    `implicit`'s: that one knows no shrink and no jaccard."""
 
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
         user_U, item_I = degrees(seen_UI)
@@ -40,7 +44,8 @@ class Model(MatrixModel):
             together_BI = (back_IU[start : start + BLOCK] @ forth_UI).tocsr()
             blocks.append(best_of_rows(self._similarity(together_BI, start, item_I), self.options.k))
         progress(f"item_knn: {sum(block.nnz for block in blocks):,} neighbours of {len(item_I):,} items")
-        return ItemMap(seen_UI, sp.vstack(blocks, format="csr"))
+        near_II = sp.vstack(blocks, format="csr")
+        return ItemMap(near_II if self.options.keep == "history" else near_II.T.tocsr())
 
     def _similarity(self, together_BI: sp.csr_matrix, start: int, item_I: Floats) -> sp.csr_matrix:
         """s [B, I] of the items from ``start`` on, without the items themselves."""

@@ -4,7 +4,7 @@ Effectiveness of Sampled Softmax Loss for Item Recommendation") instead of the p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,30 +13,39 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from roilake.pipelines.retrieval.models.matrix import Factors, Fitted, MatrixModel, Progress, torch_csr
-from roilake.pipelines.retrieval.models.sparse import normalised
-from roilake.pipelines.retrieval.models.tower import Options as BaseOptions
+from roilake.pipelines.retrieval.models.matrix import Factors, Fitted, MatrixModel, MatrixOptions, Progress, torch_csr
+from roilake.pipelines.retrieval.models.sparse import Floats, degrees, normalised, power
 
 
-class Options(BaseOptions):
-    """An epoch is one step of Adam, of the gradient of all pairs; ``negatives`` items are drawn for it."""
+class Options(MatrixOptions):
+    """An epoch is one step of Adam, of the gradient of all pairs; ``negatives`` items are drawn for it. ``score``: how
+    vectors are compared in the end."""
 
     dim: int = Field(64, ge=1)
-    layers: int = Field(3, ge=0)
-    epochs: int = Field(100, ge=1)
+    layers: int = Field(3, ge=1)
+    epochs: int = Field(150, ge=1)
     learning_rate: float = Field(0.05, gt=0)
-    temperature: float = Field(0.15, gt=0)
+    temperature: float = Field(0.1, gt=0)
     negatives: int = Field(1024, ge=1)
+    score: Literal["cosine", "product"] = "cosine"
 
 
 class Model(MatrixModel):
     """With A~ [N, N] the symmetric-normalised adjacency of users and items (N = U + I) and embeddings X [N, D],
 
-        E = (X + A~ X + ... + A~^L X) / (L + 1),   score(u, i) = <e_u, e_i>
+        E = (X + A~ X + ... + A~^L X) / (L + 1),   score(u, i) = <e_u, e_i>, over |e_i| by ``score: cosine``
         loss = mean over pairs of -log(e^c(u, i) / (e^c(u, i) + sum over drawn j of e^c(u, j))),
         c(u, i) = cos(e_u, e_i) / temperature
 
-    Trained on cosines, asked for products: the lengths, which the loss does not see, hold popularity (Wu et al.).
+    A request's user is folded in as a node without an embedding of its own whose edges lead to the history's items:
+
+        score(h, i) = <sum over items j of h of n_j^-1/2 (X + A~ X + ... + A~^(L-1) X)_j / (L + 1), e_i>
+
+    over |e_i| as above. The history's own degree^-1/2 and length change no order and are left out. (Training without
+    the users' own X, as the fold-in sees them, was worse: NDCG@20 .056 against .068 on MovieLens by time.)
+
+    It is trained on cosines. The lengths, which the loss does not see, hold popularity (Wu et al.): products are better
+    where the pairs to find are drawn as those learnt from were, cosines where they are later ones.
 
     As A~ is symmetric, the gradient of X is the same propagation of E's: two of them a step, each L sparse products of
     2 nnz D multiplications. So a step is of all pairs (ours; published: 2048), and the items drawn are the same for all
@@ -62,14 +71,11 @@ class Model(MatrixModel):
             slope_ND = torch.autograd.grad(self.loss(final_ND, pairs, drawn_S), final_ND)[0]
             embedding_ND.grad = self.propagate(adjacency_NN, slope_ND)
             optimizer.step()
-            yield lambda: self._factors(self.propagate(adjacency_NN, embedding_ND), users)
+            yield lambda: self.factors(adjacency_NN, embedding_ND, degrees(seen_UI)[1])
 
     def propagate(self, adjacency_NN: Tensor, embedding_ND: Tensor) -> Tensor:
-        """E [N, D], by Horner's rule."""
-        total_ND = embedding_ND
-        for _ in range(self.options.layers):
-            total_ND = embedding_ND + adjacency_NN @ total_ND
-        return total_ND / (self.options.layers + 1)
+        """E [N, D]."""
+        return _sum_of_layers(adjacency_NN, embedding_ND, self.options.layers) / (self.options.layers + 1)
 
     def loss(self, final_ND: Tensor, pairs: Pairs, drawn_S: Tensor) -> Tensor:
         unit_ND = F.normalize(final_ND, dim=1)
@@ -79,8 +85,14 @@ class Model(MatrixModel):
         drawn_U = torch.logsumexp(user_UD @ item_ID[drawn_S].T, dim=1)
         return F.softplus(drawn_U[pairs.user_E] - positive_E).mean()
 
-    def _factors(self, final_ND: Tensor, users: int) -> Factors:
-        return Factors(final_ND[:users].numpy(), final_ND[users:].numpy())
+    def factors(self, adjacency_NN: Tensor, embedding_ND: Tensor, users_I: Floats) -> Factors:
+        """What scores histories: the fold-in's vectors of items, and the items' own."""
+        final_ND = self.propagate(adjacency_NN, embedding_ND)
+        below_ND = _sum_of_layers(adjacency_NN, embedding_ND, self.options.layers - 1) / (self.options.layers + 1)
+        had_ID, item_ID = (part_ND[-len(users_I) :] for part_ND in (below_ND, final_ND))
+        if self.options.score == "cosine":
+            item_ID = F.normalize(item_ID, dim=1)
+        return Factors(power(users_I, -0.5)[:, None] * had_ID.numpy(), item_ID.numpy())
 
 
 class Pairs:
@@ -116,6 +128,14 @@ class Products(torch.autograd.Function):
         user_UD, item_ID = ctx.saved_tensors
         slope_E = slope_E.contiguous()
         return ctx.pairs.matrix(slope_E) @ item_ID, ctx.pairs.transpose(slope_E) @ user_UD, None
+
+
+def _sum_of_layers(adjacency_NN: Tensor, embedding_ND: Tensor, layers: int) -> Tensor:
+    """X + A~ X + ... + A~^layers X, by Horner's rule."""
+    total_ND = embedding_ND
+    for _ in range(layers):
+        total_ND = embedding_ND + adjacency_NN @ total_ND
+    return total_ND
 
 
 def _adjacency(seen_UI: sp.csr_matrix) -> Tensor:

@@ -1,7 +1,9 @@
 """Baselines of the user-item matrix alone: what a model of that family is, and the forms that a fitted one takes.
 
-Legend: B asked users, U users, I items, J items of a block, D dimension, E interactions. Users and items are their row
-numbers. A fitted model is a few arrays: it is saved as ``.npy`` files and a JSON manifest, and read memory-mapped.
+Legend: B requests, U users, I items, J items of a block, D dimension, E interactions. Users and items are their row
+numbers. A model is fitted to who had what, and then asked with what the user of a request had before it (his history),
+not with a user. A fitted model is a few arrays: it is saved as ``.npy`` files and a JSON manifest, and read
+memory-mapped.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import Field
 from torch import Tensor
 
 from roilake.pipelines.retrieval.models.sparse import Floats
+from roilake.training.models import Options
 
 Progress = Callable[[str], None]
 MANIFEST = "fitted.json"
@@ -36,25 +39,17 @@ def interactions(user_E: NDArray[Any], item_E: NDArray[Any], num_users: int, num
 
 
 class Fitted(ABC):
-    """A fitted model: for any user of the matrix, a score of every item. A user without items gets equal scores, or
-    what the model knows of all users."""
+    """A fitted model: for any history a score of every item. It knows no user: who is new is served as well."""
 
     @property
     @abstractmethod
-    def shape(self) -> tuple[int, int]:
-        """Number of users and of items."""
-
-    @property
-    def num_users(self) -> int:
-        return self.shape[0]
-
-    @property
     def num_items(self) -> int:
-        return self.shape[1]
+        """Number of items."""
 
     @abstractmethod
-    def scores(self, user_B: NDArray[np.int64], start: int, stop: int) -> Tensor:
-        """Scores [B, stop - start] float32 of the items start..stop-1 for these users."""
+    def scores(self, history_BI: sp.csr_matrix, start: int, stop: int) -> Tensor:
+        """Scores [B, stop - start] float32 of the items start..stop-1 for requests whose users had these items before:
+        [B, I] float32, 1 each or less for what is to count less."""
 
     def save(self, folder: Path) -> None:
         """Write the arrays and a manifest into this new folder."""
@@ -64,76 +59,120 @@ class Fitted(ABC):
 
 
 @dataclass(frozen=True)
-class Factors(Fitted):
-    """score(u, i) = <user_u, item_i>. Shapes [U, D], [I, D] float32."""
+class Constant(Fitted):
+    """The same scores [I] float32 whatever the history."""
 
-    user_UD: Floats
+    score_I: Floats
+
+    @property
+    def num_items(self) -> int:
+        return len(self.score_I)
+
+    def scores(self, history_BI: sp.csr_matrix, start: int, stop: int) -> Tensor:
+        return torch.from_numpy(self.score_I[start:stop]).repeat(history_BI.shape[0], 1)
+
+
+@dataclass(frozen=True)
+class Factors(Fitted):
+    """score(h, j) = sum over the history's items i of h_i <had_i, item_j>. Shapes [I, D], [I, D] float32."""
+
+    had_ID: Floats
     item_ID: Floats
 
     @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.user_UD), len(self.item_ID)
+    def num_items(self) -> int:
+        return len(self.item_ID)
 
-    def scores(self, user_B: NDArray[np.int64], start: int, stop: int) -> Tensor:
-        return torch.from_numpy(self.user_UD[user_B]) @ torch.from_numpy(self.item_ID[start:stop]).T
+    def scores(self, history_BI: sp.csr_matrix, start: int, stop: int) -> Tensor:
+        return _dense(history_BI @ self.had_ID) @ torch.from_numpy(self.item_ID[start:stop]).T
 
 
 @dataclass(frozen=True)
 class ItemMap(Fitted):
-    """score(u, .) = seen_u map. Shapes [U, I], [I, I]; the map is sparse or dense."""
+    """score(h, .) = h map. Shape [I, I]; the map is sparse, or dense in C order."""
 
-    seen_UI: sp.csr_matrix
     map_II: sp.csr_matrix | Floats
 
     @property
-    def shape(self) -> tuple[int, int]:
-        return self.seen_UI.shape
+    def num_items(self) -> int:
+        return self.map_II.shape[0]
 
-    def scores(self, user_B: NDArray[np.int64], start: int, stop: int) -> Tensor:
-        return _dense(self.seen_UI[user_B] @ _columns(self.map_II, start, stop))
+    def scores(self, history_BI: sp.csr_matrix, start: int, stop: int) -> Tensor:
+        return _dense(history_BI @ _columns(self.map_II, start, stop))
 
 
 @dataclass(frozen=True)
 class Walk(Fitted):
-    """score(u, .) = seen_u back forth^T: from a user's items to users and on to their items. Shapes [U, I], [I, U],
-    [I, U], all sparse. The map back forth^T [I, I], which can be far from sparse, is never made: a call takes
-    4 (U + J) bytes a user."""
+    """score(h, .) = h steps steps^T: from the history's items to all users who had them, and on to their items. Shape
+    [I, U], sparse. The map steps steps^T [I, I], which can be far from sparse, is never made: a call takes
+    4 (U + J) bytes a request."""
 
-    seen_UI: sp.csr_matrix
-    back_IU: sp.csr_matrix
-    forth_IU: sp.csr_matrix
+    steps_IU: sp.csr_matrix
 
     @property
-    def shape(self) -> tuple[int, int]:
-        return self.seen_UI.shape
+    def num_items(self) -> int:
+        return self.steps_IU.shape[0]
 
-    def scores(self, user_B: NDArray[np.int64], start: int, stop: int) -> Tensor:
-        met_UB = _dense((self.seen_UI[user_B] @ self.back_IU).T)
-        return (torch_csr(self.forth_IU[start:stop]) @ met_UB).T.contiguous()
+    def scores(self, history_BI: sp.csr_matrix, start: int, stop: int) -> Tensor:
+        met_UB = _dense((history_BI @ self.steps_IU).T)
+        return (torch_csr(self.steps_IU[start:stop]) @ met_UB).T.contiguous()
 
 
 @dataclass(frozen=True)
 class Sum(Fitted):
-    """score(u, i) = sum of the parts' scores."""
+    """score(h, i) = sum of the parts' scores."""
 
     parts: tuple[Fitted, ...]
 
     @property
-    def shape(self) -> tuple[int, int]:
-        return self.parts[0].shape
+    def num_items(self) -> int:
+        return self.parts[0].num_items
 
-    def scores(self, user_B: NDArray[np.int64], start: int, stop: int) -> Tensor:
-        total_BJ = self.parts[0].scores(user_B, start, stop)
+    def scores(self, history_BI: sp.csr_matrix, start: int, stop: int) -> Tensor:
+        total_BJ = self.parts[0].scores(history_BI, start, stop)
         for part in self.parts[1:]:
-            total_BJ += part.scores(user_B, start, stop)
+            total_BJ += part.scores(history_BI, start, stop)
         return total_BJ
+
+
+@dataclass(frozen=True)
+class OrPopular(Fitted):
+    """The scores of the first part; those of the second, a ``Constant`` of popularity, for a history without any item
+    that has a score above 0 there: of it the first part knows nothing."""
+
+    parts: tuple[Fitted, Constant]
+
+    @property
+    def num_items(self) -> int:
+        return self.parts[0].num_items
+
+    def scores(self, history_BI: sp.csr_matrix, start: int, stop: int) -> Tensor:
+        model, popular = self.parts
+        unknown_B = torch.from_numpy(history_BI @ popular.score_I <= 0)
+        scores_BJ = model.scores(history_BI, start, stop)
+        scores_BJ[unknown_B] = torch.from_numpy(popular.score_I[start:stop])
+        return scores_BJ
+
+
+class MatrixOptions(Options):
+    """How a history is read. An item of it counts half as much for each ``half_life_items`` newer ones; with null
+    all count alike. ``itself`` times the history is added to the scores, in the model's own units (of a
+    cosine, 1 is the item's likeness to itself): for data where people come back to what they had."""
+
+    half_life_items: float | None = Field(10.0, gt=0)
+    itself: float = Field(0.0, ge=0)
 
 
 class MatrixModel(ABC):
     """A model that is fitted once to the matrix of who had what, and knows nothing else (no query, no feature)."""
 
-    def __init__(self, options: BaseModel) -> None:
+    def __init__(self, options: MatrixOptions) -> None:
         self.options: Any = options
+
+    def weigh(self, seen_UI: sp.csr_matrix, days: Callable[[], sp.csr_matrix]) -> sp.csr_matrix:
+        """What to fit to, where the days since the last event of each pair can be told: the 0/1 matrix, but for a model
+        that forgets."""
+        return seen_UI
 
     @abstractmethod
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
@@ -143,7 +182,7 @@ class MatrixModel(ABC):
 def load_fitted(folder: Path) -> Fitted:
     """What ``save`` wrote; arrays are memory-mapped."""
     manifest = json.loads((folder / MANIFEST).read_text())
-    form = {c.__name__: c for c in (Factors, ItemMap, Walk, Sum)}[manifest["form"]]
+    form = {c.__name__: c for c in (Constant, Factors, ItemMap, Walk, Sum, OrPopular)}[manifest["form"]]
     loaded: Fitted = form(**{name: _read(folder, name, how) for name, how in manifest["fields"].items()})
     return loaded
 

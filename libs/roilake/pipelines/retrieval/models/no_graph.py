@@ -23,9 +23,9 @@ class Model(EncoderTower):
 
     def embed_requests(self, batch: RequestBatch, features: NodeFeatures) -> Tensor:
         query_B, known_B1 = known_query(batch)
-        user_BD = self.encoders["user"].sum(features["user"], batch.user_B)
-        query_BD = self.encoders["query"].sum(features["query"], query_B) * known_B1
+        user_BD = self.root("user", batch.user_B, features)
+        query_BD = self.root("query", query_B, features) * known_B1
         return self.towers.requests(user_BD, query_BD)
 
     def embed_items(self, batch: ItemBatch, features: NodeFeatures) -> Tensor:
-        return self.towers.items(self.encoders["item"].sum(features["item"], batch.item_I))
+        return self.towers.items(self.root("item", batch.item_I, features))

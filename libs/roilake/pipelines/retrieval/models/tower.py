@@ -6,7 +6,7 @@ Legend: B requests, I items, D = ``dim``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,9 @@ class EncoderOptions(Options):
     dim: int = 64
     id_buckets: Annotated[int, Field(gt=0)] | None = None
     """Most rows of a table of node ids; of a type with more nodes, nodes share them (``HashedEmbedding``)."""
+    user_ids: Literal["learned", "none"] = "learned"
+    """``none``: the user who asks has no row of his own, so one who came yesterday is served as well as an old one.
+    Users among the neighbours keep theirs."""
 
 
 class TwinTower(nn.Module, ABC):
@@ -59,7 +62,7 @@ class ResidualTowers(nn.Module):
     def __init__(self, dim: int, scale: float = 10.0) -> None:
         super().__init__()
         self.request, self.item = _residual_mlp(2 * dim, dim), _residual_mlp(dim, dim)
-        self.bias = zeroed(nn.Linear(dim, 1))
+        self.bias = zeroed(nn.Linear(dim, 1, bias=False))
         self.log_scale = nn.Parameter(torch.tensor(scale).log())
 
     def requests(self, user_BD: Tensor, query_BD: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,14 +40,24 @@ class Nodes:
         return summed.reshape(rows, parents, -1)
 
 
+class Region(NamedTuple):
+    """What the slots of a batch hold. ``linked`` and ``recency`` are None where no slot is cut from a history."""
+
+    neighbours_BS: Tensor
+    relevance_BS: Tensor
+    linked_BS: Tensor | None = None
+    recency_BS: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class Children:
-    """The neighbours that one slot adds below each position of its parent. ``vectors`` is None for leaves whose rows
+    """The neighbours that one slot adds below each position of its parent. ``signals`` are what selected them: their
+    relevance, and in slots of the history also linked and recency. ``vectors`` is None for leaves whose rows
     have not been gathered: ``mean`` then never builds [B, P, k, D]."""
 
     slot: Slot
     ids_BPk: Tensor
-    relevance_BPk: Tensor
+    signals: tuple[Tensor, ...]  # [B, P, k] each
     nodes: Nodes
     vectors: Tensor | None
 
@@ -61,7 +72,7 @@ class Children:
         """Weighted sum of the neighbours' vectors [B, P, D]."""
         if self.vectors is None:
             return self.nodes.bag(self.ids_BPk, weight_BPk)
-        return torch.einsum("bpk,bpkd->bpd", weight_BPk, self.vectors)
+        return (weight_BPk.unsqueeze(3) * self.vectors).sum(dim=2)
 
     def equal_weights(self) -> Tensor:
         """The same weight for each neighbour of a parent [B, P, k]; they sum to 1, or are 0 where there are none."""
@@ -78,24 +89,19 @@ Combine = Callable[[Tensor, Sequence[Children], int], Tensor]
 
 
 def fold(
-    layout: RoiLayout,
-    roots: Sequence[Tensor],
-    neighbours_BS: Tensor,
-    relevance_BS: Tensor,
-    nodes: Mapping[str, Nodes],
-    combine: Combine,
+    layout: RoiLayout, roots: Sequence[Tensor], region: Region, nodes: Mapping[str, Nodes], combine: Combine
 ) -> list[Tensor]:
     """Fold the trees from the deepest hop up; ``roots`` are the roots' own vectors [B, D], and so is what comes out."""
     folded: dict[int, Tensor] = {}
     below: dict[tuple[int | None, int], list[Children]] = {}
     for index in reversed(range(len(layout.slots))):
         slot = layout.slots[index]
-        children = _children(slot, neighbours_BS, relevance_BS, nodes, folded.get(index))
+        children = _children(slot, region, nodes, folded.get(index))
         key = (slot.parent, slot.root if slot.parent is None else -1)
         below.setdefault(key, []).insert(0, children)
         parent = slot.parent
         if parent is not None and index == layout.children(parent)[0]:
-            ids_BP = neighbours_BS[:, _span(layout.slots[parent])]
+            ids_BP = region.neighbours_BS[:, _span(layout.slots[parent])]
             own_BPD = nodes[layout.slots[parent].dst_type].at(ids_BP)
             folded[parent] = combine(own_BPD, below.pop((parent, -1)), slot.hop)
     return [
@@ -124,14 +130,13 @@ def _span(slot: Slot) -> slice:
     return slice(slot.start, slot.start + slot.size)
 
 
-def _children(
-    slot: Slot, neighbours_BS: Tensor, relevance_BS: Tensor, nodes: Mapping[str, Nodes], folded_BSD: Tensor | None
-) -> Children:
-    shape = (len(neighbours_BS), slot.size // slot.fanout, slot.fanout)
+def _children(slot: Slot, region: Region, nodes: Mapping[str, Nodes], folded_BSD: Tensor | None) -> Children:
+    shape = (len(region.neighbours_BS), slot.size // slot.fanout, slot.fanout)
+    ids, *signals = region if slot.place is not None else region[:2]
     return Children(
         slot,
-        neighbours_BS[:, _span(slot)].reshape(shape),
-        relevance_BS[:, _span(slot)].reshape(shape),
+        ids[:, _span(slot)].reshape(shape),
+        tuple(signal[:, _span(slot)].reshape(shape) for signal in signals if signal is not None),
         nodes[slot.dst_type],
         None if folded_BSD is None else folded_BSD.reshape(*shape, -1),
     )

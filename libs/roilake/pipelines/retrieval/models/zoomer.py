@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from roilake.pipelines.retrieval.models.attention import Attention, EdgeAttention, FeatureAttention, SemanticAttention
@@ -21,6 +20,9 @@ from roilake.pipelines.retrieval.models.graph_tower import GraphOptions, GraphTo
 from roilake.pipelines.retrieval.models.graphsage import map_name, neighbour_maps
 from roilake.pipelines.retrieval.models.tree import Children, Nodes, encode_touched, touched
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
+
+SIGNALS = ("likeness", "linked", "recency")
+"""What selects a neighbour of the history, see ``RelevanceWeights``."""
 
 
 class Options(GraphOptions):
@@ -45,7 +47,7 @@ class FieldNodes(Nodes):
         return self.attention(fields, context)
 
     def bag(self, ids_BPk: Tensor, weight_BPk: Tensor) -> Tensor:
-        return torch.einsum("bpk,bpkd->bpd", weight_BPk, self.at(ids_BPk))
+        return (weight_BPk.unsqueeze(3) * self.at(ids_BPk)).sum(dim=2)
 
 
 class Model(GraphTower):
@@ -63,12 +65,15 @@ class Model(GraphTower):
     def __init__(self, options: Options, schema: FeatureSchema, *layouts: RoiLayout) -> None:
         super().__init__(options, schema, *layouts)
         self.maps = neighbour_maps(self)
+        slots = [slot for layout in layouts for slot in layout.slots]
         if options.feature_attention:
             self.feature = nn.ModuleDict({name: FeatureAttention(options.dim) for name in NODE_TYPES})
         if options.edge_attention:
-            self.edge = nn.ModuleDict({name: EdgeAttention() for name in self.maps})
+            self.edge = nn.ModuleDict(
+                {map_name(s): EdgeAttention(1 if s.place is None else len(SIGNALS)) for s in slots}
+            )
         if options.semantic_attention:
-            hops = {slot.hop for layout in layouts for slot in layout.slots}
+            hops = {slot.hop for slot in slots}
             self.semantic = nn.ModuleDict({f"hop{hop}": SemanticAttention(self.width(hop)) for hop in hops})
         self._attention: list[Attention] | None = None
 
@@ -83,10 +88,24 @@ class Model(GraphTower):
             self._attention = None
         return kept
 
+    def relevance_weights(self) -> dict[str, float] | None:
+        """What edge attention has learnt to weigh the items of a history by, for the next night's relevance: weights
+        whose absolute values sum to 1. None where it has learnt none."""
+        name = "hop1_user_item"
+        slots = [slot for slot in self.request_layout.history if map_name(slot) == name]
+        if not (slots and self.options.edge_attention):
+            return None
+        learnt = cast(EdgeAttention, self.edge[name]).signal.detach().double()
+        size = float(learnt.abs().sum())
+        return dict(zip(SIGNALS, (learnt / size).tolist(), strict=True)) if size else None
+
     def roots(self, ids: Sequence[Tensor], types: Sequence[str], features: NodeFeatures) -> list[Tensor]:
         if not self.options.feature_attention:
             return super().roots(ids, types, features)
-        fields = [self.encoders[kind](features[kind], ids_B) for kind, ids_B in zip(types, ids, strict=True)]
+        fields = [
+            self.encoders[kind](features[kind], ids_B, ids=self.roots_have_ids[kind])
+            for kind, ids_B in zip(types, ids, strict=True)
+        ]
         context_BD = fields[0].sum(dim=1)
         return [self.feature[kind](fields_BKD, context_BD) for kind, fields_BKD in zip(types, fields, strict=True)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from roilake.lake import TABLES, Lake, Publication, count_by, count_nulls
+from roilake.pipelines.retrieval.report.served import Served
 from roilake.report import ReportData, Section, render_section
 from roilake.report.figures import Count, counts
 from roilake.report.formatting import listed, number, percent, plural
@@ -26,7 +27,7 @@ FANOUT = "reports/fanout.json"
 class Graph:
     """``nodes`` and ``edges`` at the end of the night by type, and ``new`` nodes, which the night before did not have;
     ``nulls`` among the night's events by column; ``rois`` counts regions by (side, split), an item's split being that
-    of the window it was cut for."""
+    of the window it was cut for; ``served`` reads what the night serves when asked."""
 
     nodes: Mapping[str, int] = field(default_factory=dict)
     edges: Mapping[str, int] = field(default_factory=dict)
@@ -34,6 +35,7 @@ class Graph:
     nulls: Mapping[str, int] = field(default_factory=dict)
     rois: Mapping[tuple[str, str], int] = field(default_factory=dict)
     fanout: tuple[dict[str, Any], ...] = ()
+    served: Served | None = None
 
 
 def read_graph(lake: Lake, night: Publication) -> Graph:
@@ -46,6 +48,7 @@ def read_graph(lake: Lake, night: Publication) -> Graph:
         nulls=_nulls(lake, night),
         rois=_rois(lake, night),
         fanout=tuple(json.loads(lake.files.read_text(FANOUT))) if lake.files.exists(FANOUT) else (),
+        served=Served(lake, night),
     )
 
 
@@ -136,7 +139,19 @@ def came_in(night: NightData) -> list[tuple[str, str]]:
             for name, count in graph.nulls.items()
             if events
         ),
+        *seen_items(night),
     ]
+
+
+def seen_items(night: NightData) -> Iterator[tuple[str, str]]:
+    """How often users choose again what they had before, and what the evaluation made of that."""
+    run = night.run("evaluate_models")
+    details = run["details"] if run else {}
+    found = details.get("seen")
+    if found and found["positives"]:
+        share = f"{percent(found['share'], 1)}: seen items are "
+        left_out = f"left out ({plural(details['requests_left_out'], 'request')} with them)"
+        yield "choices of what the user had before", share + (left_out if found["rule"] == "drop" else "kept")
 
 
 def graph_counts(graph: Graph, before: Graph) -> list[Count]:

@@ -65,8 +65,8 @@ def regions_section(data: ReportData) -> Section | None:
 def amortisation(night: NightData) -> Amortisation | None:
     """None for a night without regions. A training epoch reads each train request's region once, and each validation
     request's once to select; the evaluation reads validation and test regions once per model, scoring those to serve
-    once by the default model. Item regions likewise: all items of a window are read when it is validated, evaluated or
-    served; training reads those that it draws, which nobody counted."""
+    once by the model that serves. Item regions likewise: all items of a window are read when it is validated, evaluated
+    or served; training reads those that it draws, which nobody counted."""
     run = night.run("build_rois")
     if run is None or not run["rows_out"]:
         return None

@@ -21,11 +21,15 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from roilake.pipelines.retrieval.roi.cache import StoreFiles
+from roilake.pipelines.retrieval.roi.history import HistoryGraph
 from roilake.pipelines.retrieval.roi.kernel import Lists
 from roilake.pipelines.retrieval.roi.layout import node_types
-from roilake.pipelines.retrieval.roi.store import NODE_TYPES, compressed_rows, load, quantised_vectors, rows_of
+from roilake.pipelines.retrieval.roi.sampling import rows_of
+from roilake.pipelines.retrieval.roi.store import NODE_TYPES, compressed_rows, load, quantised_vectors, read_lists
 
 KEYS = ("as_of", "edge_type", "bucket")
+LINKS, LINK_PARTS = "item_query", ("offsets", "ids")
+"""The lists that tell whether an item is linked to a query: every task that cuts histories maps them whole."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Buckets:
     def vectors(self, as_of: date, node_type: str) -> NDArray[np.int8]:
         """Quantised vectors of a type, [N, D], mapped."""
         return load(self.folder / str(as_of) / f"{node_type}.npy")
+
+    def history_graph(self, as_of: date) -> HistoryGraph:
+        """What histories are scored by, mapped."""
+        vectors = {node_type: self.vectors(as_of, node_type) for node_type in NODE_TYPES}
+        return HistoryGraph(vectors, *(load(self.folder / str(as_of) / f"{LINKS}.{name}.npy") for name in LINK_PARTS))
 
     def open(self, as_of: date, edge_type: str, number: int) -> Bucket | None:
         """A bucket; None when it holds no list."""
@@ -73,9 +82,15 @@ def write_buckets(
 def _vector_writer(stores: list[StoreFiles], buckets: Buckets) -> Callable[[pa.Table], None]:
     def write(windows: pa.Table) -> None:
         for window in windows["id"].to_pylist():
+            folder = buckets.folder / str(stores[window].as_of)
             vectors = quantised_vectors(stores[window].vectors, dict.fromkeys(NODE_TYPES, 0))
-            for node_type, vectors_ND in vectors.items():
-                _save(buckets.folder / str(stores[window].as_of) / f"{node_type}.npy", vectors_ND)
+            lists = read_lists(stores[window].adjacency, LINKS)
+            links: tuple[NDArray, NDArray] = compressed_rows(lists["src"].to_numpy(), lists["neighbours"])
+            arrays: dict[str, NDArray] = {**vectors}
+            for part, link in zip(LINK_PARTS, links, strict=True):
+                arrays[f"{LINKS}.{part}"] = link
+            for name, array in arrays.items():
+                _save(folder / f"{name}.npy", array)
 
     return write
 

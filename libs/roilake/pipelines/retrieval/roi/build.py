@@ -10,27 +10,42 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from roilake.feed import files_of
 from roilake.lake import DataFile, Lake
-from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.config import RelevanceWeights, RetrievalConfig
 from roilake.pipelines.retrieval.graph.build import scratch_folder
+from roilake.pipelines.retrieval.histories import Histories, history_files
 from roilake.pipelines.retrieval.roi.buckets import Buckets, write_buckets
 from roilake.pipelines.retrieval.roi.cache import StoreFiles, open_store, remove_stores, store_files
+from roilake.pipelines.retrieval.roi.history import cut_histories
 from roilake.pipelines.retrieval.roi.layout import Layouts
 from roilake.pipelines.retrieval.roi.rows import Plan, by_window, in_ranges, roots, with_trees
-from roilake.pipelines.retrieval.roi.sampling import Sampling
+from roilake.pipelines.retrieval.roi.sampling import Sampling, focal, sample_tree
 from roilake.pipelines.retrieval.roi.shuffled import plan_shuffled
 from roilake.pipelines.retrieval.roi.store import padded
 
 ROWS_A_TASK = 250_000
+EVENTS_A_TASK, EVENT_BYTES = 16_000_000, 40
+"""Of the histories, which a task holds in memory: 16 bytes each, and more while it reads them."""
 BUCKET_BYTES = 256_000_000
+GRAPH = ("adjacency", "interest_vectors")
 SHARE = 0.5  # of the memory that is free: the rest is for Spark and its Python workers
+
+
+class Tables(NamedTuple):
+    """Pinned versions of what regions are cut from."""
+
+    adjacency: int
+    interest_vectors: int
+    histories: int
 
 
 @contextmanager
@@ -38,30 +53,41 @@ def planned(
     lake: Lake,
     config: RetrievalConfig,
     ds: date,
-    events: DataFrame,
-    as_ofs: Sequence[date],
+    requests: DataFrame,
+    items: DataFrame,
     rows: int,
-    versions: Mapping[str, int],
+    as_ofs: Sequence[date],
+    versions: Tables,
+    weights: RelevanceWeights,
 ) -> Iterator[tuple[Plan, Choice]]:
-    """The physical plan for the trees of ``events`` (``rows`` of them, see ``retrieval.roi.rows``) of the windows
-    ``as_ofs``, cut from the pinned ``versions`` of adjacency and interest_vectors. What it laid out is removed
-    at the end. Rows do not depend on the plan or on the number of partitions."""
-    files = [files_of(lake, name, versions[name], ds=ds) for name in ("adjacency", "interest_vectors")]
+    """The physical plan for the trees of ``requests`` and ``items`` (``rows`` of them together, see ``retrieval.roi.
+    rows``) of the windows ``as_ofs``, cut from pinned tables. What it laid out is removed at the end. Rows do not
+    depend on the plan or on the number of partitions."""
+    files = [files_of(lake, name, version, ds=ds) for name, version in versions._asdict().items() if name in GRAPH]
+    known = history_files(lake, versions.histories, ds)
     choice = choose_plan(lake.spark, config, *files)
     stores = store_files(as_ofs, *files)
-    partitions = max(lake.spark.sparkContext.defaultParallelism, rows // ROWS_A_TASK)
-    trees = Sampling(Layouts.of(config.roi)._asdict(), config.roi.sampler, config.seed)
+    trees = Sampling(
+        Layouts.of(config.roi)._asdict(),
+        config.roi.sampler,
+        config.seed,
+        (weights.likeness, weights.linked, weights.recency),
+        config.history.max_events,
+    )
+    tasks = max(rows // ROWS_A_TASK, sum(file.rows for file in known) // EVENTS_A_TASK)
+    partitions = max(lake.spark.sparkContext.defaultParallelism, tasks)
+    events = in_ranges(requests, items, partitions)
     if choice.plan == "local":
         try:
-            yield plan_locally(events, trees, stores, partitions), choice
+            yield plan_locally(events, trees, stores, known), choice
         finally:
             remove_stores(stores)
     else:
         with scratch_folder(lake.scratch(f"buckets/{uuid.uuid4().hex}")) as folder:
             buckets = Buckets(folder, _bucket_count(choice, partitions))
-            lists = lake.read("adjacency", version=versions["adjacency"])
+            lists = lake.read("adjacency", version=versions.adjacency)
             write_buckets(lake.spark, _wanted(lists, ds, as_ofs, trees), stores, buckets)
-            yield plan_shuffled(events, trees, buckets, list(as_ofs), partitions), choice
+            yield plan_shuffled(events, trees, buckets, list(as_ofs), known, partitions), choice
 
 
 def _bucket_count(choice: Choice, partitions: int) -> int:
@@ -70,20 +96,29 @@ def _bucket_count(choice: Choice, partitions: int) -> int:
 
 
 def _wanted(lists: DataFrame, ds: date, as_ofs: Sequence[date], trees: Sampling) -> DataFrame:
-    edge_types = {edge_type for layout in trees.layouts.values() for edge_type in layout.edge_types}
+    slots = (slot for layout in trees.layouts.values() for slot in layout.slots)
+    edge_types = {slot.edge_type for slot in slots if slot.place is None}
     in_windows = F.col("as_of").isin(list(as_ofs)) & F.col("edge_type").isin(sorted(edge_types))
     return lists.where((F.col("ds") == F.lit(ds)) & in_windows)
 
 
-def plan_locally(events: DataFrame, sampling: Sampling, stores: Mapping[date, StoreFiles], partitions: int) -> Plan:
-    """Trees of the ``events`` (see ``retrieval.roi.rows``); rows do not depend on ``partitions``."""
+def plan_locally(
+    events: DataFrame, sampling: Sampling, stores: Mapping[date, StoreFiles], known: Sequence[DataFile]
+) -> Plan:
+    """Trees of the ``events`` (see ``in_ranges``), with what the files ``known`` tell of users' histories."""
 
     def sample(events: pa.Table) -> Iterator[pa.Table]:
+        histories = Histories.read(known, events.filter(pc.equal(events["side"], "request"))["user"].to_numpy())
         for side, as_of, rows in by_window(events):
             layout, store = sampling.layouts[side], open_store(stores[as_of])
-            yield with_trees(rows, *store.sample(layout, roots(rows, side), sampling.sampler, sampling.seed))
+            roots_BR, tree, repeats_B = roots(rows, side), None, None
+            focal_BD = focal(store.vectors, layout.roots, roots_BR)
+            if side == "request":
+                tree, focal_BD, repeats_B = cut_histories(rows, layout, sampling, histories, store.history_graph)
+            tree = sample_tree(store, layout, roots_BR, focal_BD, sampling.sampler, sampling.seed, tree)
+            yield with_trees(rows, tree, repeats_B)
 
-    return Plan(in_ranges(events, partitions), sample)
+    return Plan(events, sample)
 
 
 @dataclass(frozen=True)

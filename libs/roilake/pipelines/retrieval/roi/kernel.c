@@ -297,3 +297,140 @@ int roi_expand(const Job *job, int instruction_set) {
     free(work.scores), free(work.kept);
     return -failed;
 }
+
+/* Histories: each row's own events [first, last), in time order, from which its newest neighbours are chosen. */
+typedef struct {
+    int64_t rows, fanout, stride, places, dim, sampler, longest; /* longest: of all rows' events */
+    const double *weights;           /* [3] likeness, linked, recency */
+    const int64_t *first, *last;     /* [rows] */
+    const int32_t *ids;              /* [events] neighbours; -1 for none */
+    const int64_t *time;             /* [events] microseconds */
+    const int64_t *now;              /* [rows] microseconds, after all events of the row */
+    const int32_t *query;            /* [rows] -1 for none */
+    const int64_t *link_first;       /* [linkable + 1] queries of neighbour i: links[link_first[i]] ...; NULL: i itself */
+    const int32_t *links;
+    int64_t linkable;
+    const int8_t *vectors;           /* [known, dim] */
+    int64_t known;
+    const int16_t *focal;            /* [rows, dim] */
+    const uint64_t *key;             /* [rows] hash key of the uniform sampler */
+    int32_t *neighbours;             /* row r: fanout entries at r * stride, -1 padded */
+    int8_t *relevance;               /* the same places: round(127 Tanimoto) */
+    int8_t *linked, *ages;           /* row r: fanout entries at r * places */
+} History;
+
+/* Age in eighths of an octave of 1 + whole seconds, 0..255: whole numbers only, so equal everywhere. */
+static inline int64_t age_code(int64_t microseconds) {
+    uint64_t x = 1 + (uint64_t)(microseconds < 0 ? 0 : microseconds) / 1000000;
+    int e = 63 - __builtin_clzll(x);
+    uint64_t code = 8 * (uint64_t)e + ((e >= 3 ? x >> (e - 3) : x << (3 - e)) & 7);
+    return code > 255 ? 255 : (int64_t)code;
+}
+
+static inline int is_linked(const History *job, int32_t id, int32_t query) {
+    if (query < 0) return 0;
+    if (!job->link_first) return id == query;
+    if (id >= job->linkable) return 0;
+    int found = 0;
+    for (int64_t e = job->link_first[id]; e < job->link_first[id + 1]; e++) found |= job->links[e] == query;
+    return found;
+}
+
+typedef struct {
+    int32_t *ids, *slots; /* distinct neighbours, newest first; a hash table of their places */
+    int64_t *events, *kept, mask;
+    double *tanimoto, *scores;
+} Candidates;
+
+/* The distinct neighbours of a row, each at its newest event. */
+static int64_t gather_newest(const History *job, int64_t row, Candidates c) {
+    int64_t count = 0;
+    for (int64_t s = 0; s <= c.mask; s++) c.slots[s] = -1;
+    for (int64_t e = job->last[row] - 1; e >= job->first[row]; e--) {
+        int32_t id = job->ids[e];
+        if (id < 0) continue;
+        int64_t s = (int64_t)mix((uint64_t)id) & c.mask;
+        while (c.slots[s] >= 0 && c.ids[c.slots[s]] != id) s = (s + 1) & c.mask;
+        if (c.slots[s] >= 0) continue;
+        c.slots[s] = (int32_t)count, c.ids[count] = id, c.events[count++] = e;
+        if (id < job->known) __builtin_prefetch(job->vectors + (int64_t)id * job->dim);
+        if (job->link_first && id < job->linkable) __builtin_prefetch(job->link_first + id);
+    }
+    return count;
+}
+
+/* Ask for the lists that tell who is linked: they arrive while vectors are scored. */
+static void prefetch_links(const History *job, int64_t count, Candidates c) {
+    if (!job->link_first) return;
+    for (int64_t i = 0; i < count; i++)
+        if (c.ids[i] < job->linkable) __builtin_prefetch(job->links + job->link_first[c.ids[i]]);
+}
+
+static void score_history(const History *job, int64_t row, int64_t count, Candidates c, Score score) {
+    static const int8_t nothing[4096];
+    if (job->sampler == ROI && job->query[row] >= 0) prefetch_links(job, count, c);
+    for (int64_t start = 0; start < count; start += BLOCK) {
+        int64_t size = count - start < BLOCK ? count - start : BLOCK;
+        const int8_t *v[BLOCK];
+        for (int64_t i = 0; i < BLOCK; i++) {
+            int32_t id = c.ids[start + (i < size ? i : 0)];
+            v[i] = id < job->known ? job->vectors + (int64_t)id * job->dim : nothing;
+        }
+        score(job->focal + row * job->dim, v, v, size, job->dim, c.tanimoto + start);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        if (job->sampler == UNIFORM) {
+            c.scores[i] = (double)(int64_t)(mix(job->key[row] ^ (uint64_t)c.ids[i]) >> 11);
+        } else if (job->sampler == WEIGHTED) {
+            c.scores[i] = 0.0;
+        } else {
+            double recency = 1.0 - (double)age_code(job->now[row] - job->time[c.events[i]]) / 256.0;
+            double linked = job->weights[1] != 0.0 && is_linked(job, c.ids[i], job->query[row]) ? job->weights[1] : 0.0;
+            c.scores[i] = job->weights[0] * c.tanimoto[i] + linked + job->weights[2] * recency;
+        }
+    }
+}
+
+/* Fill one slot of all rows; outputs must come filled with -1 and 0. Of equal scores the newest is kept, of one instant
+ * that which comes last in the order of events. Returns 0, or -1 when there is no memory. */
+int roi_history(const History *job, int instruction_set) {
+    Score score = score_any;
+    Select select = select_any;
+#ifdef __x86_64__
+    if (instruction_set >= 1) score = score_avx2;
+    if (instruction_set >= 2) score = score_vnni, select = select_avx512;
+#endif
+    int64_t slots = 16;
+    while (slots < 2 * job->longest) slots *= 2;
+    size_t room = (size_t)job->longest + BLOCK;
+    Candidates c = {malloc(4 * room), malloc(4 * (size_t)slots), malloc(8 * room), malloc(8 * (size_t)(job->fanout + 1)),
+                    slots - 1, malloc(8 * room), malloc(8 * room)};
+    int failed = !c.ids || !c.slots || !c.events || !c.kept || !c.tanimoto || !c.scores;
+    for (int64_t row = 0; row < job->rows && !failed; row++) {
+        int64_t count = gather_newest(job, row, c);
+        score_history(job, row, count, c, score);
+        int64_t kept = select(c.scores, count, job->fanout, c.kept);
+        for (int64_t k = 0; k < kept; k++) {
+            int64_t i = c.kept[k], out = row * job->stride + k, place = row * job->places + k;
+            job->neighbours[out] = c.ids[i], job->relevance[out] = (int8_t)rint(127.0 * c.tanimoto[i]);
+            job->linked[place] = (int8_t)is_linked(job, c.ids[i], job->query[row]);
+            job->ages[place] = (int8_t)(age_code(job->now[row] - job->time[c.events[i]]) - 128);
+        }
+    }
+    free(c.ids), free(c.slots), free(c.events), free(c.kept), free(c.tanimoto), free(c.scores);
+    return -failed;
+}
+
+/* How many of each row's wanted ids [at[row], at[row + 1]) are among its events. */
+void roi_repeats(int64_t rows, const int64_t *first, const int64_t *last, const int32_t *ids, const int64_t *at,
+                 const int32_t *wanted, int32_t *count) {
+    for (int64_t row = 0; row < rows; row++) {
+        int32_t found = 0;
+        for (int64_t w = at[row]; w < at[row + 1]; w++) {
+            int64_t e = first[row];
+            while (e < last[row] && ids[e] != wanted[w]) e++;
+            found += e < last[row];
+        }
+        count[row] = found;
+    }
+}

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
+from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -15,6 +18,9 @@ from roilake.pipelines.retrieval.config import Hops, RoiConfig
 
 REQUEST_ROOTS = ("user", "query")
 ITEM_ROOTS = ("item",)
+RECENT = "user_item_recent"
+OWN_EDGES = ("user_item", "user_query", RECENT)
+"""Edge types that are cut from a user's history where they lie directly below a request's user."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Slot:
     fanout: int
     start: int
     size: int
+    place: int | None = None
+    """Of a slot that is cut from the user's history: where it begins among the entries of such slots."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,22 @@ class RoiLayout:
         for number, fanouts in enumerate(hops, start=1):
             slots += _hop(number, {str(k): n for k, n in fanouts.items()}, roots, slots)
         return cls(roots=roots, slots=tuple(slots), size=sum(slot.size for slot in slots))
+
+    @property
+    def history(self) -> tuple[Slot, ...]:
+        """The slots that are cut from the user's history."""
+        return tuple(slot for slot in self.slots if slot.place is not None)
+
+    @property
+    def places(self) -> int:
+        """Entries of all history slots."""
+        return sum(slot.size for slot in self.history)
+
+    @cached_property
+    def entry_H(self) -> NDArray[np.int64]:
+        """Entry of the ROI of each entry of the history slots."""
+        parts = [np.arange(slot.start, slot.start + slot.size) for slot in self.history]
+        return np.concatenate([np.empty(0, np.int64), *parts])
 
     def children(self, parent: int) -> tuple[int, ...]:
         """Indices of the slots below slot ``parent``."""
@@ -86,14 +110,16 @@ def _hop(number: int, fanouts: dict[str, int], roots: tuple[str, ...], slots: li
     """The slots of hop ``number``, behind those of the hops before it."""
     added: list[Slot] = []
     start = sum(slot.size for slot in slots)
+    place = 0
     for name, root, parent, node_type, size in _parents(number, roots, slots):
         for edge_type, fanout in fanouts.items():
             source, destination = node_types(edge_type)
-            if source == node_type:
+            own = edge_type in OWN_EDGES and number == 1 and roots == REQUEST_ROOTS
+            if source == node_type and (own or edge_type != RECENT):
                 path = f"{name}/{edge_type}"
-                slot = Slot(path, root, number, edge_type, source, destination, parent, fanout, start, size * fanout)
-                added.append(slot)
-                start += slot.size
+                where = (start, size * fanout, place if own else None)
+                added.append(Slot(path, root, number, edge_type, source, destination, parent, fanout, *where))
+                start, place = start + size * fanout, place + own * fanout
     unused = [edge_type for edge_type in fanouts if edge_type not in {slot.edge_type for slot in added}]
     if unused:
         raise ConfigError(

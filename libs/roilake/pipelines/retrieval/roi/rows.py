@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-IDENTITY = ("side", "as_of", "shard", "split", "root", "user", "query")
+from roilake.pipelines.retrieval.roi.kernel import Tree
+
+IDENTITY = ("side", "as_of", "shard", "split", "root", "user", "query", "time")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Plan:
     finish: Callable[[pa.Table], Iterator[pa.Table]]
 
 
-ORDER = ("side", "as_of", "shard", "user", "root")
+ORDER = ("as_of", "shard", "user", "root")
 
 
 def request_events(requests: DataFrame, shards: int) -> DataFrame:
@@ -61,11 +63,13 @@ def item_events(nodes: DataFrame, as_ofs: Sequence[date]) -> DataFrame:
     )
 
 
-def in_ranges(events: DataFrame, partitions: int) -> DataFrame:
-    """All events of a root in one partition, in time order (ties by item). Neighbouring windows and users lie
-    together: few stores, files and cache misses a task; and tasks of equal size."""
-    ranges = events.repartitionByRange(partitions, *ORDER)
-    return ranges.sortWithinPartitions(*ORDER, "time", "item").drop("time")
+def in_ranges(requests: DataFrame, items: DataFrame, partitions: int) -> DataFrame:
+    """All requests of a user in one partition, so that his history is read once; items by window. In a partition the
+    rows of a window lie together, its positives in an order drawn by a keyed hash."""
+    by_user, by_window = requests.repartitionByRange(partitions, "user"), items.repartitionByRange(partitions, *ORDER)
+    return by_user.sortWithinPartitions(*ORDER, F.xxhash64("root", "item"), "item").union(
+        by_window.sortWithinPartitions(*ORDER)
+    )
 
 
 def by_window(events: pa.Table) -> Iterator[tuple[str, date, pa.Table]]:
@@ -82,17 +86,20 @@ def roots(rows: pa.Table, side: str) -> NDArray[np.int32]:
     return np.stack([rows[name].to_numpy().astype(np.int32) for name in names], axis=1)
 
 
-def with_trees(rows: pa.Table, neighbours_BS: NDArray[np.int32], relevance_BS: NDArray[np.int8]) -> pa.Table:
-    """The rows with their trees."""
-    offsets = pa.array(np.arange(len(rows) + 1, dtype=np.int32) * neighbours_BS.shape[1])
-    trees: dict[str, NDArray] = {"neighbours": neighbours_BS, "relevance": relevance_BS}
-    for name, tree_BS in trees.items():
-        rows = rows.append_column(name, pa.ListArray.from_arrays(offsets, pa.array(tree_BS.ravel())))
-    return rows
+def with_trees(rows: pa.Table, tree: Tree, repeats_B: NDArray[np.int32] | None = None) -> pa.Table:
+    """The rows with their trees, and how many positives their users had before (None: there are none)."""
+    lists: dict[str, NDArray] = {
+        "neighbours": tree.neighbours_BS, "relevance": tree.relevance_BS, "linked": tree.linked_BH, "ages": tree.ages_BH
+    }  # fmt: skip
+    for name, values in lists.items():
+        offsets = pa.array(np.arange(len(rows) + 1, dtype=np.int32) * values.shape[1])
+        rows = rows.append_column(name, pa.ListArray.from_arrays(offsets, pa.array(values.ravel())))
+    repeats = np.zeros(len(rows), np.int32) if repeats_B is None else repeats_B
+    return rows.append_column("repeats", pa.array(repeats))
 
 
 def _with_positives(events: pa.Table) -> pa.Table:
-    """One row per root; its distinct items in order of first appearance, without -1, are the positives."""
+    """One row per root; its distinct items in their order, without -1, are the positives."""
     starts, item = _starts(events, ("root",)), events["item"].to_numpy().astype(np.int64)
     row = np.repeat(np.arange(len(starts)), np.diff([*starts, len(item)]))
     _, first = np.unique(row << 32 | (item & 0xFFFFFFFF), return_index=True)

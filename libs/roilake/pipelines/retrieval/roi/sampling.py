@@ -5,14 +5,14 @@ Legend of shape suffixes: B rows (requests or items), R roots, S slots, L lists 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from roilake.pipelines.retrieval.roi.kernel import Lists, Queries, expand
+from roilake.pipelines.retrieval.roi.kernel import Lists, Queries, Tree, expand
 from roilake.pipelines.retrieval.roi.layout import RoiLayout, Slot
 
 GOLDEN = 0x9E3779B97F4A7C15
@@ -20,11 +20,14 @@ GOLDEN = 0x9E3779B97F4A7C15
 
 @dataclass(frozen=True)
 class Sampling:
-    """What to sample: the tree of each side ("request", "item"), the sampler, and the seed of ``uniform``."""
+    """What to sample: the tree of each side ("request", "item"), the sampler, and the seed of ``uniform``; what counts
+    in the relevance of a history's neighbours (likeness, linked, recency), and how many of its events."""
 
     layouts: Mapping[str, RoiLayout]
     sampler: str
     seed: int
+    weights: tuple[float, float, float]
+    max_events: int
 
 
 class ListSource(Protocol):
@@ -35,24 +38,29 @@ class ListSource(Protocol):
 
 
 def sample_tree(
-    source: ListSource, layout: RoiLayout, roots_BR: NDArray[np.int32], focal_BD: NDArray, sampler: str, seed: int
-) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
-    """All hops of all rows: neighbour ids [B, S], -1 padded, and round(127 * relevance) [B, S].
+    source: ListSource,
+    layout: RoiLayout,
+    roots_BR: NDArray[np.int32],
+    focal_BD: NDArray[np.int16],
+    sampler: str,
+    seed: int,
+    tree: Tree | None = None,
+) -> Tree:
+    """All hops of all rows: neighbour ids [B, S], -1 padded, and round(127 * relevance) [B, S]. The history slots are
+    those of ``tree``, which is filled; without one they stay empty.
 
     Of each parent's list the top ``fanout`` are kept: by (relevance desc, weight desc, id asc) for the sampler ``roi``,
     by (weight desc, id asc) for ``weighted``, by a keyed hash for ``uniform``. From hop 2 on, a root of the row is
     never kept."""
-    rows = len(roots_BR)
-    neighbours_BS = np.full((rows, layout.size), -1, np.int32)
-    relevance_BS = np.zeros((rows, layout.size), np.int8)
-    for slot in layout.slots:
-        parents_L = parents(layout, slot, roots_BR, neighbours_BS)
+    tree = tree or Tree.empty(len(roots_BR), layout.size, layout.places)
+    for slot in (slot for slot in layout.slots if slot.place is None):
+        parents_L = parents(layout, slot, roots_BR, tree.neighbours_BS)
         queries = Queries(
             focal_BD, skipped(layout, slot, roots_BR), list_keys(seed, slot, roots_BR, parents_L, sampler)
         )
         lists = source.lists(slot.edge_type, parents_L)
-        expand(lists, queries, slot.fanout, sampler, neighbours_BS, relevance_BS, start=slot.start)
-    return neighbours_BS, relevance_BS
+        expand(lists, queries, slot.fanout, sampler, tree.neighbours_BS, tree.relevance_BS, start=slot.start)
+    return tree
 
 
 def parents(
@@ -91,3 +99,19 @@ def mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
+
+
+def focal(
+    vectors: Mapping[str, NDArray[np.int8]], roots: Sequence[str], roots_BR: NDArray[np.int32]
+) -> NDArray[np.int16]:
+    """F = sum of the roots' quantised vectors, [B, D]."""
+    parts = [rows_of(vectors[kind], root_B) for kind, root_B in zip(roots, roots_BR.T, strict=True)]
+    return np.sum(parts, axis=0, dtype=np.int16)
+
+
+def rows_of(vectors_ND: NDArray[np.int8], ids: NDArray[np.int32]) -> NDArray[np.int8]:
+    """Vectors of these nodes; zero for -1 and for nodes without one."""
+    known = (ids >= 0) & (ids < len(vectors_ND))
+    found = np.zeros((len(ids), vectors_ND.shape[1]), np.int8)
+    found[known] = vectors_ND[ids[known]]
+    return found

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from roilake.pipelines.retrieval.roi.kernel import Tree
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
-from roilake.pipelines.retrieval.roi.rows import with_trees
+from roilake.pipelines.retrieval.roi.rows import IDENTITY, with_trees
 
 SPARK_SCHEMA = "to int, kind string, content binary"
 SCHEMA = pa.schema([("to", pa.int32()), ("kind", pa.string()), ("content", pa.binary())])
@@ -69,14 +70,32 @@ def unpack(column: pa.ChunkedArray, dtype: type) -> NDArray:
     return np.frombuffer(data.tobytes(), dtype).reshape(len(array), width // np.dtype(dtype).itemsize)
 
 
+OWN = (("neighbours", np.int32), ("relevance", np.int8), ("linked", np.int8), ("ages", np.int8))
+"""What rows carry of their history slots, [B, H] each, packed."""
+
+
+def with_histories(rows: pa.Table, layout: RoiLayout, tree: Tree, repeats_B: NDArray[np.int32] | None) -> pa.Table:
+    """The rows with what is filled of their trees; as they are where the layout has no history slot."""
+    rows = rows.append_column("repeats", pa.array(np.zeros(len(rows), np.int32) if repeats_B is None else repeats_B))
+    kept = tree.neighbours_BS[:, layout.entry_H], tree.relevance_BS[:, layout.entry_H]
+    parts: tuple[NDArray, ...] = (*kept, tree.linked_BH, tree.ages_BH)
+    for (name, dtype), part in zip(OWN, parts, strict=True) if layout.places else ():
+        rows = rows.append_column(name, pack(part.astype(dtype)))
+    return rows
+
+
 def assemble(rows: pa.Table, kept: dict[int, pa.Table], layout: RoiLayout) -> pa.Table:
     """Rows of one side and window with their trees: ``rows`` ordered by root, ``kept`` the records by slot."""
-    neighbours_BS = np.full((len(rows), layout.size), -1, np.int32)
-    relevance_BS = np.zeros((len(rows), layout.size), np.int8)
+    tree = Tree.empty(len(rows), layout.size, layout.places)
+    if layout.places:
+        own = [unpack(rows[name], dtype) for name, dtype in OWN]
+        tree.neighbours_BS[:, layout.entry_H], tree.relevance_BS[:, layout.entry_H] = own[:2]
+        tree.linked_BH[:], tree.ages_BH[:] = own[2:]
     for number, some in kept.items():
         slot = layout.slots[number]
         row_L = np.searchsorted(rows["root"].to_numpy(), some["root"].to_numpy())
         into = slot.start + some["position"].to_numpy()[:, None] * slot.fanout + np.arange(slot.fanout)
-        neighbours_BS[row_L[:, None], into] = unpack(some["ids"], np.int32)
-        relevance_BS[row_L[:, None], into] = unpack(some["relevance"], np.int8)
-    return with_trees(rows, neighbours_BS, relevance_BS)
+        tree.neighbours_BS[row_L[:, None], into] = unpack(some["ids"], np.int32)
+        tree.relevance_BS[row_L[:, None], into] = unpack(some["relevance"], np.int8)
+    repeats_B = rows["repeats"].to_numpy()
+    return with_trees(rows.select([*IDENTITY, "positives"]), tree, repeats_B)

@@ -5,7 +5,7 @@ goes on as the next frontier and, in the end, by root to where the trees are put
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
@@ -18,13 +18,25 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from roilake.errors import RoilakeError
+from roilake.lake import DataFile
+from roilake.pipelines.retrieval.histories import Histories
 from roilake.pipelines.retrieval.roi.buckets import Buckets
-from roilake.pipelines.retrieval.roi.kernel import Queries, expand
+from roilake.pipelines.retrieval.roi.history import cut_histories
+from roilake.pipelines.retrieval.roi.kernel import Queries, Tree, expand
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
-from roilake.pipelines.retrieval.roi.rows import Plan, by_window, in_ranges, roots
-from roilake.pipelines.retrieval.roi.sampling import Sampling, list_keys, mix, skipped
-from roilake.pipelines.retrieval.roi.shuffle_blocks import SPARK_SCHEMA, Blocks, assemble, blocks, opened, pack, unpack
-from roilake.pipelines.retrieval.roi.store import NODE_TYPES, focal
+from roilake.pipelines.retrieval.roi.rows import Plan, by_window, roots
+from roilake.pipelines.retrieval.roi.sampling import Sampling, focal, list_keys, mix, skipped
+from roilake.pipelines.retrieval.roi.shuffle_blocks import (
+    SPARK_SCHEMA,
+    Blocks,
+    assemble,
+    blocks,
+    opened,
+    pack,
+    unpack,
+    with_histories,
+)  # fmt: skip
+from roilake.pipelines.retrieval.roi.store import NODE_TYPES
 
 SIDES = ("request", "item")
 
@@ -36,21 +48,34 @@ class Shuffled:
     sampling: Sampling
     buckets: Buckets
     as_ofs: tuple[date, ...]
+    known: tuple[DataFile, ...]  # of table histories
     keys: NDArray[np.int32]  # by partition: an integer that Spark hashes to it
 
     def seed(self, batches: Iterable[pa.RecordBatch]) -> Blocks:
-        """The rows, and the first frontier."""
-        for side, as_of, rows in by_window(pa.Table.from_batches(list(batches))):
+        """The rows with their history slots, and the first frontier."""
+        events = pa.Table.from_batches(list(batches))
+        histories = Histories.read(self.known, events.filter(pc.equal(events["side"], "request"))["user"].to_numpy())
+        for side, as_of, rows in by_window(events):
             layout = self.sampling.layouts[side]
             window = 2 * self.as_ofs.index(as_of) + SIDES.index(side)
             roots_BR, root_B = roots(rows, side), rows["root"].to_numpy()
-            yield from blocks("rows", rows, self._home(window, root_B), self.keys)
-            vectors = {node_type: self.buckets.vectors(as_of, node_type) for node_type in layout.roots}
+            graph = self.buckets.history_graph(as_of)
+            tree, repeats_B = Tree.empty(len(rows), layout.size, layout.places), None
+            focal_BD = focal(graph.vectors, layout.roots, roots_BR)
+            if side == "request":
+                tree, focal_BD, repeats_B = cut_histories(rows, layout, self.sampling, histories, graph)
+            yield from blocks(
+                "rows", with_histories(rows, layout, tree, repeats_B), self._home(window, root_B), self.keys
+            )
             names = ("root", "user", "query")
-            frontier = {"window": pa.array(np.full(len(rows), window, np.int32)), **{n: rows[n] for n in names}}
-            frontier["focal"] = pack(focal(vectors, layout.roots, roots_BR))
-            for index in {slot.root for slot in layout.slots}:
-                yield from self._ask(pa.table(frontier), -1 - index, np.zeros(len(rows), np.int32), roots_BR[:, index])
+            frontier = pa.table({"window": np.full(len(rows), window, np.int32), **{n: rows[n] for n in names}})
+            frontier = frontier.append_column("focal", pack(focal_BD))
+            for index in {slot.root for slot in layout.slots if slot.hop == 1 and slot.place is None}:
+                yield from self._ask(frontier, -1 - index, np.zeros(len(rows), np.int32), roots_BR[:, index])
+            for number, slot in enumerate(layout.slots):
+                if slot.place is not None and layout.children(number):
+                    kept_BK = tree.neighbours_BS[:, slot.start : slot.start + slot.size]
+                    yield from self._ask_below(frontier, number, np.zeros(len(rows), np.int32), kept_BK)
 
     def hop(self, batches: Iterable[pa.RecordBatch]) -> Blocks:
         """Expand the frontier records that came here; all else passes."""
@@ -119,11 +144,16 @@ class Shuffled:
             kept = frontier.select(["window", "root", "position"])
             kept = kept.append_column("ids", pack(kept_LK)).append_column("relevance", pack(relevance_LK))
             yield from blocks(f"kept/{side}/{below}", kept, home_L, self.keys)
-            row, column = np.nonzero(kept_LK >= 0)
-            if layout.children(below) and len(row):
+            if layout.children(below):
                 names = ["window", "root", "user", "query", "focal"]
-                position = position_L[row] * slot.fanout + column
-                yield from self._ask(frontier.select(names).take(pa.array(row)), below, position, kept_LK[row, column])
+                yield from self._ask_below(frontier.select(names), below, position_L, kept_LK)
+
+    def _ask_below(self, records: pa.Table, slot: int, position_L: NDArray, kept_LK: NDArray[np.int32]) -> Blocks:
+        """Ask on from what was kept in a slot, whose parents have these positions."""
+        row, column = np.nonzero(kept_LK >= 0)
+        if len(row):
+            position = position_L[row] * kept_LK.shape[1] + column
+            yield from self._ask(records.take(pa.array(row)), slot, position, kept_LK[row, column])
 
     def _home(self, window: int, root_B: NDArray[np.int64]) -> NDArray[np.int64]:
         """Partition in which a row is put together: each window is spread over a few, so that files are few."""
@@ -132,12 +162,17 @@ class Shuffled:
 
 
 def plan_shuffled(
-    events: DataFrame, sampling: Sampling, buckets: Buckets, as_ofs: Iterable[date], partitions: int
+    events: DataFrame,
+    sampling: Sampling,
+    buckets: Buckets,
+    as_ofs: Iterable[date],
+    known: Sequence[DataFile],
+    partitions: int,
 ) -> Plan:
-    """Trees of the ``events`` (see ``retrieval.roi.rows``); the rows of ``plan_locally``."""
+    """Trees of the ``events`` (see ``in_ranges``); the rows of ``plan_locally``."""
     count = 2 * partitions
-    plan = Shuffled(sampling, buckets, tuple(as_ofs), partition_keys(events.sparkSession, count))
-    moving = in_ranges(events, partitions).mapInArrow(plan.seed, SPARK_SCHEMA).repartition(count, "to")
+    plan = Shuffled(sampling, buckets, tuple(as_ofs), tuple(known), partition_keys(events.sparkSession, count))
+    moving = events.mapInArrow(plan.seed, SPARK_SCHEMA).repartition(count, "to")
     for _ in range(max((slot.hop for layout in sampling.layouts.values() for slot in layout.slots), default=0)):
         moving = moving.mapInArrow(plan.hop, SPARK_SCHEMA).repartition(count, "to")
     return Plan(moving, plan.finish)
@@ -167,4 +202,5 @@ def packed_keys(
 def _children(layout: RoiLayout, parent: int) -> tuple[int, ...]:
     if parent >= 0:
         return layout.children(parent)
-    return tuple(n for n, slot in enumerate(layout.slots) if slot.parent is None and slot.root == -1 - parent)
+    below = (n for n, slot in enumerate(layout.slots) if slot.parent is None and slot.root == -1 - parent)
+    return tuple(n for n in below if layout.slots[n].place is None)

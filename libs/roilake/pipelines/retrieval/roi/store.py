@@ -5,7 +5,7 @@ Legend of shape suffixes: N nodes of a type, E edges of a type, D dimension (pad
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from roilake.errors import LakeError
 from roilake.pipelines.retrieval.config import NODE_TYPES
+from roilake.pipelines.retrieval.roi.history import HistoryGraph
 from roilake.pipelines.retrieval.roi.kernel import LANES, Lists
 from roilake.pipelines.retrieval.roi.layout import RoiLayout, node_types
-from roilake.pipelines.retrieval.roi.sampling import sample_tree
+from roilake.pipelines.retrieval.roi.sampling import focal, sample_tree
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,16 @@ class RoiStore:
     def sample(
         self, layout: RoiLayout, roots_BR: NDArray[np.int32], sampler: str, seed: int
     ) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
-        """Trees of the rows: see ``sample_tree``. A root of -1 has no neighbours and no vector."""
-        return sample_tree(self, layout, roots_BR, focal(self.vectors, layout.roots, roots_BR), sampler, seed)
+        """Trees of the rows without histories: see ``sample_tree``. A root of -1 has no neighbours and no vector."""
+        focal_BD = focal(self.vectors, layout.roots, roots_BR)
+        tree = sample_tree(self, layout, roots_BR, focal_BD, sampler, seed)
+        return tree.neighbours_BS, tree.relevance_BS
+
+    @property
+    def history_graph(self) -> HistoryGraph:
+        """What histories are scored by."""
+        offsets, ids = self.offsets.get("item_query", np.zeros(1, np.int64)), self.ids.get("item_query")
+        return HistoryGraph(self.vectors, offsets, np.zeros(0, np.int32) if ids is None else ids)
 
     def lists(self, edge_type: str, parents_L: NDArray[np.int32]) -> Lists:
         """Lists of the parents; empty for -1 and for nodes without one."""
@@ -64,7 +73,7 @@ class RoiStore:
 def lay_out(folder: Path, adjacency_files: Sequence[str], vector_files: Sequence[str]) -> None:
     """Write the store of one window into ``folder`` from the parquet files of its adjacency and vectors."""
     folder.mkdir(parents=True)
-    adjacency = read_files(adjacency_files, {"edge_type": pa.string(), "src": pa.int32(), "neighbours": None})
+    adjacency = read_lists(adjacency_files)
     sizes = dict.fromkeys(NODE_TYPES, 0)
     edge_types = sorted(pc.unique(adjacency["edge_type"]).to_pylist())
     for edge_type in edge_types:
@@ -78,6 +87,15 @@ def lay_out(folder: Path, adjacency_files: Sequence[str], vector_files: Sequence
     for node_type, vectors_ND in quantised_vectors(vector_files, sizes).items():
         np.save(folder / f"{node_type}.vectors.npy", vectors_ND)
     (folder / "store.json").write_text(json.dumps({"edge_types": edge_types}))
+
+
+def read_lists(paths: Sequence[str], edge_type: str | None = None) -> pa.Table:
+    """(edge_type, src, neighbours) of files of table ``adjacency``, of one edge type if named."""
+    columns = {"edge_type": pa.string(), "src": pa.int32(), "neighbours": None}
+    if edge_type is None:
+        return read_files(paths, columns)
+    found = [read_files([path], columns) for path in paths] or [read_files([], columns)]
+    return pa.concat_tables([lists.filter(pc.equal(lists["edge_type"], edge_type)) for lists in found])
 
 
 def read_files(paths: Sequence[str], columns: dict[str, pa.DataType | None]) -> pa.Table:
@@ -130,22 +148,6 @@ def compressed_rows(src: NDArray[np.int32], lists: pa.ChunkedArray) -> tuple[NDA
         ids[np.repeat(starts - before, sizes) + np.arange(sizes.sum())] = chunk.flatten().to_numpy()
         done += len(chunk)
     return offsets, ids
-
-
-def focal(
-    vectors: Mapping[str, NDArray[np.int8]], roots: Sequence[str], roots_BR: NDArray[np.int32]
-) -> NDArray[np.int16]:
-    """F = sum of the roots' quantised vectors, [B, D]."""
-    parts = [rows_of(vectors[kind], root_B) for kind, root_B in zip(roots, roots_BR.T, strict=True)]
-    return np.sum(parts, axis=0, dtype=np.int16)
-
-
-def rows_of(vectors_ND: NDArray[np.int8], ids: NDArray[np.int32]) -> NDArray[np.int8]:
-    """Vectors of these nodes; zero for -1 and for nodes without one."""
-    known = (ids >= 0) & (ids < len(vectors_ND))
-    found = np.zeros((len(ids), vectors_ND.shape[1]), np.int8)
-    found[known] = vectors_ND[ids[known]]
-    return found
 
 
 def load(path: Path) -> NDArray:

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from roilake.hashing import uniform
+from roilake.pipelines.retrieval.scoring.pinned import Shard, cells_path
 from roilake.pipelines.retrieval.scoring.topk import NONE, Product, top_k
-from roilake.pipelines.retrieval.scoring.towers import Shard, Worker, cells_path, select
+from roilake.pipelines.retrieval.scoring.towers import Worker, select
+from roilake.pipelines.retrieval.seen import Seen
 
 RECALL_SCHEMA = pa.schema([("found", pa.int64()), ("asked", pa.int64())])
 _LOOKED_INTO, _SPARE = 32, 4
@@ -43,21 +45,24 @@ def write_cells(items_ID: Tensor, path: str, seed: int, absent: NDArray[np.int64
     faiss.write_index(index, path)
 
 
-def near_top_k(scorer: Product, k: int, path: str) -> tuple[Tensor, Tensor]:
-    """As ``top_k`` without seen items, from the cells that ``write_cells`` laid out. A request looks into 32
-    cells (8 sqrt(I) items), and into so many that they hold four items for each one shown on average. One whose cells
-    hold fewer than k is ranked exactly. With 200,000 items of 32 coordinates, K = 200 and one core it is no faster
-    than ``top_k`` (0.2 s for 1,000 requests, at recall .94): it is for millions of items."""
+def near_top_k(scorer: Product, k: int, path: str, seen: Seen) -> tuple[Tensor, Tensor]:
+    """As ``top_k``, from the cells that ``write_cells`` laid out. A request looks into 32 cells (8 sqrt(I) items), and
+    into so many that they hold four items for each one shown on average. Where items are seen, twice as many are looked
+    for. One that is left with fewer than k is ranked exactly. With 200,000 items of 32 coordinates, K = 200 and one
+    core it is no faster than ``top_k`` (0.2 s for 1,000 requests, at recall .94): it is for millions of items."""
     index: Any = faiss.read_index(path, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
     wanted = math.ceil(index.nlist * _SPARE * k / scorer.num_items)
     index.nprobe = min(index.nlist, max(_LOOKED_INTO, wanted))
     faiss.omp_set_num_threads(torch.get_num_threads())
-    near_score_RK, near_RK = index.search(scorer.requests_BD.numpy(), k)
-    order_RK = np.lexsort((near_RK, -near_score_RK))
+    deep = 2 * k if len(seen.had.key_E) else k
+    near_score_RK, near_RK = index.search(scorer.requests_BD.numpy(), deep)
+    hidden_RK = seen.holds(np.arange(len(near_RK)).repeat(deep), near_RK.ravel()).reshape(near_RK.shape)
+    near_score_RK[hidden_RK], near_RK[hidden_RK] = -np.inf, -1
+    order_RK = np.lexsort((near_RK, -near_score_RK))[:, :k]
     score_RK, item_RK = (np.take_along_axis(found, order_RK, axis=1) for found in (near_score_RK, near_RK))
     short = np.flatnonzero((item_RK < 0).any(axis=1))
     if len(short):
-        exact = top_k(replace(scorer, requests_BD=scorer.requests_BD[short]), k)
+        exact = top_k(replace(scorer, requests_BD=scorer.requests_BD[short]), k, seen=seen.of(short))
         score_RK[short], item_RK[short] = (found.numpy() for found in exact)
     return torch.from_numpy(score_RK), torch.from_numpy(item_RK)
 
@@ -73,9 +78,9 @@ def compare(k: int, share: float, seed: int) -> Callable[[Worker, Shard], Iterat
         if not len(rows):
             return
         scorer = worker.product(tower, shard.as_of, rows)
-        shown = min(k, scorer.num_items)
-        near = near_top_k(scorer, shown, cells_path(worker.night, tower, shard.as_of))[1].numpy()
-        exact = top_k(scorer, shown)[1].numpy()
+        seen, shown = worker.seen(rows), min(k, scorer.num_items)
+        near = near_top_k(scorer, shown, cells_path(worker.night, tower, shard.as_of), seen)[1].numpy()
+        exact = top_k(scorer, shown, seen=seen)[1].numpy()
         yield pa.table([[_common(near, exact)], [(exact >= 0).sum()]], names=RECALL_SCHEMA.names)
 
     return work

@@ -15,26 +15,34 @@ from roilake.errors import LakeError
 from roilake.feed import files_of
 from roilake.lake import DataFile
 from roilake.pipelines.retrieval.config import RetrievalConfig
+from roilake.pipelines.retrieval.histories import history_files
 from roilake.pipelines.retrieval.roi.layout import Layouts
-from roilake.pipelines.retrieval.scoring.towers import Night, Shard, Tower, Worker
+from roilake.pipelines.retrieval.scoring.pinned import Night, Shard, Tower
+from roilake.pipelines.retrieval.scoring.towers import Worker
+from roilake.pipelines.retrieval.seen import SeenRule
 from roilake.runtime.step import Recorder
 
 
 def open_night(
     record: Recorder, config: RetrievalConfig, models: Collection[str], windows: Mapping[date, str]
 ) -> Night:
-    """Pin all that the models need to score the requests of these windows (start to split).
+    """Pin all that the models need to score the requests of these windows (start to split), and note in the details
+    whether seen items are left out.
 
     Raises LakeError when a model has no row in ``models`` for this night."""
     lake, ds = record.lake, record.run.ds
     rois = files_of(lake, "rois", record.pin("rois"), ds=ds)
+    rule = SeenRule.of(config.evaluation.seen, rois)
+    record.details["seen"] = rule.details
     return Night(
         towers=tuple(_towers(record, config, models)),
         shards=tuple(_shards([file for file in rois if file.partition["side"] == "request"], windows)),
         nodes=files_of(lake, "nodes", record.pin("nodes"), ds=ds),
         vectors=files_of(lake, "interest_vectors", record.pin("interest_vectors"), ds=ds),
         items=tuple(file for file in rois if file.partition["side"] == "item"),
-        edges=files_of(lake, "edges", record.pin("edges"), ds=ds) if config.graph.edges else (),
+        histories=history_files(lake, record.pin("histories"), ds),
+        max_events=config.history.max_events,
+        drop_seen=rule.drop,
         layouts=Layouts.of(config.roi),
         interest_dim=config.interest.dim,
         index=str(lake.scratch(f"{record.run.step}/{ds}")),

@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from roilake.hashing import keyed_hash, uniform
-from roilake.metrics.ranking import draw_negatives
+from roilake.hashing import uniform
 from roilake.pipelines.retrieval.feed.rows import RequestRows
-from roilake.pipelines.retrieval.scoring.recommend import seen_items
-from roilake.pipelines.retrieval.scoring.topk import NOTHING, Scorer, Seen, ranks, top_k
-from roilake.pipelines.retrieval.scoring.towers import Shard, Tower, Worker, select
+from roilake.pipelines.retrieval.scoring.negatives import drawn
+from roilake.pipelines.retrieval.scoring.pinned import Shard, Tower
+from roilake.pipelines.retrieval.scoring.topk import Scorer, ranks, top_k
+from roilake.pipelines.retrieval.scoring.towers import Worker, select
+from roilake.pipelines.retrieval.seen import Seen
 
 SCHEMA = pa.schema(
     [
@@ -31,44 +32,50 @@ SCHEMA = pa.schema(
         ("user", pa.int32()),
         ("query", pa.int32()),
         ("cold", pa.bool_()),
+        ("bare", pa.bool_()),
+        ("seen", pa.int32()),
         ("top", pa.list_(pa.int32())),
         ("items", pa.list_(pa.int32())),
         ("head", pa.list_(pa.bool_())),
         ("positives", pa.list_(pa.float32())),
         ("ranks", pa.list_(pa.int64())),
-        ("uniform", pa.list_(pa.float32())),
-        ("popular", pa.list_(pa.float32())),
+        *((kind, pa.list_(pa.float32())) for kind in ("uniform", "popular", "in_query")),
     ]
 )
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The requests that are evaluated and what is drawn for them: the same for every model."""
+    """The requests that are evaluated and what is drawn for them: the same for every model. ``seen_R`` counts the
+    positives that are left out, being seen ones."""
 
     rows: RequestRows
     cold_R: NDArray[np.bool_]
+    bare_R: NDArray[np.bool_]
+    seen_R: NDArray[np.int32]
     row_P: Tensor
     item_P: Tensor
     head_P: NDArray[np.bool_]
-    uniform_RN: NDArray[np.int64]
-    popular_RN: NDArray[np.int64]
+    negatives: dict[str, NDArray[np.int64]]
     seen: Seen
 
 
 def evaluate(
-    negatives: int, seed: int, share: float, *, depth: int = 0, drop_seen: bool
+    negatives: int, seed: int, share: float, *, depth: int = 0
 ) -> Callable[[Worker, Shard], Iterator[pa.Table]]:
     """Work for ``map_shards``: one row per request and tower. ``share`` of the requests is evaluated, chosen by
     keyed hash of the request. Negatives are drawn with replacement from all items, the request's positives
-    excluded: ``uniform`` equally, ``popular`` in proportion to the item's events before the window. ``ranks``
-    are ranks among all items (already-seen ones left out, if asked for) and ``top`` holds the first ``depth``
-    of that list (fewer where fewer are left), as item ids; ``items`` are the positives, ``head`` marks those
-    among the 20 % of known items with most events; ``cold`` marks users without an event before the window;
-    ``query`` is -1 where there is none."""
+    excluded: ``uniform`` equally, ``popular`` in proportion to the item's events before the window, ``in_query``
+    equally from the items that are linked to the query as of then. ``ranks`` are ranks among all items and ``top``
+    holds the first ``depth`` of that list (fewer where fewer are left), as item ids; ``items`` are the positives,
+    ``head`` marks those among the 20 % of known items with most events; ``cold`` marks users without an event before
+    the window, ``bare`` those without one before the request; ``query`` is -1 where there is none.
+
+    Where the night drops seen items, what the user had before the request is in no list and among no negatives, and
+    is no positive: ``seen`` counts these, and a request without any other has an empty list of ``items``."""
 
     def work(worker: Worker, shard: Shard) -> Iterator[pa.Table]:
-        evaluated = _evaluated(worker, shard, negatives, seed, share, drop_seen)
+        evaluated = _evaluated(worker, shard, negatives, seed, share)
         if len(evaluated.rows):
             for tower in worker.night.towers:
                 yield _outcomes(worker, shard, tower, evaluated, depth)
@@ -76,32 +83,28 @@ def evaluate(
     return work
 
 
-def _evaluated(worker: Worker, shard: Shard, negatives: int, seed: int, share: float, drop_seen: bool) -> Evaluated:
+def _evaluated(worker: Worker, shard: Shard, negatives: int, seed: int, share: float) -> Evaluated:
     """The requests [R] of a shard that are evaluated, their positives [P], and the negatives drawn for each by keyed
     hash."""
     rows = worker.requests(shard, positives=True)
     rows = select(rows, np.flatnonzero(uniform(seed, rows.root_R[: len(rows)]) < share))
-    count = len(rows)
-    user_R, root_R, positives_RP = rows.user_R[:count], rows.root_R[:count], rows.positives_RP[:count]
+    user_R, positives_RP = rows.user_R[: len(rows)], rows.positives_RP[: len(rows)]
     degree_I = worker.store().degrees("item", shard.as_of)
     row_P, column_P = np.nonzero(positives_RP >= 0)
     item_P = positives_RP[row_P, column_P].astype(np.int64)
-    kinds = {"uniform": worker.store().known("item"), "popular": degree_I}
-    drawn = [
-        draw_negatives(
-            int(keyed_hash(seed, number).view(np.int64)), root_R, positives_RP, weight_I.astype(np.float64), negatives
-        )
-        for number, weight_I in enumerate(kinds.values())
-    ]
+    seen = worker.seen(rows)
+    known_P = seen.holds(row_P, item_P)
+    weights = {"uniform": worker.store().known("item").astype(np.float64), "popular": degree_I.astype(np.float64)}
     return Evaluated(
         rows=rows,
         cold_R=worker.store().degrees("user", shard.as_of)[user_R] == 0,
-        row_P=torch.from_numpy(row_P),
-        item_P=torch.from_numpy(item_P),
-        head_P=head_items(degree_I)[item_P],
-        uniform_RN=drawn[0],
-        popular_RN=drawn[1],
-        seen=seen_items(worker.night, shard.as_of, user_R) if drop_seen else NOTHING,
+        bare_R=worker.bare(rows),
+        seen_R=np.bincount(row_P[known_P], minlength=len(rows)).astype(np.int32),
+        row_P=torch.from_numpy(row_P[~known_P]),
+        item_P=torch.from_numpy(item_P[~known_P]),
+        head_P=head_items(degree_I)[item_P[~known_P]],
+        negatives=drawn(rows, worker.linked(shard.as_of, rows), weights, seen, negatives, seed),
+        seen=seen,
     )
 
 
@@ -146,6 +149,8 @@ def _outcomes(worker: Worker, shard: Shard, tower: Tower, evaluated: Evaluated, 
         pa.array(evaluated.rows.user_R[:count]),
         pa.array(evaluated.rows.query_R[:count]),
         pa.array(evaluated.cold_R),
+        pa.array(evaluated.bare_R),
+        pa.array(evaluated.seen_R),
         _top(scorer, evaluated.seen, depth),
         _lists(evaluated.item_P.numpy().astype(np.int32), lengths),
         _lists(evaluated.head_P, lengths),
@@ -166,10 +171,9 @@ def _top(scorer: Scorer, seen: Seen, depth: int) -> pa.ListArray:
 
 
 def _pair_scores(scorer: Scorer, evaluated: Evaluated) -> list[pa.ListArray]:
-    """Scores by request of positives, uniform and popular negatives; all computed in one way, so that ties stay
-    ties."""
+    """Scores by request of positives and each kind of negatives; all computed in one way, so that ties stay ties."""
     rows, items = [evaluated.row_P], [evaluated.item_P]
-    for drawn_RN in (evaluated.uniform_RN, evaluated.popular_RN):
+    for drawn_RN in evaluated.negatives.values():
         row, column = np.nonzero(drawn_RN >= 0)
         rows.append(torch.from_numpy(row))
         items.append(torch.from_numpy(drawn_RN[row, column]))

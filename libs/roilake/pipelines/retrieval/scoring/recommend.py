@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -21,8 +20,9 @@ from roilake.lake import DataFile
 from roilake.pipelines.retrieval.config import NODE_TYPES, ScoringConfig
 from roilake.pipelines.retrieval.graph.requests import keyed
 from roilake.pipelines.retrieval.scoring.approximate import near_top_k
-from roilake.pipelines.retrieval.scoring.topk import NOTHING, Seen, top_k
-from roilake.pipelines.retrieval.scoring.towers import Night, Shard, Worker, cells_path, user_items
+from roilake.pipelines.retrieval.scoring.pinned import Shard, cells_path
+from roilake.pipelines.retrieval.scoring.topk import top_k
+from roilake.pipelines.retrieval.scoring.towers import Worker
 
 Doubles = NDArray[np.float64]
 SCHEMA = pa.schema(
@@ -40,21 +40,21 @@ SCHEMA = pa.schema(
 def recommend(
     scoring: ScoringConfig, pair_scores: Sequence[DataFile] = ()
 ) -> Callable[[Worker, Shard], Iterator[pa.Table]]:
-    """Work for ``map_shards``: the min(top_k, items) best items of each request by the night's only tower, as ids; by
-    ``index`` ``ivf`` those that ``near_top_k`` finds. They carry the pCVR that files of ``pair_scores`` have for user
-    and item, if any, and come in the order of ``rank_by``."""
+    """Work for ``map_shards``: the min(top_k, items) best items of each request by the night's only tower, as ids,
+    without seen ones where the night drops these; by ``index`` ``ivf`` those that ``near_top_k`` finds. They carry the
+    pCVR that files of ``pair_scores`` have for user and item, if any, and come in the order of ``rank_by``."""
 
     def work(worker: Worker, shard: Shard) -> Iterator[pa.Table]:
         """The rows of one shard."""
         (tower,) = worker.night.towers
         rows = worker.requests(shard, positives=False)
         users_R, queries_R = rows.user_R[: len(rows)], rows.query_R[: len(rows)]
+        seen = worker.seen(rows)
         if scoring.index == "ivf":
             product = worker.product(tower, shard.as_of, rows)
             path = cells_path(worker.night, tower, shard.as_of)
-            score_RK, item_RK = near_top_k(product, min(scoring.top_k, product.num_items), path)
+            score_RK, item_RK = near_top_k(product, min(scoring.top_k, product.num_items), path, seen)
         else:
-            seen = seen_items(worker.night, shard.as_of, users_R) if scoring.drop_seen else NOTHING
             scorer = worker.scorer(tower, shard.as_of, rows)
             score_RK, item_RK = top_k(scorer, min(scoring.top_k, scorer.num_items), seen=seen)
         row_P, column_P = np.nonzero(item_RK.numpy() >= 0)
@@ -107,23 +107,6 @@ def by_expected_conversions(row_P: NDArray[np.int64], pctr_P: Doubles, pcvr_P: D
     probability by the rank that they had; these last."""
     expected_P = pctr_P * pcvr_P
     return np.lexsort((np.where(np.isnan(expected_P), np.inf, -expected_P), row_P))
-
-
-def seen_items(night: Night, as_of: date, user_R: NDArray[np.int32]) -> Seen:
-    """Items that the user of each row had an event with before ``as_of``, with any query."""
-    pairs = user_items(night, as_of, user_R)
-    return match_rows(user_R, pairs["src"].to_numpy(), pairs["dst"].to_numpy())
-
-
-def match_rows(user_R: NDArray, user_E: NDArray, item_E: NDArray) -> Seen:
-    """Give each row the items of its user, from (user, item) pairs E."""
-    order = np.argsort(user_E, kind="stable")
-    first, last = (np.searchsorted(user_E[order], user_R, side) for side in ("left", "right"))
-    counts = last - first
-    row = np.repeat(np.arange(len(user_R)), counts)
-    within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    item = item_E[order][np.repeat(first, counts) + within]
-    return Seen.of(torch.from_numpy(row), torch.from_numpy(item.astype(np.int64)))
 
 
 def with_keys(rows: DataFrame, nodes: DataFrame, model: str, ds: date) -> DataFrame:

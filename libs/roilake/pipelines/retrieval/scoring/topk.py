@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -23,6 +24,7 @@ from roilake.errors import MetricError
 from roilake.metrics.ranking import NEVER
 from roilake.pipelines.retrieval.models import Fitted
 from roilake.pipelines.retrieval.scoring.kernel import Best, Hidden, count_before, decode
+from roilake.pipelines.retrieval.seen import Seen
 
 Tile = tuple[int, int]
 WIDE: Tile = (128, 1 << 16)
@@ -88,24 +90,24 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Users:
-    """A fitted model of the user-item matrix, asked for these users [B]."""
+class FromHistory:
+    """A fitted model of the user-item matrix, asked with what the user of each request had before: [B, I]."""
 
     fitted: Fitted
-    user_B: NDArray[np.int64]
+    history_BI: sp.csr_matrix
     absent: NDArray[np.int64] = field(default_factory=lambda: NONE)
     tile: ClassVar[Tile] = WIDE
 
     @property
     def num_requests(self) -> int:
-        return len(self.user_B)
+        return self.history_BI.shape[0]
 
     @property
     def num_items(self) -> int:
         return self.fitted.num_items
 
     def block(self, rows: slice, items: slice, room: Tensor) -> Tensor:
-        return self.fitted.scores(self.user_B[rows], items.start, items.stop)
+        return self.fitted.scores(self.history_BI[rows], items.start, items.stop)
 
     def pairs(self, row_P: Tensor, item_P: Tensor) -> Tensor:
         found_P = torch.empty(len(row_P))
@@ -120,46 +122,17 @@ class Users:
         return found_P
 
 
-@dataclass(frozen=True)
-class Seen:
-    """Items that are not to be shown, as (request row, item) pairs sorted by row, then item."""
-
-    row: Tensor
-    item: Tensor
-
-    @classmethod
-    def of(cls, row: Tensor, item: Tensor) -> Seen:
-        """Pairs in any order."""
-        order = np.lexsort((item.numpy(), row.numpy()))
-        return cls(row[order], item[order])
-
-    def hidden(self, rows: slice) -> Hidden:
-        """The pairs of some rows, as the kernel takes them."""
-        first_R1 = np.searchsorted(self.row.numpy(), np.arange(rows.start, rows.stop + 1))
-        item_E = self.item[first_R1[0] : first_R1[-1]].numpy().astype(np.int32)
-        return Hidden(first_R1 - first_R1[0], item_E)
-
-    def holds(self, row_P: NDArray[np.int64], item_P: NDArray[np.int64], num_items: int) -> NDArray[np.bool_]:
-        """Which of these pairs are among them."""
-        known = self.row.numpy() * num_items + self.item.numpy()
-        wanted = row_P * num_items + item_P
-        return np.append(known, -1)[np.searchsorted(known, wanted)] == wanted
-
-
-NOTHING = Seen(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
-
-
-def top_k(scorer: Scorer, k: int, *, seen: Seen = NOTHING, tile: Tile | None = None) -> tuple[Tensor, Tensor]:
-    """Scores [B, K] float32 and items [B, K] of the k best items of each request. Where fewer than k are left after
-    masking, the rest of the row has score -inf and item -1. MetricError when k exceeds the number of items."""
+def top_k(scorer: Scorer, k: int, *, seen: Seen | None = None, tile: Tile | None = None) -> tuple[Tensor, Tensor]:
+    """Scores [B, K] float32 and items [B, K] of the k best items of each request, without ``seen`` ones. Where fewer
+    than k are left, the rest of the row has score -inf and item -1. MetricError when k exceeds the number of items."""
     if not 1 <= k <= scorer.num_items:
         raise MetricError(f"k = {k} must lie in 1..{scorer.num_items}, the number of items")
-    high, wide = tile or scorer.tile
+    seen, (high, wide) = seen or Seen.nothing(scorer.num_requests), tile or scorer.tile
     score_BK = np.empty((scorer.num_requests, k), np.float32)
     item_BK = np.empty((scorer.num_requests, k), np.int64)
 
     def work(rows: slice) -> None:
-        best = Best(seen.hidden(rows), k)
+        best = Best(Hidden(*seen.hidden(rows)), k)
         for items, scores_RJ in _tiles(scorer, rows, wide):
             best.add(scores_RJ, items.start)
         score_BK[rows], item_BK[rows] = decode(np.sort(best.keys(), axis=1)[:, ::-1])
@@ -168,14 +141,14 @@ def top_k(scorer: Scorer, k: int, *, seen: Seen = NOTHING, tile: Tile | None = N
     return torch.from_numpy(score_BK), torch.from_numpy(item_BK)
 
 
-def ranks(scorer: Scorer, row_P: Tensor, item_P: Tensor, *, seen: Seen = NOTHING, tile: Tile = WIDE) -> Tensor:
+def ranks(scorer: Scorer, row_P: Tensor, item_P: Tensor, *, seen: Seen | None = None, tile: Tile = WIDE) -> Tensor:
     """Rank [P], from 1, of item ``item_P`` in the full order of request ``row_P``: one more than the number
     of items that stand before it. A seen item is never shown: rank NEVER. Products of more items than a tile is wide
     are made twice: for the items' own scores, and to count."""
     order_P = np.argsort(row_P.numpy(), kind="stable")
     rows_P, items_P = row_P.numpy()[order_P], item_P.numpy()[order_P]
     own_P, before_P = np.empty(len(rows_P), np.float32), np.zeros(len(rows_P), np.int64)
-    high, wide = tile
+    seen, (high, wide) = seen or Seen.nothing(scorer.num_requests), tile
 
     def work(rows: slice) -> None:
         first_R1 = np.searchsorted(rows_P, np.arange(rows.start, rows.stop + 1))
@@ -185,12 +158,12 @@ def ranks(scorer: Scorer, row_P: Tensor, item_P: Tensor, *, seen: Seen = NOTHING
             here = np.flatnonzero((items_P[asked] >= items.start) & (items_P[asked] < items.stop)) + asked.start
             own_P[here] = scores_RJ[rows_P[here] - rows.start, items_P[here] - items.start]
             again = [(items, scores_RJ)]
-        hidden, before = seen.hidden(rows), before_P[asked]
+        hidden, before = Hidden(*seen.hidden(rows)), before_P[asked]
         for items, scores_RJ in again if scorer.num_items <= wide else _tiles(scorer, rows, wide):
             count_before(scores_RJ, items.start, hidden, first_R1 - asked.start, items_P[asked], own_P[asked], before)
 
     _for_rows(work, scorer.num_requests, high)
-    never_P = np.isneginf(own_P) | seen.holds(rows_P, items_P, scorer.num_items)
+    never_P = np.isneginf(own_P) | seen.holds(rows_P, items_P)
     rank_P = np.empty_like(before_P)
     rank_P[order_P] = np.where(never_P, NEVER, before_P + 1)
     return torch.from_numpy(rank_P)

@@ -7,16 +7,16 @@ models of the user-item matrix alone. Legend: R requests, I items, D dimension."
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -24,52 +24,27 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from roilake.errors import LakeError
-from roilake.lake import DataFile
 from roilake.pipelines.retrieval.feed.features import FeatureStore
-from roilake.pipelines.retrieval.feed.rows import RequestRows, read_items, read_requests, scatter
+from roilake.pipelines.retrieval.feed.rows import HistoryItems, RequestRows, read_items, read_requests, scatter
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
-from roilake.pipelines.retrieval.models import Fitted, TwinTower, build, fit, interactions, is_matrix_kind, load_fitted
+from roilake.pipelines.retrieval.histories import Histories
+from roilake.pipelines.retrieval.models import (
+    Fitted,
+    TwinTower,
+    build,
+    check,
+    fit,
+    history_length,
+    is_matrix_kind,
+    load_fitted,
+)
 from roilake.pipelines.retrieval.models.batch import split
-from roilake.pipelines.retrieval.roi.layout import Layouts
-from roilake.pipelines.retrieval.scoring.topk import Product, Scorer, Users
+from roilake.pipelines.retrieval.scoring.negatives import Linked
+from roilake.pipelines.retrieval.scoring.pinned import Night, Shard, Tower, index_path, item_vectors
+from roilake.pipelines.retrieval.scoring.topk import FromHistory, Product, Scorer
+from roilake.pipelines.retrieval.seen import Had, Seen
 
 BATCH = 512
-
-
-@dataclass(frozen=True)
-class Tower:
-    """One trained model: ``folder`` holds its vocabulary and weights, where it has any."""
-
-    name: str
-    kind: str
-    options: Mapping[str, Any]
-    folder: str
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One task: the requests of one window and shard."""
-
-    split: str
-    as_of: date
-    paths: tuple[str, ...]
-    rows: int
-
-
-@dataclass(frozen=True)
-class Night:
-    """The pinned files of a night. ``index`` is the folder of the item vectors, shared with the executors."""
-
-    towers: tuple[Tower, ...]
-    shards: tuple[Shard, ...]
-    nodes: tuple[DataFile, ...]
-    vectors: tuple[DataFile, ...]
-    layouts: Layouts
-    interest_dim: int
-    items: tuple[DataFile, ...] = ()
-    edges: tuple[DataFile, ...] = ()
-    index: str = ""
-    seed: int = 0
 
 
 @dataclass
@@ -78,6 +53,7 @@ class Worker:
 
     night: Night
     _stores: dict[str, FeatureStore] = field(default_factory=dict)
+    _known: tuple[NDArray[np.int32], Histories] | None = None  # of the users asked for last
 
     def store(self, tower: Tower | None = None) -> FeatureStore:
         """Features with the ids of the tower's own vocabulary (without a tower or a file: the night's)."""
@@ -102,19 +78,27 @@ class Worker:
     def requests(self, shard: Shard, *, positives: bool) -> RequestRows:
         """The shard's rows, by request id; with all their positives, or with the first only."""
         width = max(map(_longest, shard.paths), default=0) if positives else 1
-        return read_requests(shard.paths, self.night.layouts.request.size, width)
+        return read_requests(shard.paths, self.night.layouts.request, width)
 
     def scorer(self, tower: Tower, as_of: date, rows: RequestRows) -> Scorer:
         """Scores of all items for these requests, from the index that ``write_index`` left."""
-        path = _index_path(self.night, tower, as_of)
+        path = index_path(self.night, tower, as_of)
         if is_matrix_kind(tower.kind):
-            return Users(load_fitted(path), rows.user_R[: len(rows)].astype(np.int64), self.absent_items())
+            return FromHistory(load_fitted(path), self.history(tower, rows), self.absent_items())
         return self.product(tower, as_of, rows)
 
     def product(self, tower: Tower, as_of: date, rows: RequestRows) -> Product:
         """The same of a tower, as vectors. LakeError for a model that has none."""
         vectors_ID = item_vectors(self.night, tower, as_of)
         return Product(self.embed(tower, as_of, rows), vectors_ID, self.absent_items())
+
+    def history(self, tower: Tower, rows: RequestRows) -> sp.csr_matrix:
+        """What the user of each request had before its time, of his newest events, as this model of the user-item
+        matrix reads it: [R, I] float32."""
+        options: Any = check(tower.kind, dict(tower.options))
+        items, most = self.store().schema(self.night.interest_dim).num_nodes["item"], self.night.max_events
+        user_R, time_R = rows.user_R[: len(rows)], rows.time_R[: len(rows)]
+        return self.histories(rows).items(user_R, time_R, items, most, options.half_life_items)
 
     def absent_items(self) -> NDArray[np.int64]:
         """Numbers below the largest item's that are no items of the night."""
@@ -123,15 +107,46 @@ class Worker:
     def fit(self, tower: Tower, as_of: date, progress: Callable[[str], None]) -> Fitted:
         """A model of the user-item matrix alone, fitted to who had what before ``as_of``, whatever the weights."""
         size = self.store().schema(self.night.interest_dim).num_nodes
-        pairs = user_items(self.night, as_of)
-        user_E, item_E = (pairs[name].to_numpy().astype(np.int64) for name in ("src", "dst"))
-        seen_UI = interactions(user_E, item_E, size["user"], size["item"])
-        return fit(tower.kind, dict(tower.options), seen_UI, self.night.seed, progress)
+        user_U, start = np.arange(size["user"]), np.datetime64(as_of, "us").astype(np.int64)
+        known, asked = Histories.read(self.night.histories), (user_U, np.full_like(user_U, start), size["item"])
+        had_UI = known.items(*asked, most=None)
+        return fit(tower.kind, dict(tower.options), had_UI, self.night.seed, progress, lambda: known.days(*asked))
+
+    def histories(self, rows: RequestRows) -> Histories:
+        """What the users of these requests did."""
+        users = np.unique(rows.user_R[: len(rows)])
+        if self._known is None or not np.array_equal(self._known[0], users):
+            self._known = users, Histories.read(self.night.histories, users)
+        return self._known[1]
+
+    def with_histories(self, tower: Tower, rows: RequestRows) -> RequestRows:
+        """The rows with what the model reads of their histories."""
+        length = history_length(tower.kind, dict(tower.options))
+        if not length:
+            return rows
+        return rows.with_histories(HistoryItems(self.histories(rows), length, self.night.max_events))
+
+    def bare(self, rows: RequestRows) -> NDArray[np.bool_]:
+        """Requests [R] without a history: their users did nothing before them."""
+        first_R, last_R = self.histories(rows).spans(rows.user_R[: len(rows)], rows.time_R[: len(rows)])
+        return first_R == last_R
+
+    def seen(self, rows: RequestRows) -> Seen:
+        """Items that are not to be shown for these requests: none where the night keeps seen ones."""
+        if not self.night.drop_seen:
+            return Seen.nothing(len(rows))
+        return Had.of(self.histories(rows)).before(rows.user_R[: len(rows)], rows.time_R[: len(rows)])
+
+    def linked(self, as_of: date, rows: RequestRows) -> Linked:
+        """Items that are linked to the queries of these requests as of a window."""
+        files = [file for file in self.night.adjacency if file.partition["as_of"] == as_of.isoformat()]
+        return Linked.read(files, rows.query_R[: len(rows)])
 
     @torch.inference_mode()
     def embed(self, tower: Tower, as_of: date, rows: RequestRows) -> Tensor:
         """Request vectors [R, D]."""
         model, features = self.open(tower), self.store(tower).features(as_of)
+        rows = self.with_histories(tower, rows)
         parts = np.array_split(np.arange(len(rows)), range(BATCH, len(rows), BATCH))
         return torch.cat([model.embed_requests(rows.batch(part), features) for part in parts])
 
@@ -157,7 +172,7 @@ def write_index(night: Night, progress: Callable[[str], None]) -> None:
     worker = Worker(night)
     for as_of in sorted({shard.as_of for shard in night.shards}):
         for tower in night.towers:
-            path = _index_path(night, tower, as_of)
+            path = index_path(night, tower, as_of)
             path.parent.mkdir(parents=True, exist_ok=True)
             if is_matrix_kind(tower.kind):
                 shutil.rmtree(path, ignore_errors=True)
@@ -165,33 +180,6 @@ def write_index(night: Night, progress: Callable[[str], None]) -> None:
             else:
                 np.save(f"{path}.npy", worker.embed_items(tower, as_of).numpy())
             progress(f"{tower.name} is laid out as of {as_of}")
-
-
-def user_items(night: Night, as_of: date, users: NDArray[np.int32] | None = None) -> pa.Table:
-    """Who had an event with what before ``as_of``, with any query: columns src (user) and dst (item)."""
-    files = [file.path for file in night.edges if file.partition["as_of"] == as_of.isoformat()]
-    wanted = pc.field("edge_type") == "user_item"
-    if users is not None:
-        wanted &= pc.field("src").isin(np.unique(users))
-    parts = [pq.read_table(path, columns=["src", "dst"], filters=wanted, partitioning=None) for path in files]
-    return pa.concat_tables(parts) if parts else pa.table({"src": [], "dst": []})
-
-
-def item_vectors(night: Night, tower: Tower, as_of: date) -> Tensor:
-    """Item vectors [I, D] from the index that ``write_index`` left. LakeError for a model that has none."""
-    path = Path(f"{_index_path(night, tower, as_of)}.npy")
-    if not path.exists():
-        raise LakeError(f"{path}: no item vectors of {tower.name}; set scoring.index: exact or choose another model")
-    return torch.from_numpy(np.load(path, allow_pickle=False))
-
-
-def cells_path(night: Night, tower: Tower, as_of: date) -> str:
-    """Where the cells of the item vectors lie, for a night that looks for them so."""
-    return f"{_index_path(night, tower, as_of)}.faiss"
-
-
-def _index_path(night: Night, tower: Tower, as_of: date) -> Path:
-    return Path(night.index) / f"{as_of}-{tower.name}"
 
 
 def _load(model: TwinTower, weights: Path) -> None:
@@ -205,7 +193,8 @@ def _load(model: TwinTower, weights: Path) -> None:
 def select(rows: RequestRows, chosen_B: NDArray[np.int64]) -> RequestRows:
     """These rows only, the padding row kept behind them."""
     places = np.append(chosen_B, len(rows))
-    return RequestRows(**{column.name: getattr(rows, column.name)[places] for column in fields(rows)})
+    cut = {column.name: getattr(rows, column.name)[places] for column in fields(rows) if column.name != "entry_H"}
+    return RequestRows(**cut, entry_H=rows.entry_H)
 
 
 def _longest(path: str) -> int:

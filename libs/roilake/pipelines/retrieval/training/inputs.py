@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from roilake.lake import DataFile
 from roilake.pipelines.retrieval.config import TrainingConfig
 from roilake.pipelines.retrieval.feed.features import FeatureStore, windows_held
 from roilake.pipelines.retrieval.feed.requests import RequestFeed
-from roilake.pipelines.retrieval.feed.rows import read_items
+from roilake.pipelines.retrieval.feed.rows import HistoryItems, read_items, read_users
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
+from roilake.pipelines.retrieval.histories import Histories
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
 from roilake.pipelines.retrieval.roi.layout import Layouts
+from roilake.pipelines.retrieval.seen import Had
 from roilake.pipelines.retrieval.training.candidates import CandidateSampler
 from roilake.training.context import Context, to_device
 
@@ -40,6 +42,10 @@ class TrainingData:
     shards: int
     interest_dim: int
     seed: int
+    histories: tuple[DataFile, ...] = ()
+    history_length: int = 0  # the largest that a model of the launch reads
+    max_events: int = 0  # of a history, the newest ones
+    drop_seen: bool = False  # in validation
 
 
 @dataclass(frozen=True)
@@ -90,17 +96,32 @@ class Inputs:
 
     def _feed(self, windows: tuple[date, ...]) -> RequestFeed:
         """This rank's batches of the requests of these windows."""
-        days = {as_of.isoformat() for as_of in windows}
+        data = self.data
+        read = self._histories(windows) if data.history_length else None
         return RequestFeed(
-            [file for file in self.data.requests if file.partition["as_of"] in days],
-            slots=self.data.layouts.request.size,
-            shards=self.data.shards,
+            self._files(windows),
+            layout=data.layouts.request,
+            shards=data.shards,
             batch_size=self.training.batch_size,
             positives=self.training.positives,
             rank=self.context.rank,
             workers=self.context.workers,
-            seed=self.data.seed,
+            seed=data.seed,
+            history=HistoryItems(read, data.history_length, data.max_events) if read else None,
         )
+
+    def _files(self, windows: tuple[date, ...]) -> list[DataFile]:
+        days = {as_of.isoformat() for as_of in windows}
+        return [file for file in self.data.requests if file.partition["as_of"] in days]
+
+    def _histories(self, windows: tuple[date, ...]) -> Histories:
+        """What the users of the requests of these windows did."""
+        return Histories.read(self.data.histories, read_users([file.path for file in self._files(windows)]))
+
+    @cached_property
+    def had(self) -> Had:
+        """What the users of the validation requests had, where validation leaves it out; else nothing."""
+        return Had.of(self._histories(self.data.validation if self.data.drop_seen else ()))
 
     def _make_sampler(self, as_of: date) -> CandidateSampler:
         events_N, known_N = self.store.degrees("item", as_of), self.store.known("item")

@@ -5,6 +5,8 @@ Legend: B requests, P positives, I items of the step (its candidates and its pos
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,8 +32,8 @@ def sampled_softmax(score_BI: Tensor, positive_BP: Tensor, candidate_offset_I: T
     """
     mask_BP = positive_BP >= 0
     column_BP = positive_BP.clamp(min=0)
-    others_BI = (score_BI + candidate_offset_I).masked_fill(_is_positive(score_BI, positive_BP), NEVER)
-    rest_B1 = others_BI.logsumexp(dim=1, keepdim=True)
+    own_BP = column_BP.where(mask_BP, column_BP[:, :1])  # padding repeats the first
+    rest_B1 = _LogSumExp.apply((score_BI + candidate_offset_I).scatter(1, own_BP, NEVER))
     logit_BP = score_BI.gather(1, column_BP)
     loss_BP = torch.logaddexp(logit_BP, rest_B1) - logit_BP
     return _masked_mean(loss_BP, mask_BP)
@@ -55,6 +57,23 @@ def focal_cross_entropy(score_BI: Tensor, positive_BP: Tensor, candidate_offset_
     gain_B = _masked_mean(torch.sigmoid(-logit_BP) ** FOCAL_GAMMA * F.softplus(-logit_BP), mask_BP)
     cost_B = _masked_mean(torch.sigmoid(logit_BI) ** FOCAL_GAMMA * F.softplus(logit_BI), negative_BI)
     return (gain_B + FOCAL_NEGATIVES * cost_B * mask_BP.any(dim=1)) / (1 + FOCAL_NEGATIVES)
+
+
+class _LogSumExp(torch.autograd.Function):
+    """log sum_i e^x_i [B, 1] of x [B, I]. Its gradient is the softmax, which is kept, not made anew: half the time of
+    ``torch.logsumexp``, which is a step's largest cost beside the scores themselves."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BI: Tensor) -> Tensor:
+        softmax_BI = torch.softmax(x_BI, dim=1)
+        top_B1, at_B1 = x_BI.max(dim=1, keepdim=True)
+        ctx.save_for_backward(softmax_BI)
+        return top_B1 - softmax_BI.gather(1, at_B1).log()
+
+    @staticmethod
+    def backward(ctx: Any, gradient_B1: Tensor) -> Tensor:
+        (softmax_BI,) = ctx.saved_tensors
+        return softmax_BI * gradient_B1
 
 
 def _is_positive(score_BI: Tensor, positive_BP: Tensor) -> Tensor:

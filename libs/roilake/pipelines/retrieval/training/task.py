@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from roilake.pipelines.retrieval.training.validation import validate
 from roilake.training import Artifacts, Context, Feed, OptimizerPlan, Schedule, Term
 from roilake.training.artifacts import warm_start, write_tensors
 
-INTEREST, VOCABULARY = "interest.safetensors", "vocabulary.json"
+INTEREST, RELEVANCE, VOCABULARY = "interest.safetensors", "relevance.json", "vocabulary.json"
 _LOG = logging.getLogger(__name__)
 
 
@@ -83,7 +84,8 @@ def loss_of(model: Any, step: Step, loss: Literal["softmax", "focal"]) -> Tensor
 
 
 def artifacts(inputs: Inputs, task: RetrievalTask, model: Any, folder: str) -> Artifacts:
-    """The manifest, the vocabulary, and the interest vectors of a model that makes some."""
+    """The manifest, the vocabulary, and what a model that makes some has for the next night to select by: interest
+    vectors, and weights of relevance."""
     data = inputs.data
     manifest = {
         "training": inputs.training.model_dump(mode="json"),
@@ -97,6 +99,8 @@ def artifacts(inputs: Inputs, task: RetrievalTask, model: Any, folder: str) -> A
     files: dict[str, Callable[[Path], object]] = {VOCABULARY: lambda path: path.write_text(data.vocabulary.to_json())}
     if interest := interest_vectors(model, inputs, task.name):
         files[INTEREST] = partial(write_tensors, interest)
+    if weights := model.relevance_weights() if hasattr(model, "relevance_weights") else None:
+        files[RELEVANCE] = lambda path: path.write_text(json.dumps(weights))
     return manifest, files
 
 
