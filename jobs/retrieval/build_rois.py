@@ -11,14 +11,11 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 
 from roilake.lake import Lake
-from roilake.pipelines.retrieval.config import RelevanceWeights, RetrievalConfig
+from roilake.pipelines.retrieval.config import RELEVANCE, RelevanceWeights, RetrievalConfig
 from roilake.pipelines.retrieval.graph import last_model
 from roilake.pipelines.retrieval.roi import Choice, Plan, Tables, item_events, planned, request_events
 from roilake.runtime.command import main
 from roilake.runtime.step import Recorder, StepResult, recorded
-
-RELEVANCE = "relevance.json"
-"""In a model's folder: the weights of relevance that it has learnt."""
 
 
 def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:

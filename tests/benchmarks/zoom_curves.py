@@ -6,7 +6,7 @@ Legend: R judged requests, P positives (flat), B requests of a part, I items.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -21,10 +21,11 @@ from roilake.hashing import keyed_hash
 from roilake.lake import DataFile
 from roilake.metrics.ranking import Ranks
 from roilake.pipelines.retrieval.config import GraphModelConfig, RetrievalConfig
-from roilake.pipelines.retrieval.histories import Histories
+from roilake.pipelines.retrieval.histories import Histories, Ids
 from roilake.pipelines.retrieval.models import RequestBatch, TwinTower
 from roilake.pipelines.retrieval.models.batch import split
-from roilake.pipelines.retrieval.roi.store import read_lists
+from roilake.pipelines.retrieval.scoring.negatives import Linked
+from roilake.pipelines.retrieval.seen import Had, Seen
 from roilake.pipelines.retrieval.training import Inputs, RetrievalTask, TrainingData
 from roilake.pipelines.retrieval.training.inputs import Step
 from roilake.pipelines.retrieval.training.validation import embed_all_items
@@ -62,13 +63,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class _Window:
-    """The judged requests of a window, with pairs (row, item) that are no candidates for them, and the queries of each
-    item."""
+    """The judged requests of a window, with the items that are no candidates for them, and those linked to queries."""
 
     as_of: date
     batch: RequestBatch
-    hidden: tuple[NDArray[np.int64], NDArray[np.int64]]
-    linked: Mapping[int, NDArray[np.int64]]
+    hidden: Seen
+    linked: Linked
 
 
 class Judge:
@@ -89,16 +89,15 @@ class Judge:
             batches.setdefault(as_of, []).append(batch)
         keys = {as_of: _keys(_joined(parts)) for as_of, parts in batches.items()}
         bound = np.sort(np.concatenate(list(keys.values())))[: requests + 1][-1]
-        histories = Histories.read(data.histories)
+        had = Had.of(Histories.read(data.histories))
         self.windows = []
         for as_of, parts in batches.items():
             whole = _joined(parts)
             chosen = torch.from_numpy(np.flatnonzero((whole.weight_B.numpy() > 0) & (keys[as_of] < bound)))
             mine = RequestBatch(**{name: getattr(whole, name)[chosen] for name in RequestBatch.__dataclass_fields__})
-            lists = read_lists([f.path for f in adjacency if f.partition["as_of"] == as_of.isoformat()], "item_query")
-            seen = histories.seen(mine.user_B.numpy(), mine.time_B.numpy())
-            hidden = seen if drop_seen else tuple(part[:0] for part in seen)
-            self.windows.append(_Window(as_of, mine, hidden, _items_of_queries(lists)))
+            lists = [file for file in adjacency if file.partition["as_of"] == as_of.isoformat()]
+            hidden = had.before(mine.user_B.numpy(), mine.time_B.numpy()) if drop_seen else Seen.nothing(len(chosen))
+            self.windows.append(_Window(as_of, mine, hidden, Linked.read(lists, mine.query_B.numpy())))
         self.user_R = np.concatenate([window.batch.user_B.numpy() for window in self.windows])
 
     @torch.no_grad()
@@ -124,9 +123,7 @@ class Judge:
         scores_BI, rows = score_BI.numpy(), len(positive_BP)
         column = np.full(int(known.max()) + 1, -1)
         column[known] = np.arange(len(known))
-        mine = (window.hidden[0] >= first) & (window.hidden[0] < first + rows)
-        hidden_BI = np.zeros(scores_BI.shape, bool)
-        hidden_BI[window.hidden[0][mine] - first, column[window.hidden[1][mine]]] = True
+        hidden_BI = _marked(scores_BI.shape, *window.hidden.hidden(slice(first, first + rows)), column)
         row_P, place_P = np.nonzero(positive_BP >= 0)
         item_P = column[positive_BP[row_P, place_P]]
         kept_P = ~hidden_BI[row_P, item_P]
@@ -139,9 +136,10 @@ class Judge:
         position_P = np.empty(len(row_P), np.int64)
         position_P[order] = np.arange(len(row_P)) - np.searchsorted(row_P[order], row_P[order])
         ranks = Ranks.of(np.floor(above_P).astype(np.int64) + 1 + position_P, row_P, rows)
+        first_B, last_B = window.linked.spans(part.query_B.numpy())
         linked_BI = np.zeros(scores_BI.shape, bool)
-        for row, query in enumerate(part.query_B.tolist()):
-            linked_BI[row, column[window.linked.get(query, np.empty(0, np.int64))]] = True
+        for row, (start, end) in enumerate(zip(first_B, last_B, strict=True)):
+            linked_BI[row, column[window.linked.item_E[start:end]]] = True
         inside_PI = np.where(linked_BI, others_BI, np.nan)[row_P]
         below_P, count_P = _share(inside_PI, own_P, np.less), (~np.isnan(inside_PI)).sum(1)
         share_P = np.divide(below_P, count_P, out=np.full(len(row_P), np.nan), where=count_P > 0)
@@ -152,6 +150,15 @@ def _share(others_PI: NDArray, own_P: NDArray, beyond: Any) -> NDArray[np.float6
     """How many of the others are beyond each positive, ties a half."""
     with np.errstate(invalid="ignore"):
         return beyond(others_PI, own_P[:, None]).sum(1) + 0.5 * (others_PI == own_P[:, None]).sum(1)
+
+
+def _marked(shape: tuple[int, ...], first_B1: NDArray[np.int64], item_E: Ids, column: NDArray) -> NDArray[np.bool_]:
+    """Which candidates [B, I] are among the items of each row; an item that is new in the window is no candidate."""
+    row_E = np.repeat(np.arange(shape[0]), np.diff(first_B1))
+    column_E = np.where(item_E < len(column), column[np.minimum(item_E, len(column) - 1)], -1)
+    marked_BI = np.zeros(shape, bool)
+    marked_BI[row_E[column_E >= 0], column_E[column_E >= 0]] = True
+    return marked_BI
 
 
 def _mean_by_row(value_P: NDArray, row_P: NDArray, rows: int) -> NDArray[np.float64]:
@@ -168,16 +175,6 @@ def _keys(batch: RequestBatch) -> NDArray[np.uint64]:
 def _joined(parts: list[RequestBatch]) -> RequestBatch:
     names = RequestBatch.__dataclass_fields__
     return RequestBatch(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
-
-
-def _items_of_queries(lists: Any) -> dict[int, NDArray[np.int64]]:
-    """Items by the query that their lists hold."""
-    lengths = np.array([len(some) for some in lists["neighbours"]], np.int64)
-    item_E = np.repeat(lists["src"].to_numpy(), lengths).astype(np.int64)
-    query_E = lists["neighbours"].combine_chunks().flatten().to_numpy() if len(lists) else item_E
-    order = np.argsort(query_E, kind="stable")
-    queries, starts = np.unique(query_E[order], return_index=True)
-    return dict(zip(queries.tolist(), np.split(item_E[order], starts[1:]), strict=True)) if len(queries) else {}
 
 
 @dataclass(frozen=True)

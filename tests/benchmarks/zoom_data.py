@@ -18,11 +18,13 @@ from roilake.pipelines.retrieval.config import RetrievalConfig, RoiConfig
 from roilake.pipelines.retrieval.feed.features import read_nodes
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.graph import plan_windows
+from roilake.pipelines.retrieval.histories import history_files
 from roilake.pipelines.retrieval.roi import Layouts, Tables, item_events, request_events
 from roilake.pipelines.retrieval.roi.build import plan_locally
 from roilake.pipelines.retrieval.roi.cache import open_store, store_files
 from roilake.pipelines.retrieval.roi.rows import ORDER
 from roilake.pipelines.retrieval.roi.sampling import Sampling
+from roilake.pipelines.retrieval.seen import SeenRule
 from roilake.pipelines.retrieval.training import TrainingData
 from tests.benchmarks.zoom_curves import Judge
 
@@ -87,10 +89,9 @@ class Night:
 
     @cached_property
     def drop_seen(self) -> bool:
-        """Whether under 1 % of the positives of past windows are repeats."""
-        rows = self.lake.read("rois").where((F.col("ds") == F.lit(self.ds)) & (F.col("side") == "request"))
-        found = rows.where(F.col("split") != "serve").agg(F.sum("repeats"), F.sum(F.size("positives"))).collect()[0]
-        return float(found[0]) < 0.01 * float(found[1])
+        """Whether the night leaves out what users had before."""
+        rois = self.lake.active_files("rois", ds=self.ds)
+        return SeenRule.of(self.config.evaluation.seen, rois).drop
 
     def _pinned(self, config: RetrievalConfig) -> TrainingData:
         lake, ds = self.lake, self.ds
@@ -109,7 +110,7 @@ class Night:
             shards=config.roi.shards,
             interest_dim=config.interest.dim,
             seed=config.seed,
-            histories=files_of(lake, "histories", lake.version("histories")),
+            histories=history_files(lake, lake.version("histories"), ds),
             max_events=config.history.max_events,
         )
 
@@ -120,11 +121,7 @@ class Night:
         versions = Tables(*map(lake.version, Tables._fields))
         files = [files_of(lake, table, getattr(versions, table), ds=ds) for table in ("adjacency", "interest_vectors")]
         stores = store_files(train, *files)
-        weights = tuple(config.roi.weights.model_dump().values())
-        trees = Sampling(
-            Layouts.of(config.roi)._asdict(), config.roi.sampler, config.seed, weights, config.history.max_events
-        )
-        known = files_of(lake, "histories", versions.histories)
+        trees, known = Sampling.of(config, config.roi.weights), history_files(lake, versions.histories, ds)
         requests = lake.read("requests").where((F.col("ds") == F.lit(ds)) & F.col("as_of").isin(train))
         nodes = lake.read("nodes").where(F.col("ds") == F.lit(ds))
         parts = [

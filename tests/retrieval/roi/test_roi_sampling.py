@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from roilake import native
 from roilake.errors import RoilakeError
-from roilake.pipelines.retrieval.histories import Histories
+from roilake.pipelines.retrieval.histories import Histories, microseconds
 from roilake.pipelines.retrieval.roi import ITEM_ROOTS, REQUEST_ROOTS, RoiLayout, kernel
-from roilake.pipelines.retrieval.roi.history import cut_histories, microseconds
+from roilake.pipelines.retrieval.roi.history import cut_histories
 from roilake.pipelines.retrieval.roi.kernel import Lists, Queries, expand
 from roilake.pipelines.retrieval.roi.layout import RECENT
 from roilake.pipelines.retrieval.roi.sampling import Sampling, focal, sample_tree

@@ -137,6 +137,10 @@ class HistoryConfig(Strict):
     max_events: Positive = 200
 
 
+RELEVANCE = "relevance.json"
+"""In a model's folder: the ``RelevanceWeights`` that it has learnt."""
+
+
 class RelevanceWeights(Strict):
     """What a neighbour of a request's history counts for: its likeness to the focal (Tanimoto), whether it is linked to
     the query (0 or 1), and how recent it is (1 for now, less by 1/32 with each doubling of its age in seconds)."""

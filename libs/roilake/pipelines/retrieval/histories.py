@@ -81,12 +81,6 @@ class Histories:
         within_P = np.arange(len(row_P)) - np.repeat(np.cumsum(count_R) - count_R, count_R)
         return row_P, first_R[row_P] + within_P
 
-    def seen(self, user_R: NDArray[np.integer], time_R: Longs) -> tuple[Longs, Longs]:
-        """(request, item) of all that the users had before, ascending, each once."""
-        row_P, event_P = self.pairs(user_R, time_R)
-        key_P = np.unique(row_P << 32 | self.item_E[event_P])
-        return key_P >> 32, key_P & 0xFFFFFFFF
-
     def distinct(
         self, user_R: NDArray[np.integer], time_R: Longs, most: int | None = None
     ) -> tuple[Longs, Longs, Longs]:
@@ -133,6 +127,11 @@ def history_files(lake: Lake, version: int, ds: date) -> tuple[DataFile, ...]:
     return tuple(file for file in lake.active_files("histories", version) if file.partition["ds"] <= ds.isoformat())
 
 
+def microseconds(times: pa.ChunkedArray) -> Longs:
+    """Timestamps as whole numbers."""
+    return times.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+
+
 def _read(path: str, wanted: Longs | None) -> Iterator[tuple[NDArray[Any], ...]]:
     file = pq.ParquetFile(path)
     column = file.schema_arrow.names.index("user")
@@ -143,8 +142,7 @@ def _read(path: str, wanted: Longs | None) -> Iterator[tuple[NDArray[Any], ...]]
             if low == high:
                 continue
         rows = file.read_row_group(number, columns=list(COLUMNS))
-        time = rows["time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
-        found = (rows["user"].to_numpy(), time, rows["item"].to_numpy(), rows["query"].to_numpy())
+        found = (rows["user"].to_numpy(), microseconds(rows["time"]), *(rows[n].to_numpy() for n in COLUMNS[2:]))
         if wanted is not None:
             place = np.minimum(np.searchsorted(wanted, found[0]), len(wanted) - 1)
             mine = wanted[place] == found[0]

@@ -59,6 +59,11 @@ class RequestRows:
         return len(self.root_R) - 1
 
     @property
+    def asked(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Users and times (microseconds) of the requests, without the padding row's."""
+        return self.user_R[: len(self)], self.time_R[: len(self)]
+
+    @property
     def nbytes(self) -> int:
         return sum(getattr(self, field.name).nbytes for field in fields(self))
 

@@ -18,9 +18,8 @@ import pyarrow.parquet as pq
 from roilake.lake import Lake, Publication
 from roilake.pipelines.retrieval.config import RelevanceWeights, RoiConfig
 from roilake.pipelines.retrieval.explain.neighbours import Names, kept_neighbours, span
-from roilake.pipelines.retrieval.histories import Histories, history_files
+from roilake.pipelines.retrieval.histories import Histories, history_files, microseconds
 from roilake.pipelines.retrieval.roi import Layouts, RoiLayout
-from roilake.pipelines.retrieval.roi.history import microseconds
 from roilake.report.formatting import listed
 
 REQUESTS, LENGTH, KEPT = 4, 5, 8

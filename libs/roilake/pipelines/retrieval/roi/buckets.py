@@ -25,10 +25,17 @@ from roilake.pipelines.retrieval.roi.history import HistoryGraph
 from roilake.pipelines.retrieval.roi.kernel import Lists
 from roilake.pipelines.retrieval.roi.layout import node_types
 from roilake.pipelines.retrieval.roi.sampling import rows_of
-from roilake.pipelines.retrieval.roi.store import NODE_TYPES, compressed_rows, load, quantised_vectors, read_lists
+from roilake.pipelines.retrieval.roi.store import (
+    LINKS,
+    NODE_TYPES,
+    compressed_rows,
+    load,
+    quantised_vectors,
+    read_lists,
+)
 
 KEYS = ("as_of", "edge_type", "bucket")
-LINKS, LINK_PARTS = "item_query", ("offsets", "ids")
+LINK_PARTS = ("offsets", "ids")
 """The lists that tell whether an item is linked to a query: every task that cuts histories maps them whole."""
 
 

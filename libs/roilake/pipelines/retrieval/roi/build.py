@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import psutil
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -22,13 +21,12 @@ from roilake.feed import files_of
 from roilake.lake import DataFile, Lake
 from roilake.pipelines.retrieval.config import RelevanceWeights, RetrievalConfig
 from roilake.pipelines.retrieval.graph.build import scratch_folder
-from roilake.pipelines.retrieval.histories import Histories, history_files
+from roilake.pipelines.retrieval.histories import history_files
 from roilake.pipelines.retrieval.roi.buckets import Buckets, write_buckets
 from roilake.pipelines.retrieval.roi.cache import StoreFiles, open_store, remove_stores, store_files
-from roilake.pipelines.retrieval.roi.history import cut_histories
-from roilake.pipelines.retrieval.roi.layout import Layouts
+from roilake.pipelines.retrieval.roi.history import read_histories, start_trees
 from roilake.pipelines.retrieval.roi.rows import Plan, by_window, in_ranges, roots, with_trees
-from roilake.pipelines.retrieval.roi.sampling import Sampling, focal, sample_tree
+from roilake.pipelines.retrieval.roi.sampling import Sampling, sample_tree
 from roilake.pipelines.retrieval.roi.shuffled import plan_shuffled
 from roilake.pipelines.retrieval.roi.store import padded
 
@@ -67,13 +65,7 @@ def planned(
     known = history_files(lake, versions.histories, ds)
     choice = choose_plan(lake.spark, config, *files)
     stores = store_files(as_ofs, *files)
-    trees = Sampling(
-        Layouts.of(config.roi)._asdict(),
-        config.roi.sampler,
-        config.seed,
-        (weights.likeness, weights.linked, weights.recency),
-        config.history.max_events,
-    )
+    trees = Sampling.of(config, weights)
     tasks = max(rows // ROWS_A_TASK, sum(file.rows for file in known) // EVENTS_A_TASK)
     partitions = max(lake.spark.sparkContext.defaultParallelism, tasks)
     events = in_ranges(requests, items, partitions)
@@ -108,14 +100,11 @@ def plan_locally(
     """Trees of the ``events`` (see ``in_ranges``), with what the files ``known`` tell of users' histories."""
 
     def sample(events: pa.Table) -> Iterator[pa.Table]:
-        histories = Histories.read(known, events.filter(pc.equal(events["side"], "request"))["user"].to_numpy())
+        histories = read_histories(events, known)
         for side, as_of, rows in by_window(events):
             layout, store = sampling.layouts[side], open_store(stores[as_of])
-            roots_BR, tree, repeats_B = roots(rows, side), None, None
-            focal_BD = focal(store.vectors, layout.roots, roots_BR)
-            if side == "request":
-                tree, focal_BD, repeats_B = cut_histories(rows, layout, sampling, histories, store.history_graph)
-            tree = sample_tree(store, layout, roots_BR, focal_BD, sampling.sampler, sampling.seed, tree)
+            tree, focal_BD, repeats_B = start_trees(rows, side, sampling, histories, store.history_graph)
+            sample_tree(store, layout, roots(rows, side), focal_BD, sampling.sampler, sampling.seed, tree)
             yield with_trees(rows, tree, repeats_B)
 
     return Plan(events, sample)

@@ -5,7 +5,7 @@ dimension, J items."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from roilake.pipelines.retrieval.histories import Histories
+from roilake.lake import DataFile
+from roilake.pipelines.retrieval.histories import Histories, microseconds
 from roilake.pipelines.retrieval.roi.kernel import Asked, Events, Place, Tree, choose, count_repeats
 from roilake.pipelines.retrieval.roi.layout import RECENT, RoiLayout
 from roilake.pipelines.retrieval.roi.rows import roots
@@ -31,6 +32,22 @@ class HistoryGraph:
     vectors: Mapping[str, NDArray[np.int8]]
     link_J1: NDArray[np.int64]
     links_E: NDArray[np.int32]
+
+
+def read_histories(events: pa.Table, known: Sequence[DataFile]) -> Histories:
+    """What the users of a task's requests did, from files of table ``histories``."""
+    return Histories.read(known, events.filter(pc.equal(events["side"], "request"))["user"].to_numpy())
+
+
+def start_trees(
+    rows: pa.Table, side: str, sampling: Sampling, histories: Histories, graph: HistoryGraph
+) -> tuple[Tree, NDArray[np.int16], NDArray[np.int32]]:
+    """What the hops of one side's rows start from, as ``cut_histories`` gives it; items have no history."""
+    layout = sampling.layouts[side]
+    if side == "request":
+        return cut_histories(rows, layout, sampling, histories, graph)
+    focal_BD = focal(graph.vectors, layout.roots, roots(rows, side))
+    return Tree.empty(len(rows), layout.size, layout.places), focal_BD, np.zeros(len(rows), np.int32)
 
 
 def cut_histories(
@@ -58,15 +75,9 @@ def cut_histories(
         asked = Asked(*spans, time_B, query_B, focal_BD, key_B)
         events = _events(histories, graph, slot.dst_type)
         choose(events, asked, slot.fanout, sampler, sampling.weights, tree, Place(slot.start, slot.place or 0))
-    offsets = rows["positives"].combine_chunks().offsets.to_numpy()
-    wanted = rows["positives"].combine_chunks().values.to_numpy()
-    asked = Asked(*spans, time_B, query_B, focal_BD, np.empty(0, np.uint64))
-    return tree, focal_BD, count_repeats(asked, histories.item_E, wanted, offsets)
-
-
-def microseconds(times: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Timestamps as whole numbers."""
-    return pc.cast(pc.cast(times, pa.timestamp("us", "UTC")), pa.int64()).to_numpy()
+    positives = rows["positives"].combine_chunks()
+    wanted = positives.values.to_numpy(), positives.offsets.to_numpy()
+    return tree, focal_BD, count_repeats(*spans, histories.item_E, *wanted)
 
 
 def _events(histories: Histories, graph: HistoryGraph, node_type: str) -> Events:

@@ -181,11 +181,16 @@ def choose(
 
 
 def count_repeats(
-    asked: Asked, ids_E: NDArray[np.int32], wanted_W: NDArray[np.int32], at_B1: NDArray[np.int64]
+    first_B: NDArray[np.int64],
+    last_B: NDArray[np.int64],
+    ids_E: NDArray[np.int32],
+    wanted_W: NDArray[np.int32],
+    at_B1: NDArray[np.integer],
 ) -> NDArray[np.int32]:
-    """How many of each row's wanted ids ``wanted_W[at_B1[b] : at_B1[b + 1]]`` are in its history [B]."""
-    count_B = np.zeros(len(asked.first_B), np.int32)
-    arrays = (asked.first_B, asked.last_B, ids_E, at_B1, wanted_W)
+    """How many of each row's wanted ids ``wanted_W[at_B1[b] : at_B1[b + 1]]`` are in its history, the events
+    ``first_B[b] <= e < last_B[b]`` [B]."""
+    count_B = np.zeros(len(first_B), np.int32)
+    arrays = (first_B, last_B, ids_E, at_B1, wanted_W)
     dtypes = (np.int64, np.int64, np.int32, np.int64, np.int32)
     held = [np.ascontiguousarray(array, dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
     _library().roi_repeats(len(count_B), *(array.ctypes.data for array in (*held, count_B)))

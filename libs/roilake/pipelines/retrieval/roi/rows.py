@@ -86,16 +86,15 @@ def roots(rows: pa.Table, side: str) -> NDArray[np.int32]:
     return np.stack([rows[name].to_numpy().astype(np.int32) for name in names], axis=1)
 
 
-def with_trees(rows: pa.Table, tree: Tree, repeats_B: NDArray[np.int32] | None = None) -> pa.Table:
-    """The rows with their trees, and how many positives their users had before (None: there are none)."""
+def with_trees(rows: pa.Table, tree: Tree, repeats_B: NDArray[np.int32]) -> pa.Table:
+    """The rows with their trees, and how many positives their users had before."""
     lists: dict[str, NDArray] = {
         "neighbours": tree.neighbours_BS, "relevance": tree.relevance_BS, "linked": tree.linked_BH, "ages": tree.ages_BH
     }  # fmt: skip
     for name, values in lists.items():
         offsets = pa.array(np.arange(len(rows) + 1, dtype=np.int32) * values.shape[1])
         rows = rows.append_column(name, pa.ListArray.from_arrays(offsets, pa.array(values.ravel())))
-    repeats = np.zeros(len(rows), np.int32) if repeats_B is None else repeats_B
-    return rows.append_column("repeats", pa.array(repeats))
+    return rows.append_column("repeats", pa.array(repeats_B))
 
 
 def _with_positives(events: pa.Table) -> pa.Table:

@@ -12,8 +12,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from roilake.pipelines.retrieval.config import RelevanceWeights, RetrievalConfig
 from roilake.pipelines.retrieval.roi.kernel import Lists, Queries, Tree, expand
-from roilake.pipelines.retrieval.roi.layout import RoiLayout, Slot
+from roilake.pipelines.retrieval.roi.layout import Layouts, RoiLayout, Slot
 
 GOLDEN = 0x9E3779B97F4A7C15
 
@@ -28,6 +29,13 @@ class Sampling:
     seed: int
     weights: tuple[float, float, float]
     max_events: int
+
+    @classmethod
+    def of(cls, config: RetrievalConfig, weights: RelevanceWeights) -> Sampling:
+        """As the config says, by these weights."""
+        parts = weights.likeness, weights.linked, weights.recency
+        roi, most = config.roi, config.history.max_events
+        return cls(Layouts.of(roi)._asdict(), roi.sampler, config.seed, parts, most)
 
 
 class ListSource(Protocol):

@@ -74,9 +74,9 @@ OWN = (("neighbours", np.int32), ("relevance", np.int8), ("linked", np.int8), ("
 """What rows carry of their history slots, [B, H] each, packed."""
 
 
-def with_histories(rows: pa.Table, layout: RoiLayout, tree: Tree, repeats_B: NDArray[np.int32] | None) -> pa.Table:
+def with_histories(rows: pa.Table, layout: RoiLayout, tree: Tree, repeats_B: NDArray[np.int32]) -> pa.Table:
     """The rows with what is filled of their trees; as they are where the layout has no history slot."""
-    rows = rows.append_column("repeats", pa.array(np.zeros(len(rows), np.int32) if repeats_B is None else repeats_B))
+    rows = rows.append_column("repeats", pa.array(repeats_B))
     kept = tree.neighbours_BS[:, layout.entry_H], tree.relevance_BS[:, layout.entry_H]
     parts: tuple[NDArray, ...] = (*kept, tree.linked_BH, tree.ages_BH)
     for (name, dtype), part in zip(OWN, parts, strict=True) if layout.places else ():

@@ -19,13 +19,12 @@ from pyspark.sql import functions as F
 
 from roilake.errors import RoilakeError
 from roilake.lake import DataFile
-from roilake.pipelines.retrieval.histories import Histories
 from roilake.pipelines.retrieval.roi.buckets import Buckets
-from roilake.pipelines.retrieval.roi.history import cut_histories
-from roilake.pipelines.retrieval.roi.kernel import Queries, Tree, expand
+from roilake.pipelines.retrieval.roi.history import read_histories, start_trees
+from roilake.pipelines.retrieval.roi.kernel import Queries, expand
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
 from roilake.pipelines.retrieval.roi.rows import Plan, by_window, roots
-from roilake.pipelines.retrieval.roi.sampling import Sampling, focal, list_keys, mix, skipped
+from roilake.pipelines.retrieval.roi.sampling import Sampling, list_keys, mix, skipped
 from roilake.pipelines.retrieval.roi.shuffle_blocks import (
     SPARK_SCHEMA,
     Blocks,
@@ -54,16 +53,13 @@ class Shuffled:
     def seed(self, batches: Iterable[pa.RecordBatch]) -> Blocks:
         """The rows with their history slots, and the first frontier."""
         events = pa.Table.from_batches(list(batches))
-        histories = Histories.read(self.known, events.filter(pc.equal(events["side"], "request"))["user"].to_numpy())
+        histories = read_histories(events, self.known)
         for side, as_of, rows in by_window(events):
             layout = self.sampling.layouts[side]
             window = 2 * self.as_ofs.index(as_of) + SIDES.index(side)
             roots_BR, root_B = roots(rows, side), rows["root"].to_numpy()
             graph = self.buckets.history_graph(as_of)
-            tree, repeats_B = Tree.empty(len(rows), layout.size, layout.places), None
-            focal_BD = focal(graph.vectors, layout.roots, roots_BR)
-            if side == "request":
-                tree, focal_BD, repeats_B = cut_histories(rows, layout, self.sampling, histories, graph)
+            tree, focal_BD, repeats_B = start_trees(rows, side, self.sampling, histories, graph)
             yield from blocks(
                 "rows", with_histories(rows, layout, tree, repeats_B), self._home(window, root_B), self.keys
             )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ from roilake.pipelines.retrieval.roi.history import HistoryGraph
 from roilake.pipelines.retrieval.roi.kernel import LANES, Lists
 from roilake.pipelines.retrieval.roi.layout import RoiLayout, node_types
 from roilake.pipelines.retrieval.roi.sampling import focal, sample_tree
+
+LINKS = "item_query"
+"""The lists that hold all queries of an item; those of ``query_item`` hold a query's heaviest items only."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class RoiStore:
     @property
     def history_graph(self) -> HistoryGraph:
         """What histories are scored by."""
-        offsets, ids = self.offsets.get("item_query", np.zeros(1, np.int64)), self.ids.get("item_query")
+        offsets, ids = self.offsets.get(LINKS, np.zeros(1, np.int64)), self.ids.get(LINKS)
         return HistoryGraph(self.vectors, offsets, np.zeros(0, np.int32) if ids is None else ids)
 
     def lists(self, edge_type: str, parents_L: NDArray[np.int32]) -> Lists:
@@ -92,19 +96,19 @@ def lay_out(folder: Path, adjacency_files: Sequence[str], vector_files: Sequence
 def read_lists(paths: Sequence[str], edge_type: str | None = None) -> pa.Table:
     """(edge_type, src, neighbours) of files of table ``adjacency``, of one edge type if named."""
     columns = {"edge_type": pa.string(), "src": pa.int32(), "neighbours": None}
-    if edge_type is None:
-        return read_files(paths, columns)
-    found = [read_files([path], columns) for path in paths] or [read_files([], columns)]
-    return pa.concat_tables([lists.filter(pc.equal(lists["edge_type"], edge_type)) for lists in found])
+    return read_files(paths, columns, None if edge_type is None else pc.field("edge_type") == edge_type)
 
 
-def read_files(paths: Sequence[str], columns: dict[str, pa.DataType | None]) -> pa.Table:
-    """The named columns of parquet files as one table; an empty one when there are no files."""
+def read_files(
+    paths: Sequence[str], columns: dict[str, pa.DataType | None], wanted: pc.Expression | None = None
+) -> pa.Table:
+    """The named columns of parquet files as one table, of the rows wanted; an empty one when there are no files."""
     if not paths:
         empty = {name: pa.array([], type or pa.list_(pa.int32())) for name, type in columns.items()}
         return pa.table(empty)
-    # Not read_table: it would make columns of Hive-style folder names.
-    return pa.concat_tables([pq.ParquetFile(path).read(columns=list(columns)) for path in paths])
+    # Without partitioning: it would make columns of Hive-style folder names.
+    read = partial(pq.read_table, columns=list(columns), filters=wanted, partitioning=None)
+    return pa.concat_tables([read(path) for path in paths])
 
 
 def quantised_vectors(paths: Sequence[str], sizes: dict[str, int]) -> dict[str, NDArray[np.int8]]:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from roilake.hashing import keyed_hash
 from roilake.lake import DataFile
 from roilake.metrics.ranking import draw, draw_negatives
 from roilake.pipelines.retrieval.feed.rows import RequestRows
+from roilake.pipelines.retrieval.roi.store import LINKS, read_lists
 from roilake.pipelines.retrieval.seen import Seen
 
 Longs = NDArray[np.int64]
@@ -62,8 +62,7 @@ class Linked:
 
     @classmethod
     def read(cls, adjacency: Sequence[DataFile], query_R: NDArray[np.int32]) -> Linked:
-        """Of these queries, from the lists ``item_query`` in files of ``adjacency`` of one window. (The lists
-        ``query_item`` hold a query's heaviest items only.)"""
+        """Of these queries, from the lists ``LINKS`` in files of ``adjacency`` of one window."""
         query_Q = np.unique(query_R[query_R >= 0])
         parts = [_links(file.path, query_Q) for file in adjacency]
         query_E, item_E = (np.concatenate([np.empty(0, np.int32), *(part[k] for part in parts)]) for k in range(2))
@@ -78,8 +77,7 @@ class Linked:
 
 def _links(path: str, query_Q: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Query and item of each link of these queries."""
-    wanted = pc.field("edge_type") == "item_query"
-    rows = pq.read_table(path, columns=["src", "neighbours"], filters=wanted, partitioning=None)
+    rows = read_lists([path], LINKS)
     query_E = pc.list_flatten(rows["neighbours"]).to_numpy()
     item_E = np.repeat(rows["src"].to_numpy(), pc.list_value_length(rows["neighbours"]).to_numpy())
     mine_E = np.isin(query_E, query_Q)

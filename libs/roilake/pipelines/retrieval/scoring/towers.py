@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import date
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,7 @@ class Worker:
         matrix reads it: [R, I] float32."""
         options: Any = check(tower.kind, dict(tower.options))
         items, most = self.store().schema(self.night.interest_dim).num_nodes["item"], self.night.max_events
-        user_R, time_R = rows.user_R[: len(rows)], rows.time_R[: len(rows)]
-        return self.histories(rows).items(user_R, time_R, items, most, options.half_life_items)
+        return self.histories(rows).items(*rows.asked, items, most, options.half_life_items)
 
     def absent_items(self) -> NDArray[np.int64]:
         """Numbers below the largest item's that are no items of the night."""
@@ -108,13 +108,19 @@ class Worker:
         """A model of the user-item matrix alone, fitted to who had what before ``as_of``, whatever the weights."""
         size = self.store().schema(self.night.interest_dim).num_nodes
         user_U, start = np.arange(size["user"]), np.datetime64(as_of, "us").astype(np.int64)
-        known, asked = Histories.read(self.night.histories), (user_U, np.full_like(user_U, start), size["item"])
-        had_UI = known.items(*asked, most=None)
-        return fit(tower.kind, dict(tower.options), had_UI, self.night.seed, progress, lambda: known.days(*asked))
+        asked = user_U, np.full_like(user_U, start), size["item"]
+        had_UI = self.everyone.items(*asked, most=None)
+        days = partial(self.everyone.days, *asked)
+        return fit(tower.kind, dict(tower.options), had_UI, self.night.seed, progress, days)
+
+    @cached_property
+    def everyone(self) -> Histories:
+        """What all users did, read once for all models and windows."""
+        return Histories.read(self.night.histories)
 
     def histories(self, rows: RequestRows) -> Histories:
         """What the users of these requests did."""
-        users = np.unique(rows.user_R[: len(rows)])
+        users = np.unique(rows.asked[0])
         if self._known is None or not np.array_equal(self._known[0], users):
             self._known = users, Histories.read(self.night.histories, users)
         return self._known[1]
@@ -128,14 +134,14 @@ class Worker:
 
     def bare(self, rows: RequestRows) -> NDArray[np.bool_]:
         """Requests [R] without a history: their users did nothing before them."""
-        first_R, last_R = self.histories(rows).spans(rows.user_R[: len(rows)], rows.time_R[: len(rows)])
+        first_R, last_R = self.histories(rows).spans(*rows.asked)
         return first_R == last_R
 
     def seen(self, rows: RequestRows) -> Seen:
         """Items that are not to be shown for these requests: none where the night keeps seen ones."""
         if not self.night.drop_seen:
             return Seen.nothing(len(rows))
-        return Had.of(self.histories(rows)).before(rows.user_R[: len(rows)], rows.time_R[: len(rows)])
+        return Had.of(self.histories(rows)).before(*rows.asked)
 
     def linked(self, as_of: date, rows: RequestRows) -> Linked:
         """Items that are linked to the queries of these requests as of a window."""

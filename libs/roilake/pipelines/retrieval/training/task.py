@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from roilake.errors import ConfigError
-from roilake.pipelines.retrieval.config import GraphModelConfig
+from roilake.pipelines.retrieval.config import RELEVANCE, GraphModelConfig
 from roilake.pipelines.retrieval.models import build, is_matrix_kind, is_trainable
 from roilake.pipelines.retrieval.training.inputs import Inputs, Step
 from roilake.pipelines.retrieval.training.losses import focal_cross_entropy, sampled_softmax
@@ -23,7 +23,7 @@ from roilake.pipelines.retrieval.training.validation import validate
 from roilake.training import Artifacts, Context, Feed, OptimizerPlan, Schedule, Term
 from roilake.training.artifacts import warm_start, write_tensors
 
-INTEREST, RELEVANCE, VOCABULARY = "interest.safetensors", "relevance.json", "vocabulary.json"
+INTEREST, VOCABULARY = "interest.safetensors", "vocabulary.json"
 _LOG = logging.getLogger(__name__)
 
 
