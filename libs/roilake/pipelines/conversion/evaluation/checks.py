@@ -54,7 +54,8 @@ def checks(
 def check_metrics(now: Measured) -> Iterator[GateResult]:
     """Shuffled labels are worth nothing, and nobody knows clicks or conversions beforehand."""
     yield from check_shuffled(now, "evaluate_conversions")
-    yield from check_leak(now, {"auc": "clicked", **dict.fromkeys(IMPRESSION, ALL)}, FEW)
+    for metric, name in {"auc": "clicked", **dict.fromkeys(IMPRESSION, ALL)}.items():
+        yield from check_leak(now, {metric: name}, FEW)
 
 
 def check_leaks(night: NightTables, config: ConversionConfig) -> Iterator[GateResult]:

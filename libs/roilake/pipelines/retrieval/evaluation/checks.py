@@ -18,11 +18,11 @@ from roilake.metrics.slices import ALL
 from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.evaluation.leaks import check_leaks
 from roilake.pipelines.retrieval.graph.requests import keyed
-from roilake.pipelines.retrieval.metrics import POPULARITY_NEGATIVES
+from roilake.pipelines.retrieval.metrics import IN_QUERY, POPULARITY_NEGATIVES
 from roilake.pipelines.retrieval.seen import SeenRule
 
-AUCS = dict.fromkeys(("auc", POPULARITY_NEGATIVES, "gauc"), ALL)
-"""AUCs that may show a leak, and the slice that is looked at."""
+AUCS = dict.fromkeys(("auc", POPULARITY_NEGATIVES, IN_QUERY, "gauc"), ALL)
+"""AUCs that show a leak together, and the slice that is looked at."""
 
 
 def filled(config: RetrievalConfig) -> list[str]:
