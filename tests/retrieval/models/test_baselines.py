@@ -15,7 +15,16 @@ from sklearn.metrics import roc_auc_score
 from torch_geometric.nn.models import LightGCN
 
 from roilake.errors import ConfigError
-from roilake.pipelines.retrieval.models import Fitted, check, fit, interactions, is_matrix_kind, kinds, load_fitted
+from roilake.pipelines.retrieval.models import (
+    Fitted,
+    check,
+    fit,
+    interactions,
+    is_matrix_kind,
+    kinds,
+    load_fitted,
+    sparse,
+)
 from roilake.pipelines.retrieval.models.lightgcn import Model as LightGcn
 from roilake.pipelines.retrieval.models.lightgcn import Options as LightGcnOptions
 from roilake.pipelines.retrieval.models.lightgcn import Pairs, _adjacency
@@ -80,6 +89,19 @@ def test_popularity_forgets_if_asked_to() -> None:
     for kind, options in (("popularity", {}), ("item_knn", {})):
         aged = fit(kind, options, matrix(), 5, lambda _: None, lambda: days)
         np.testing.assert_array_equal(scores(aged), scores(fitted(kind, matrix())))
+
+
+def test_vectors_of_components_are_known_and_the_others_come_by_lanczos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three components: with 7 vectors all, and four more; with 2 those of most pairs."""
+    blocks = sp.block_diag([matrix(), matrix(12, 9), matrix(20, 15)], format="csr")
+    monkeypatch.setattr(sparse, "_WHOLE", 10_000)
+    whole_I7 = sparse.singular_vectors(blocks, 7, seed=5)
+    monkeypatch.setattr(sparse, "_WHOLE", 0)
+    found_I7 = sparse.singular_vectors(blocks, 7, seed=5)
+    np.testing.assert_allclose(found_I7 @ found_I7.T, whole_I7 @ whole_I7.T, atol=1e-7)
+    two_I2 = sparse.singular_vectors(blocks, 2, seed=5)
+    np.testing.assert_allclose(np.linalg.norm(sparse.normalised(blocks) @ two_I2, axis=0), 1, atol=1e-6)
+    assert not two_I2[ITEMS : ITEMS + 9].any() and np.count_nonzero(two_I2) == ITEMS - 1 + 14
 
 
 def test_gf_cf_is_its_equation() -> None:

@@ -30,13 +30,12 @@ class Model(MatrixModel):
     def fit(self, seen_UI: sp.csr_matrix, seed: int, progress: Progress) -> Fitted:
         """The two-step walk, and with ``alpha`` the low-pass filter on top of it."""
         _, item_I = degrees(seen_UI)
-        normed_UI = normalised(seen_UI)
-        linear = Walk(normed_UI.T.tocsr())
+        linear = Walk(normalised(seen_UI).T.tocsr())
         dim = min(self.options.dim, min(seen_UI.shape) - 1)
         if self.options.alpha == 0 or dim < 1:
             return linear
         progress(f"gf_cf: {dim} singular vectors of {seen_UI.shape[0]:,} x {seen_UI.shape[1]:,}")
-        basis_ID = singular_vectors(normed_UI, dim, seed)
+        basis_ID = singular_vectors(seen_UI, dim, seed)
         had_ID = power(item_I, -0.5)[:, None] * basis_ID
         item_ID = self.options.alpha * power(item_I, 0.5)[:, None] * basis_ID
         return Sum((linear, Factors(had_ID.astype(np.float32), item_ID.astype(np.float32))))
