@@ -44,7 +44,6 @@ class Point:
 
     step: int
     seconds: float
-    validation: dict[str, float]
     test: Values
 
     def means(self) -> dict[str, float]:
@@ -177,12 +176,12 @@ def _joined(parts: list[RequestBatch]) -> RequestBatch:
     return RequestBatch(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JudgedTask(RetrievalTask):
     """Judged ``points`` times; the time that this takes is left out."""
 
-    judges: dict[str, Judge] = field(default_factory=dict)
-    points: int = 1
+    judge: Judge
+    points: int
     curve: list[Point] = field(default_factory=list)
     clock: dict[str, float] = field(default_factory=dict)
 
@@ -192,21 +191,18 @@ class JudgedTask(RetrievalTask):
 
     def validate(self, model: Any, context: Context) -> dict[str, float]:
         paused = time.perf_counter()
-        found = {split: judge(model) for split, judge in self.judges.items()}
-        seconds = paused - self.clock["started"]
-        validation = {name: float(np.nanmean(values)) for name, values in found["validation"].items()}
-        self.curve.append(Point(0, seconds, validation, found["test"]))
+        self.curve.append(Point(0, paused - self.clock["started"], self.judge(model)))
         self.clock["started"] += time.perf_counter() - paused
-        return {"auc": validation[NDCG], "hit_rate@50": 0.0}
+        return {"auc": 0.0, "hit_rate@50": 0.0}
 
 
 def learn(
-    name: str, data: TrainingData, config: RetrievalConfig, model: GraphModelConfig, judges: dict[str, Judge],
-    epochs: int, points: int,
+    name: str, data: TrainingData, config: RetrievalConfig, model: GraphModelConfig, judge: Judge, epochs: int,
+    points: int,
 ) -> Curve:  # fmt: skip
     """Train one model and judge it ``points`` times; judging costs no training time."""
     inputs = Inputs(data, config.training, LocalContext())
-    task = JudgedTask(inputs, name, model, epochs, judges=judges, points=points)
+    task = JudgedTask(inputs, name, model, epochs, judge=judge, points=points)
     training = config.training.model_copy(update={"checkpoint_every": 1 << 62})
     settings = Settings.of(name, data.seed, training, keep="last", divide_gradients=True)
     _, progress = train(task, LocalContext(), Checkpoints(Path("never"), ""), settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,11 @@ from roilake.pipelines.retrieval.seen import SeenRule
 from roilake.pipelines.retrieval.training import TrainingData
 from tests.benchmarks.zoom_curves import Judge
 
-GRAPH = {"request": ("user_query", "user_item", "query_item", "query_user"), "item": ("item_user", "item_query")}
+GRAPH = {
+    "request": ("user_query", "user_item", "query_item", "query_user"),
+    "item": ("item_user", "item_query", "item_item"),
+}
+TEST = 3
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Night:
     lake: Lake
     config: RetrievalConfig
     ds: date
-    _judges: dict[int, dict[str, Judge]] = field(default_factory=dict)
+    _judge: Judge | None = None
 
     def config_of(self, cut: Cut) -> RetrievalConfig:
         """The night's config with regions cut in this way, one hop deep."""
@@ -68,24 +72,17 @@ class Night:
         """The night's regions, and how long one core needs for those of its train windows."""
         config = self.config_of(cut)
         build_rois.run(self.lake, config, self.ds)
-        self._judges = {}
+        self._judge = None
         self._data = self._pinned(config)
         return self._data, self._cutting_seconds(config)
 
-    def judges(self, requests: int) -> dict[str, Judge]:
-        """By split; the requests are the same whatever the cut, their regions are those of the last one."""
-        if requests not in self._judges:
-            windows = plan_windows(self.config.windows, self.ds, None)
+    def judge(self, requests: int) -> Judge:
+        """The requests are the same whatever the cut, their regions are those of the last one."""
+        if self._judge is None:
+            windows = tuple(w.as_of for w in plan_windows(self.config.windows, self.ds, None) if w.split == "test")
             adjacency = self.lake.active_files("adjacency", ds=self.ds)
-            drop = self.drop_seen
-            self._judges[requests] = {
-                split: Judge(
-                    self._data, self.config, tuple(w.as_of for w in windows if w.split == split), requests, adjacency,
-                    drop_seen=drop,
-                )
-                for split in ("validation", "test")
-            }  # fmt: skip
-        return self._judges[requests]
+            self._judge = Judge(self._data, self.config, windows, requests, adjacency, drop_seen=self.drop_seen)
+        return self._judge
 
     @cached_property
     def drop_seen(self) -> bool:
@@ -139,7 +136,8 @@ class Night:
 
 
 def prepare(spark: SparkSession, folder: Path, config: RetrievalConfig) -> Night:
-    """The night of the config's own date, up to its interest vectors."""
+    """The night of the config's own date, up to its interest vectors, with ``TEST`` windows to judge by."""
+    config = config.model_copy(update={"windows": config.windows.model_copy(update={"test": TEST})})
     lake, ds = Lake.open(spark, check_folder(folder, create=True), create=True), config.default_ds
     assert ds is not None
     for job in (ingest_events, build_graph, build_requests, embed_interests):

@@ -97,6 +97,11 @@ def test_starting_at_a_step_skips_the_ones_before(files: list[DataFile], start: 
         assert torch.equal(batch.user_B, same.user_B)
 
 
+def test_windows_come_forth_and_back(files: list[DataFile]) -> None:
+    forth, back = ([as_of for as_of, _ in feed(files).batches(0, back=back)] for back in (False, True))
+    assert forth == sorted(forth) and back == sorted(forth, reverse=True) and len(set(forth)) > 1
+
+
 def test_values_arrive_as_stored(tmp_path: Path) -> None:
     files = write_requests(tmp_path, [5], shards=1, layout=LAYOUT, first=7)
     _, batch = next(RequestFeed(files, layout=LAYOUT, shards=1, batch_size=5, positives=2).batches(0))

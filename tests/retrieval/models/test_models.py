@@ -14,6 +14,7 @@ from roilake.pipelines.retrieval.models import (
     RequestBatch,
     TypeFeatures,
     build,
+    encoder,
     is_matrix_kind,
     kinds,
 )
@@ -123,6 +124,22 @@ VARIANTS = [
     ("zoomer", {"edge_attention": False}),
     ("zoomer", {"semantic_attention": False}),
 ]
+
+
+@pytest.mark.parametrize(("kind", "options"), [*VARIANTS, ("no_graph", {}), ("zoomer", {"user_ids": "learned"})])
+def test_a_step_embeds_as_each_tower_alone(kind: str, options: dict[str, object]) -> None:
+    """With the same gradients, whether a node is encoded once or for each tower."""
+    model, given, asked, candidates = shaken(kind, **options).train(), features(), requests(), items()
+    alone = model.embed_requests(asked, given), model.embed_items(candidates, given)
+    found: list[dict[str, torch.Tensor]] = []
+    for request_BD, item_ID in (alone, model.embed(asked, candidates, given)):
+        model.zero_grad()
+        torch.testing.assert_close(request_BD @ item_ID.T, alone[0] @ alone[1].T, rtol=1e-4, atol=1e-5)
+        (request_BD @ item_ID.T).sin().sum().backward(retain_graph=True)
+        found.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("kind", "options"), [*VARIANTS, ("sasrec", {"heads": 2}), ("gru4rec", {})])
@@ -267,7 +284,8 @@ def test_errors_name_what_is_wrong(kind: str, options: dict[str, object], said: 
 
 
 @pytest.mark.parametrize("kind", ["no_graph", "zoomer"])
-def test_nodes_beyond_the_buckets_share_rows(kind: str) -> None:
+def test_nodes_beyond_the_buckets_share_rows(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "DENSE_ROWS", 5)
     model, given = shaken(kind, id_buckets=6).train(), features()
     sizes = {name: sum(p.shape[0] for p in model.encoders[name].id.parameters()) for name in SIZES}
     assert sizes == {"user": 6, "query": 5, "item": 6}

@@ -54,6 +54,16 @@ def test_steps_go_on_across_epochs(tmp_path: Path) -> None:
     assert whole == [(epoch, number) for epoch in range(2) for number in range(inputs.train.steps)]
 
 
+def test_epochs_go_back_and_forth_and_end_with_the_newest_window(tmp_path: Path) -> None:
+    inputs = Inputs(training_data(tmp_path), TRAINING, LocalContext())
+    for epochs, ways in ((1, "f"), (2, "bf"), (3, "fbf")):
+        expected = [
+            batch.user_B for epoch, way in enumerate(ways) for _, batch in inputs.train.batches(epoch, back=way == "b")
+        ]
+        for step, user_B in zip(inputs.steps(epochs), expected, strict=True):
+            assert torch.equal(step.requests.user_B, user_B)
+
+
 def test_of_large_windows_two_are_held_and_the_steps_stay_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

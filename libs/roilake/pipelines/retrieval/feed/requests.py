@@ -23,7 +23,7 @@ Shards = dict[int, RequestRows]
 class RequestFeed:
     """Batches of the request-side ROIs in ``files`` (partitions ``as_of`` and ``shard``).
 
-    Windows come in time order, so that the most recent past is learnt last; inside a window every step takes
+    Windows come in time order, or ``back`` from the newest to the oldest; inside a window every step takes
     ``batch_size / shards`` rows of each shard, in an order drawn per epoch. Rank r of ``workers`` serves the shards s
     with s mod workers = r, so its batch holds ``batch_size / workers`` rows; the union over ranks is the same for any
     number of workers. A window has as many steps as its largest shard needs; the others are filled up with rows of
@@ -66,11 +66,6 @@ class RequestFeed:
         self._cache_bytes = cache_bytes
 
     @property
-    def windows(self) -> list[date]:
-        """The windows that hold rows, in time order."""
-        return sorted(self._rows)
-
-    @property
     def rows(self) -> int:
         """Rows of an epoch, over all ranks."""
         return sum(sum(shards.values()) for shards in self._rows.values())
@@ -84,9 +79,9 @@ class RequestFeed:
         """Steps of an epoch, the same on every rank."""
         return sum(self.steps_of(as_of) for as_of in self._rows)
 
-    def batches(self, epoch: int, start_step: int = 0) -> Iterator[tuple[date, RequestBatch]]:
+    def batches(self, epoch: int, start_step: int = 0, *, back: bool = False) -> Iterator[tuple[date, RequestBatch]]:
         """(window, this rank's batch) of each step of ``epoch`` from ``start_step`` on."""
-        windows = ((as_of, self.steps_of(as_of)) for as_of in self.windows)
+        windows = ((as_of, self.steps_of(as_of)) for as_of in sorted(self._rows, reverse=back))
         for as_of, shards, first in read_ahead(windows, self._load, start_step):
             for batch in self._window_batches(shards, epoch, first, self.steps_of(as_of)):
                 yield as_of, batch

@@ -16,6 +16,10 @@ from roilake.pipelines.retrieval.models.tree import Children
 from roilake.pipelines.retrieval.roi.layout import Slot
 
 NEVER = -1e9
+SIGNAL_SCALE = 10.0
+"""Signals are at most 1 and differ by less, so a softmax over them chooses only with weights of about 10. Adam moves a
+parameter by its rate a step: in this unit it gets there (NDCG@20 on Foursquare .755 against .750 at 420 steps, .743
+against .714 at 105)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class FeatureAttention(nn.Module):
 class EdgeAttention(nn.Module):
     """Reweighs the neighbours of one edge type by their likeness to the context and by what they were selected by.
 
-    l_j = t <g, N_j> + sum_s c_s x_sj,  a = softmax_j(l),  agg = sum_j a_j N_j
+    l_j = t <g, N_j> + 10 sum_s c_s x_sj,  a = softmax_j(l),  agg = sum_j a_j N_j
 
     g is the focal (sum of the roots) plus, below hop 1, the parent; x are the neighbour's relevance and, of one from
     the history, whether the query is linked to it and how recent it is. t and c are learned and start at 0: the
@@ -73,7 +77,7 @@ class EdgeAttention(nn.Module):
         vectors_BPkD = children.vectors_BPkD()
         # Products of this shape as many small matrix products (einsum) take four times as long on a CPU.
         logit_BPk = (context_BPD.unsqueeze(2) * vectors_BPkD).sum(dim=3) * self.temperature
-        logit_BPk = logit_BPk + torch.stack(children.signals, dim=3) @ self.signal
+        logit_BPk = logit_BPk + torch.stack(children.signals, dim=3) @ (SIGNAL_SCALE * self.signal)
         masked_BPk = logit_BPk.masked_fill(~children.mask_BPk, NEVER)
         weight_BPk = torch.softmax(masked_BPk, dim=2) * children.mask_BPk
         return (weight_BPk.unsqueeze(3) * vectors_BPkD).sum(dim=2), weight_BPk

@@ -17,6 +17,8 @@ from roilake.pipelines.retrieval.roi.layout import RoiLayout
 
 NODE_TYPES = ("user", "query", "item")
 DEGREE_BUCKETS = 40
+DENSE_ROWS = 16_384
+"""Rows of a table up to which a step of Adam on all of them is cheaper than finding those that it touched."""
 
 
 class FieldEncoder(nn.Module):
@@ -40,9 +42,9 @@ class FieldEncoder(nn.Module):
         nn.init.eye_(self.interest.weight)
         nodes = max(schema.num_nodes[node_type], 1)
         hashed = id_buckets is not None and nodes > id_buckets
-        self.id = HashedEmbedding(id_buckets or 1, dim) if hashed else nn.Embedding(nodes, dim, sparse=True)
+        self.id = HashedEmbedding(id_buckets or 1, dim) if hashed else _table(nodes, dim)
         self.degree = nn.Embedding(DEGREE_BUCKETS, dim)
-        self.terms = nn.Embedding(schema.num_terms, dim, padding_idx=0, sparse=True)
+        self.terms = _table(schema.num_terms, dim, padding_idx=0)
         self.categories = nn.ModuleList(
             nn.Embedding(count + 1, dim, padding_idx=0) for count in schema.num_categories[node_type]
         )
@@ -76,9 +78,15 @@ class FieldEncoder(nn.Module):
         return fields + [table(categories_NF[:, f]) for f, table in enumerate(self.categories)]
 
     def _mean_of_terms(self, terms_NT: Tensor) -> Tensor:
-        if terms_NT.shape[1] == 0:
+        if terms_NT.shape[1] == 0 or self.terms.num_embeddings == 1:  # none but the padding
             return self.terms.weight.new_zeros(len(terms_NT), self.terms.embedding_dim)
-        return F.embedding_bag(terms_NT, self.terms.weight, mode="mean", padding_idx=0, sparse=True)
+        table = self.terms
+        return F.embedding_bag(terms_NT, table.weight, mode="mean", padding_idx=table.padding_idx, sparse=table.sparse)
+
+
+def _table(rows: int, dim: int, padding_idx: int | None = None) -> nn.Embedding:
+    """A learned table, of whose rows a step touches few where it is large."""
+    return nn.Embedding(rows, dim, padding_idx=padding_idx, sparse=rows > DENSE_ROWS)
 
 
 class HashedEmbedding(nn.Module):
@@ -88,7 +96,7 @@ class HashedEmbedding(nn.Module):
 
     def __init__(self, buckets: int, dim: int) -> None:
         super().__init__()
-        self.table = nn.Embedding(buckets, dim, sparse=True)
+        self.table = _table(buckets, dim)
 
     def forward(self, ids_N: Tensor) -> Tensor:
         first_ND, second_ND = (self.table(_hash(ids_N, key) % self.table.num_embeddings) for key in (1, 2))

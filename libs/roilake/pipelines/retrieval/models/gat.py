@@ -49,10 +49,13 @@ class Model(GraphTower):
 
     def _attend(self, parent_BPD: Tensor, child: Children) -> Tensor:
         name = map_name(child.slot)
-        value_BPkhd = self.maps[name](child.vectors_BPkD()).unflatten(-1, (self.heads, -1))
-        own_BPhd = parent_BPD[..., : value_BPkhd.shape[-1] * self.heads].unflatten(-1, (self.heads, -1))
-        score_BPkh = (value_BPkhd * self.child_score[name]).sum(-1)
-        score_BPkh = score_BPkh + (own_BPhd * self.parent_score[name]).sum(-1).unsqueeze(2)
-        masked_BPkh = F.leaky_relu(score_BPkh, NEGATIVE_SLOPE).masked_fill(~child.mask_BPk.unsqueeze(-1), NEVER)
-        weight_BPkh = torch.softmax(masked_BPkh, dim=2) * child.mask_BPk.unsqueeze(-1)
+        child_score_hd, heads = self.child_score[name], self.heads
+        values = child.mapped(self.maps[name])
+        scores = values.mapped(lambda value_XD: (value_XD.unflatten(-1, (heads, -1)) * child_score_hd).sum(-1))
+        own_BPhd = parent_BPD[..., : child_score_hd.numel()].unflatten(-1, (heads, -1))
+        score_BPkh = scores.vectors_BPkD() + (own_BPhd * self.parent_score[name]).sum(-1).unsqueeze(2)
+        mask_BPk1 = child.mask_BPk.unsqueeze(-1)
+        masked_BPkh = F.leaky_relu(score_BPkh, NEGATIVE_SLOPE).masked_fill(~mask_BPk1, NEVER)
+        weight_BPkh = torch.softmax(masked_BPkh, dim=2) * mask_BPk1
+        value_BPkhd = values.vectors_BPkD().unflatten(-1, (heads, -1))
         return (weight_BPkh.unsqueeze(4) * value_BPkhd).sum(dim=2).flatten(-2)

@@ -49,6 +49,10 @@ class TwinTower(nn.Module, ABC):
     def embed_items(self, batch: ItemBatch, features: NodeFeatures) -> Tensor:
         """Item vectors [I, d]."""
 
+    def embed(self, requests: RequestBatch, items: ItemBatch, features: NodeFeatures) -> tuple[Tensor, Tensor]:
+        """Both, for a step of training."""
+        return self.embed_requests(requests, features), self.embed_items(items, features)
+
 
 class ResidualTowers(nn.Module):
     """Towers that start as the identity (ours; the published ones are ``PaperTowers``).

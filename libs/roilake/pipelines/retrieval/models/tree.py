@@ -6,7 +6,7 @@ Legend: B rows, P positions of a parent slot (1 for a root), k fan-out, D dimens
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -67,6 +67,12 @@ class Children:
 
     def vectors_BPkD(self) -> Tensor:
         return self.nodes.at(self.ids_BPk) if self.vectors is None else self.vectors
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Children:
+        """The same neighbours with ``change`` of their vectors [*, D]: for leaves once a node."""
+        if self.vectors is not None:
+            return replace(self, vectors=change(self.vectors))
+        return replace(self, nodes=replace(self.nodes, table_ND=change(self.nodes.table_ND)))
 
     def sum(self, weight_BPk: Tensor) -> Tensor:
         """Weighted sum of the neighbours' vectors [B, P, D]."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from roilake.pipelines.retrieval.models.attention import Attention, EdgeAttention, FeatureAttention, SemanticAttention
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, NodeFeatures, RequestBatch
 from roilake.pipelines.retrieval.models.encoder import NODE_TYPES
-from roilake.pipelines.retrieval.models.graph_tower import GraphOptions, GraphTower
+from roilake.pipelines.retrieval.models.graph_tower import GraphOptions, GraphTower, SharedNodes
 from roilake.pipelines.retrieval.models.graphsage import map_name, neighbour_maps
 from roilake.pipelines.retrieval.models.tree import Children, Nodes, encode_touched, touched
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
@@ -99,9 +99,16 @@ class Model(GraphTower):
         size = float(learnt.abs().sum())
         return dict(zip(SIGNALS, (learnt / size).tolist(), strict=True)) if size else None
 
-    def roots(self, ids: Sequence[Tensor], types: Sequence[str], features: NodeFeatures) -> list[Tensor]:
+    @property
+    def shares_nodes(self) -> bool:
+        """Feature attention gives a node another vector in each region."""
+        return super().shares_nodes and not self.options.feature_attention
+
+    def roots(
+        self, ids: Sequence[Tensor], types: Sequence[str], features: NodeFeatures, shared: SharedNodes = None
+    ) -> list[Tensor]:
         if not self.options.feature_attention:
-            return super().roots(ids, types, features)
+            return super().roots(ids, types, features, shared)
         fields = [
             self.encoders[kind](features[kind], ids_B, ids=self.roots_have_ids[kind])
             for kind, ids_B in zip(types, ids, strict=True)

@@ -82,11 +82,16 @@ class Inputs:
         return read_items(paths, self.data.layouts.item.size)
 
     def steps(self, epochs: int, done: int = 0) -> Iterator[Step]:
-        """The steps of all epochs, without the first ``done``. Candidates are the same on every rank."""
+        """The steps of all epochs, without the first ``done``. Candidates are the same on every rank.
+
+        Epochs go back and forth in time, the last one forth: so the most recent past is learnt last, and where there is
+        an epoch before, it is learnt first too. Going forth alone, items of the newest windows are unknown until its
+        end: on MovieLens 104 of 276 steps to an NDCG@20 that 17 steps give."""
         per_epoch = self.train.steps
         for epoch in range(done // per_epoch if per_epoch else epochs, epochs):
             first = max(0, done - epoch * per_epoch)
-            for number, (as_of, requests) in enumerate(self.train.batches(epoch, first), start=first):
+            back = (epochs - epoch) % 2 == 0
+            for number, (as_of, requests) in enumerate(self.train.batches(epoch, first, back=back), start=first):
                 yield self._step(as_of, requests, epoch, number)
 
     def rows_of(self, as_of: date, positive_BP: Tensor) -> Tensor:

@@ -76,8 +76,8 @@ class RetrievalTask:
 
 def loss_of(model: Any, step: Step, loss: Literal["softmax", "focal"]) -> Tensor:
     """[B] loss of each request of a step, of a twin tower."""
-    requests_BD = model.embed_requests(step.requests, step.features)
-    score_BI = requests_BD @ model.embed_items(step.items, step.features).T
+    requests_BD, item_ID = model.embed(step.requests, step.items, step.features)
+    score_BI = requests_BD @ item_ID.T
     if loss == "focal":
         return focal_cross_entropy(score_BI, step.positive_BP, step.candidate_offset_I)
     return sampled_softmax(score_BI, step.positive_BP, step.candidate_offset_I)
