@@ -13,6 +13,7 @@ from roilake.pipelines.retrieval.config import GraphModelConfig, TrainingConfig
 from roilake.pipelines.retrieval.feed.features import read_nodes
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, ItemBatch, NodeFeatures, RequestBatch
+from roilake.pipelines.retrieval.models.tower import TwinTower
 from roilake.pipelines.retrieval.roi.layout import ITEM_ROOTS, REQUEST_ROOTS, Layouts, RoiLayout
 from roilake.pipelines.retrieval.training import Inputs, RetrievalTask, TrainingData
 from roilake.training import Checkpoints, Context, Settings, train
@@ -27,6 +28,8 @@ TRAINING = TrainingConfig(batch_size=16, positives=3, candidates=12, checkpoint_
 class TinyTower(nn.Module):
     """user + query + interest vector (requests); item + mean of its users (items), of sparse tables; dropout to catch
     random state."""
+
+    embed = TwinTower.embed
 
     def __init__(self, schema: FeatureSchema, dropout: float = 0.0) -> None:
         super().__init__()
