@@ -90,11 +90,11 @@ def main() -> None:
         spark = spark_session("bench-zoom")
         for name in args.data:
             config = load_config(f"conf/nights/retrieval/{name}.yaml")
-            night = prepare(spark, Path(folder) / name, config)
+            night = prepare(spark, Path(folder) / name, config, args.requests)
             variants = compared(config, args.fanouts, args.roi_fanouts)
             wanted = [v for v in variants if any(part in v.name for part in args.only)]
             curves, spent = measure(night, wanted, args)
-            report[name] = summary(wanted, curves, spent, night.judge(args.requests))
+            report[name] = summary(wanted, curves, spent, night.judge())
             args.out.write_text(json.dumps(report))
             say(f"{name}  {json.dumps({k: v for k, v in report[name].items() if k != 'variants'})}")
         spark.stop()
@@ -121,7 +121,7 @@ def measure(night: Night, variants: Iterable[Variant], args: argparse.Namespace)
         config = night.config_of(cut)
         data, seconds = night.cut(cut)
         spent[cut] = Cost(seconds, data.layouts.request.size)
-        judge = night.judge(args.requests)
+        judge = night.judge()
         if not number:  # what a process pays once is not the first variant's
             learn("warm-up", data, config, mine[0].model, judge, 1, 1)
         for variant in mine:

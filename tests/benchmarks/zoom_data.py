@@ -50,12 +50,13 @@ class Cut:
 
 @dataclass
 class Night:
-    """A lake with a night's tables up to its interest vectors."""
+    """A lake with a night's tables up to its interest vectors, judged by at most ``requests``."""
 
     name: str
     lake: Lake
     config: RetrievalConfig
     ds: date
+    requests: int
     _judge: Judge | None = None
 
     def config_of(self, cut: Cut) -> RetrievalConfig:
@@ -76,12 +77,12 @@ class Night:
         self._data = self._pinned(config)
         return self._data, self._cutting_seconds(config)
 
-    def judge(self, requests: int) -> Judge:
+    def judge(self) -> Judge:
         """The requests are the same whatever the cut, their regions are those of the last one."""
         if self._judge is None:
             windows = tuple(w.as_of for w in plan_windows(self.config.windows, self.ds, None) if w.split == "test")
             adjacency = self.lake.active_files("adjacency", ds=self.ds)
-            self._judge = Judge(self._data, self.config, windows, requests, adjacency, drop_seen=self.drop_seen)
+            self._judge = Judge(self._data, self.config, windows, self.requests, adjacency, drop_seen=self.drop_seen)
         return self._judge
 
     @cached_property
@@ -135,11 +136,11 @@ class Night:
         return time.perf_counter() - began
 
 
-def prepare(spark: SparkSession, folder: Path, config: RetrievalConfig) -> Night:
+def prepare(spark: SparkSession, folder: Path, config: RetrievalConfig, requests: int) -> Night:
     """The night of the config's own date, up to its interest vectors, with ``TEST`` windows to judge by."""
     config = config.model_copy(update={"windows": config.windows.model_copy(update={"test": TEST})})
     lake, ds = Lake.open(spark, check_folder(folder, create=True), create=True), config.default_ds
     assert ds is not None
     for job in (ingest_events, build_graph, build_requests, embed_interests):
         job.run(lake, config, ds)
-    return Night(config.name, lake, config, ds)
+    return Night(config.name, lake, config, ds, requests)

@@ -112,10 +112,12 @@ class GraphTower(EncoderTower):
         if not self.shares_nodes:
             return None
         every = {name: [part for each in ids for part in each.get(name, ())] for name in NODE_TYPES}
+        return self._encoded(features, {name: parts for name, parts in every.items() if parts})
+
+    def _encoded(self, features: NodeFeatures, ids: NodeIds) -> dict[str, Nodes]:
         return {
             name: encode_touched(parts, len(features[name].degree_N), partial(self.encoders[name].sum, features[name]))
-            for name, parts in every.items()
-            if parts
+            for name, parts in ids.items()
         }
 
     def neighbour_nodes(
@@ -126,9 +128,4 @@ class GraphTower(EncoderTower):
         if self.options.neighbours == "frozen":
             return {name: Nodes(features[name].interest_ND, None) for name in NODE_TYPES}
         with torch.no_grad():
-            return {
-                name: encode_touched(
-                    ids, len(features[name].degree_N), partial(self.encoders[name].sum, features[name])
-                )
-                for name, ids in touched(layout, neighbours_BS).items()
-            }
+            return self._encoded(features, touched(layout, neighbours_BS))

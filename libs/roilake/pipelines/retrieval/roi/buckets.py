@@ -36,7 +36,7 @@ from roilake.pipelines.retrieval.roi.store import (
 
 KEYS = ("as_of", "edge_type", "bucket")
 LINK_PARTS = ("offsets", "ids")
-"""The lists that tell whether an item is linked to a query: every task that cuts histories maps them whole."""
+"""Arrays of the lists ``LINKS``, which every task that cuts histories maps whole."""
 
 
 @dataclass(frozen=True)
