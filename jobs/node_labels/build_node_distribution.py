@@ -1,0 +1,1 @@
+"""The graph -> what each node's surroundings are like: table ``node_distributions``."""

@@ -1,0 +1,58 @@
+"""Evaluate every model on the nodes whose label it has not seen; write metrics with intervals, and who serves."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from roilake.lake import Lake
+from roilake.metrics.champion import champion_of
+from roilake.metrics.classification import Floats
+from roilake.metrics.slices import ALL
+from roilake.pipelines.node_labels.config import NodeLabelsConfig
+from roilake.pipelines.node_labels.evaluation.champion import choose_champion
+from roilake.pipelines.node_labels.evaluation.measures import SPLITS, Known, measure, slices_of
+from roilake.pipelines.node_labels.training.inputs import SEEN, classes_of, label_numbers, read_graph
+from roilake.pipelines.node_labels.training.night import predict
+from roilake.runtime.command import main
+from roilake.runtime.step import StepResult, recorded
+
+
+def run(lake: Lake, config: NodeLabelsConfig, ds: date) -> StepResult:
+    """Write tables ``champions`` and ``metrics``."""
+    with recorded(lake, config, ds, "evaluate_node_labels") as record:
+        graph, nodes = read_graph(record)
+        record.rows_in = nodes.num_rows
+        likely: dict[str, Floats] = {}
+        for row in record.rows("models").to_pylist():
+            _, likely[row["name"]] = predict(Path(lake.files.local(row["path"])), graph)
+            record.progress(f"{row['name']}: labels of {nodes.num_rows:,} nodes")
+        known = _known(nodes, graph.edge_2E.numpy())
+        last = lake.publication(config.pipeline, before=ds)
+        champion = choose_champion(known["validation"], likely, config, champion_of(lake, last) if last else None, ds)
+        record.write("champions", champion.to_table(ds))
+        settings = (champion.model, config.evaluation.bootstrap, config.seed, ds, record.run.run_id)
+        record.write("metrics", measure(known, likely, *settings))
+    return record.result
+
+
+def _known(nodes: pa.Table, edge_2E: NDArray[np.int64]) -> dict[str, Known]:
+    """The nodes of each split that is evaluated."""
+    classes, split = classes_of(nodes), nodes["split"].to_numpy(zero_copy_only=False)
+    label_N = label_numbers(nodes, classes, (*SEEN, "test"))
+    found = {}
+    for name in SPLITS:
+        node_M = np.flatnonzero(split == name)
+        cuts = {ALL: np.ones(len(node_M), np.bool_)}
+        if name == "test":  # validation is for selection, not for reading
+            cuts |= dict(slices_of(label_N, edge_2E, node_M))
+        found[name] = Known(node_M, label_N[node_M], cuts)
+    return found
+
+
+if __name__ == "__main__":
+    main(run, "node_labels")

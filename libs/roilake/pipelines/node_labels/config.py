@@ -1,0 +1,162 @@
+"""What a night of node labels does: whose graph, which label, and what the models are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from roilake.config.base import (
+    FileSource,
+    Fraction,
+    IntakeConfig,
+    ModelConfig,
+    ModelName,
+    NightConfig,
+    Positive,
+    Rate,
+    Strict,
+    TrainerConfig,
+)
+from roilake.metrics.slices import ALL, delta_vs_default
+from roilake.pipelines.node_labels.distribution.rules import DistributionRules
+from roilake.pipelines.node_labels.metrics import DEGREE, HOMOPHILY, OWN
+
+BEST = "best"
+"""As ``default_model``: the model that validation prefers."""
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class NodeFile(FileSource):
+    """A row a node, as SQL expressions over its columns. ``label`` is null where nobody knows it; ``features`` is an
+    array of texts, what the node has."""
+
+    key: str
+    label: str
+    features: str | None = None
+
+
+class EdgeFile(FileSource):
+    """A row an edge, between the keys of two nodes, in either direction."""
+
+    source: str
+    target: str
+
+
+class PublishedGraph(Strict):
+    """The graph that ``retrieval`` published in the same lake, as of the end of its night. ``label`` is an SQL
+    expression over columns ``key``, ``fields`` (a map), ``terms`` and ``title`` of its nodes of ``node_type``;
+    ``hides`` names the fields that tell it, which are no features."""
+
+    node_type: Literal["user", "query", "item"]
+    label: str
+    hides: tuple[str, ...]
+    edge_types: Annotated[tuple[str, ...], Field(min_length=1)] = ("user_item", "item_user")
+
+
+class LabelGraphConfig(IntakeConfig):
+    """Files of nodes and edges, or a published graph. A feature that fewer than ``minimum_nodes`` nodes have is left
+    out."""
+
+    nodes: NodeFile | None = None
+    edges: EdgeFile | None = None
+    retrieval: PublishedGraph | None = None
+    minimum_nodes: Positive = 2
+
+    @model_validator(mode="after")
+    def _one_graph(self) -> LabelGraphConfig:
+        files = (self.nodes is not None, self.edges is not None)
+        if files != ((False, False) if self.retrieval else (True, True)):
+            raise ValueError("graph: name either retrieval, or files of both nodes and edges")
+        return self
+
+
+class LabelSplit(Strict):
+    """Shares of the nodes with a known label that choose a model and that evaluate it, drawn by a keyed hash of the
+    node's key: a node is in the same split on every night."""
+
+    validation: Share = 0.32
+    test: Share = 0.2
+
+    @model_validator(mode="after")
+    def _leave_some(self) -> LabelSplit:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test leave no node to learn from; take smaller shares")
+        return self
+
+
+class NodeTrainingConfig(TrainerConfig):
+    """A step is one of the whole graph."""
+
+    workers: Positive = 1
+    steps: Positive = 400
+    validate_every: Positive = 4
+    learning_rate: Rate = 0.01
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5e-4
+    patience: Positive | None = 25  # validations
+
+
+class NodeScoringConfig(Strict):
+    """Readers may take labels above a probability as known: those are counted on the page."""
+
+    sure: Fraction = 0.8
+
+
+class NodeEvaluationConfig(Strict):
+    bootstrap: Positive = 200
+
+
+class NodeLabelsConfig(NightConfig):
+    """All that one night of node labels needs beside its ``ds`` and its lake. ``default_model: best`` is the model that
+    the validation nodes prefer by ``best_by``, until another one is better by more than their paired interval."""
+
+    pipeline: Literal["node_labels"]
+    default_model: str = BEST
+    best_by: Literal["accuracy", "macro_f1", "cross_entropy"] = "accuracy"
+    graph: LabelGraphConfig
+    split: LabelSplit = LabelSplit()
+    distribution: DistributionRules = DistributionRules()
+    models: dict[ModelName, ModelConfig]
+    training: NodeTrainingConfig = NodeTrainingConfig()
+    scoring: NodeScoringConfig = NodeScoringConfig()
+    evaluation: NodeEvaluationConfig = NodeEvaluationConfig()
+
+    @field_validator("models")
+    @classmethod
+    def _some(cls, models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
+        if not models:
+            raise ValueError("name at least one model")
+        return models
+
+    @model_validator(mode="after")
+    def _default_is_there(self) -> NodeLabelsConfig:
+        if self.default_model not in (BEST, *self.models):
+            raise ValueError(
+                f"default_model: {self.default_model!r} is not among the models ({', '.join(self.models)}); add it, "
+                f"name one, or say {BEST}"
+            )
+        return self
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        return tuple(self.models)
+
+    @property
+    def upstreams(self) -> dict[str, bool]:
+        return {"retrieval": True} if self.graph.retrieval else {}
+
+    def check(self) -> None:
+        """Raises ConfigError for a model's unknown kind or option."""
+        from roilake.pipelines.node_labels import models  # needs torch, which takes seconds to import
+
+        for model in self.models.values():
+            models.check(model.kind, dict(model.options))
+
+    def measured(self) -> Mapping[str, Mapping[str, Collection[str]]]:
+        """Slices by metric by split."""
+        delta = delta_vs_default()
+        whole = dict.fromkeys(OWN, (ALL, delta))
+        groups = tuple(f"{name}=VALUE" for name in (HOMOPHILY, DEGREE))
+        sliced = dict.fromkeys(OWN, (ALL, delta, *groups, *map(delta_vs_default, groups)))
+        return {"validation": whole, "test": sliced}

@@ -1,0 +1,59 @@
+"""Nodes, features and edges by number, and the split of the known labels."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from roilake.lake.session import cached
+from roilake.pipelines.node_labels.config import LabelSplit
+
+_HASHES = 1 << 24
+
+
+def numbered(rows: DataFrame, name: str, *order: str) -> DataFrame:
+    """Rows with column ``name``: 0, 1, ... in the order of columns whose values differ. No task sees all rows."""
+    ranges = rows.repartitionByRange(*order).withColumn("range", F.spark_partition_id())
+    with cached(ranges) as ranges:
+        counts = {row["range"]: row["count"] for row in ranges.groupBy("range").count().collect()}
+        starts, total = {}, 0
+        for part in sorted(counts):
+            starts[part], total = total, total + counts[part]
+        start = F.create_map(*(F.lit(value) for pair in starts.items() for value in pair)) if starts else F.create_map()
+        place = F.row_number().over(Window.partitionBy("range").orderBy(*order)) - 1
+        number = (start[F.col("range")] + place).cast("int")
+        made = ranges.select(number.alias(name), *rows.columns)
+        return made.localCheckpoint()
+
+
+def with_split(nodes: DataFrame, shares: LabelSplit, seed: int) -> DataFrame:
+    """``split`` by a keyed hash of a node's type and key: which nodes are in it depends on no other node."""
+    drawn = F.pmod(F.xxhash64(F.lit("split"), F.lit(seed), "node_type", "key"), F.lit(_HASHES)) / _HASHES
+    known = F.when(drawn < shares.test, "test").when(drawn < shares.test + shares.validation, "validation")
+    split = F.when(~F.col("sought"), "other").when(F.col("label").isNull(), "unlabelled")
+    return nodes.withColumn("split", F.coalesce(split, known, F.lit("train"))).drop("sought")
+
+
+def feature_names(nodes: DataFrame, minimum: int) -> DataFrame:
+    """(feature, name, nodes) of what at least ``minimum`` nodes have, numbered by name."""
+    counts = nodes.select(F.explode("features").alias("name")).groupBy("name").agg(F.count(F.lit(1)).alias("nodes"))
+    return numbered(counts.where(F.col("nodes") >= minimum), "feature", "name")
+
+
+def with_features(nodes: DataFrame, names: DataFrame) -> DataFrame:
+    """Nodes whose features are numbers, ascending."""
+    had = nodes.select("node", F.explode("features").alias("name")).join(names, on="name", how="inner")
+    lists = had.groupBy("node").agg(F.sort_array(F.collect_set("feature")).alias("numbers"))
+    numbers: Column = F.coalesce("numbers", F.array().cast("array<int>"))
+    return nodes.join(lists, on="node", how="left").withColumn("features", numbers).drop("numbers")
+
+
+def pairs(edges: DataFrame, nodes: DataFrame) -> DataFrame:
+    """(src, dst) of edges by type and key, src < dst, each pair once; loops are left out."""
+    for side in ("source", "target"):
+        ends = nodes.select(
+            F.col("node").alias(side), F.col("node_type").alias(f"{side}_type"), F.col("key").alias(f"{side}_key")
+        )
+        edges = edges.join(ends, on=[f"{side}_type", f"{side}_key"], how="inner")
+    src, dst = F.least("source", "target"), F.greatest("source", "target")
+    return edges.select(src.alias("src"), dst.alias("dst")).where("src < dst").distinct()

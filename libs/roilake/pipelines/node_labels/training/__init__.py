@@ -1,0 +1,1 @@
+"""What node models are trained from, and how."""

@@ -1,0 +1,62 @@
+"""What a night's node models are trained from, pinned, and a trained one read again."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import nn
+
+from roilake.pipelines.node_labels import models
+from roilake.pipelines.node_labels.config import NodeLabelsConfig
+from roilake.pipelines.node_labels.models import GraphShape, NodeGraph
+from roilake.pipelines.node_labels.training.inputs import SEEN, NodeInputs, classes_of, label_numbers, read_graph
+from roilake.pipelines.node_labels.training.task import NodeTask
+from roilake.runtime.step import Recorder
+from roilake.training import Artifacts, Context, Plan, Settings, night
+from roilake.training.artifacts import WEIGHTS, read_manifest
+
+
+def plan_models(record: Recorder, config: NodeLabelsConfig) -> Plan[NodeInputs]:
+    """The night's graph with the labels that may be seen, as a file, and the folders of all that is trained on it."""
+    graph, nodes = read_graph(record)
+    record.rows_in = nodes.num_rows
+    classes = classes_of(nodes)
+    own = {split: torch.from_numpy(label_numbers(nodes, classes, (split,))) for split in SEEN}
+    known = {split: (label_N >= 0).nonzero()[:, 0] for split, label_N in own.items()}
+    label_N = torch.maximum(own["train"], own["validation"])
+    path = record.lake.scratch(f"{record.run.step}/{record.run.run_id}") / "graph.safetensors"
+    NodeInputs(graph, label_N, known["train"], known["validation"], len(classes)).save(path)
+    entries = []
+    for name, model in config.models.items():
+        settings = Settings.of(name, config.seed, config.training)
+        task = partial(NodeTask.of, config=model, training=config.training, seed=config.seed)
+        entries.append(night.make_entry(record, model, settings, task, partial(_artifacts, classes=classes)))
+    return night.make_plan(record, partial(_open, path), entries)
+
+
+def _open(path: Path, context: Context) -> NodeInputs:
+    return NodeInputs.open(path)
+
+
+def _artifacts(
+    inputs: NodeInputs, task: NodeTask, model: nn.Module, folder: str, classes: tuple[str, ...]
+) -> Artifacts:
+    return {"classes": classes}, {}
+
+
+@torch.no_grad()
+def predict(folder: Path, graph: NodeGraph) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """The labels that a trained model of the same night knows, and its probabilities [N, C]."""
+    manifest = read_manifest(folder)
+    classes = tuple(manifest["classes"])
+    with torch.random.fork_rng(devices=[]):
+        model = models.build(
+            manifest["model"]["kind"], dict(manifest["model"]["options"]), GraphShape.of(graph, len(classes))
+        )
+    model.load_state_dict(load_file(folder / WEIGHTS))
+    return classes, model.eval()(graph).double().softmax(1).numpy()
