@@ -36,10 +36,8 @@ def test_the_graph_has_each_node_and_each_pair_once(lake: Lake, folder: Path) ->
     assert len(found) == len(pairs) and set(found) == pairs
     assert result.rows_in == NODES + len(lines) and result.rows_quarantined == 0
     names = {row["feature"]: row["name"] for row in rows(lake, "graph_features")}
-    words = {
-        line.split(",")[0]: {*line.split(",")[2].split()}
-        for line in (folder / "nodes.csv").read_text().split("\n")[1:-1]
-    }
+    cells = [line.split(",") for line in (folder / "nodes.csv").read_text().split("\n")[1:-1]]
+    words = {key: {*text.split()} for key, _, text in cells}
     for row in nodes:
         assert row["features"] == sorted(row["features"])
         assert {names[feature] for feature in row["features"]} == words[row["key"]]

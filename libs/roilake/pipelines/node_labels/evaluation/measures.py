@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from roilake.hashing import keyed_hash
 from roilake.metrics.classification import Floats
-from roilake.metrics.intervals import Draws, Summed
+from roilake.metrics.intervals import Draws, Estimate, Summed
 from roilake.metrics.leakage import SHUFFLED, shuffled_auc
 from roilake.metrics.metric_rows import metric_row, metric_table
 from roilake.metrics.observed import observe_mean
@@ -81,8 +82,8 @@ def measure(
     ds: date,
     run: str,
 ) -> pa.Table:
-    """Rows of ``metrics``: of every split, model and slice each of the pipeline's metrics, the paired differences to the
-    model that serves, and AUCs of shuffled labels. ``likely`` maps a model to probabilities of all nodes [N, C]."""
+    """Rows of ``metrics``: of every split, model and slice each of the pipeline's metrics, the paired differences to
+    the model that serves, and AUCs of shuffled labels. ``likely`` maps a model to probabilities of all nodes [N, C]."""
     rows = []
     for split, nodes in known.items():
         draws = Draws(nodes.node_N, bootstrap, seed)
@@ -110,7 +111,7 @@ def observe(nodes: Known, likely_NC: Floats, chosen_N: NDArray[np.bool_]) -> dic
     return found
 
 
-def _shuffled(nodes: Known, likely_NC: Floats, seed: int):
+def _shuffled(nodes: Known, likely_NC: Floats, seed: int) -> Estimate:
     """AUC of the probability of the most frequent label against nodes that have it, dealt out anew."""
     counts = np.bincount(nodes.label_N[nodes.label_N >= 0], minlength=likely_NC.shape[1])
     label = int(counts.argmax())
@@ -132,7 +133,7 @@ def slices_of(
     alone_M = labelled_N[node_M] == 0
     yield f"{HOMOPHILY}=unknown", alone_M
     bounds = (0.0, 0.25, 0.5, 0.75, 1.01)
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in pairwise(bounds):
         name = f"{low:g} to {min(high, 1):g}"
         yield f"{HOMOPHILY}={name}", ~alone_M & (share_M >= low) & (share_M < high)
     for name, low, high in (("0", 0, 1), ("1 to 3", 1, 4), ("4 to 15", 4, 16), ("16 and more", 16, 2**31)):

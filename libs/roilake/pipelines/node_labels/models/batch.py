@@ -14,9 +14,9 @@ from torch import Tensor
 class NodeGraph:
     """A whole graph. Its edges go both ways, without loops and without doubles, in order of (target, source).
 
-    The last three are what ``build_node_distribution`` knows of a node's surroundings: how like its degree sequences are
-    to those of the landmarks, in (0, 1]; how near it is to the anchors, 1 / (1 + hops), 0 for one that it cannot reach;
-    and the shares of its neighbours by how like their features are to its own. None of them knows a label."""
+    The last three are what ``build_node_distribution`` knows of a node's surroundings: how like its degree sequences
+    are to those of the landmarks, in (0, 1]; how near it is to the anchors, 1 / (1 + hops), 0 for one that it cannot
+    reach; and the shares of its neighbours by how like their features are to its own. None of them knows a label."""
 
     features_NF: Tensor  # float32, sparse CSR
     edge_2E: Tensor  # int64: source, target

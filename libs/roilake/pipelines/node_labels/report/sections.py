@@ -23,8 +23,8 @@ TEXTS = Texts(
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """``alike``: the share of the edges between labelled nodes whose ends have one label; ``examples``: the most and the
-    least certain predictions of nodes whose label nobody knows or no model has seen."""
+    """``alike``: the share of the edges between labelled nodes whose ends have one label; ``examples``: the most and
+    the least certain predictions of nodes whose label nobody knows or no model has seen."""
 
     alike: float | None
     examples: tuple[Mapping[str, Any], ...]
