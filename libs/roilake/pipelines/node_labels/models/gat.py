@@ -37,7 +37,7 @@ class Model(nn.Module):
         for number, (inputs, outputs) in enumerate(sizes):
             heads = options.heads if number < len(sizes) - 1 else 1
             first = None if number else SparseLinear(inputs, outputs, rate)
-            layers.append(PatternGATConv(inputs, outputs // heads, heads, dropout=rate, concat=True, first=first))
+            layers.append(PatternGATConv(inputs, outputs // heads, heads, rate, first))
         self.stack = Stack(layers, rate)
 
     def forward(self, graph: NodeGraph) -> Tensor:

@@ -15,6 +15,4 @@ class Model(ResidualNet):
     def __init__(self, options: Options, shape: GraphShape) -> None:
         width, heads = options.hidden, options.heads
         sizes = width, width // heads, heads
-        super().__init__(
-            options, shape, [PatternGATConv(*sizes, dropout=0.0, concat=True) for _ in range(options.layers)]
-        )
+        super().__init__(options, shape, [PatternGATConv(*sizes, dropout=0.0) for _ in range(options.layers)])

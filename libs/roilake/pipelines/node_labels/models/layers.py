@@ -77,9 +77,9 @@ class PatternGATConv(geometric.GATConv):
     the head: torch_geometric's layer, with the sum as products. ``first`` takes in the graph's features."""
 
     def __init__(
-        self, inputs: int, outputs: int, heads: int, *, dropout: float, concat: bool, first: SparseLinear | None = None
+        self, inputs: int, outputs: int, heads: int, dropout: float, first: SparseLinear | None = None
     ) -> None:
-        super().__init__(inputs, outputs, heads, concat, dropout=dropout, add_self_loops=False)
+        super().__init__(inputs, outputs, heads, dropout=dropout, add_self_loops=False)
         self.map: nn.Module = first or self.lin
         self.lin: nn.Module = nn.Identity()
         self._pattern: Pattern | None = None
@@ -114,6 +114,14 @@ class Stack(nn.Module):
         return hidden
 
 
+class Embedding(nn.Sequential):
+    """GELU(dropout(W x + b)) of the graph's features [N, D]."""
+
+    def __init__(self, options: NetOptions, shape: GraphShape) -> None:
+        first = SparseLinear(shape.features, options.hidden, 0.0, bias=True)
+        super().__init__(first, nn.Dropout(options.dropout), nn.GELU())
+
+
 class FeedForward(nn.Sequential):
     """dropout(W' GELU(dropout(W x + b)) + b')."""
 
@@ -134,8 +142,7 @@ class ResidualNet(nn.Module):
     def __init__(self, options: NetOptions, shape: GraphShape, convolutions: Iterable[nn.Module]) -> None:
         super().__init__()
         width, rate = options.hidden, options.dropout
-        self.first = SparseLinear(shape.features, width, 0.0, bias=True)
-        self.dropout = nn.Dropout(rate)
+        self.first = Embedding(options, shape)
         self.convolutions = nn.ModuleList(convolutions)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(options.layers + 1))
         self.mixes = nn.ModuleList(FeedForward(2 * width, width, rate) for _ in range(options.layers))
@@ -143,7 +150,7 @@ class ResidualNet(nn.Module):
 
     def forward(self, graph: NodeGraph) -> Tensor:
         """Logits [N, C]."""
-        hidden_ND = F.gelu(self.dropout(self.first(graph)))
+        hidden_ND = self.first(graph)
         *norms, last = self.norms
         for norm, convolution, mix in zip(norms, self.convolutions, self.mixes, strict=True):
             own_ND = norm(hidden_ND)

@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pydantic import model_validator
 from torch import Tensor, nn
 
 from roilake.pipelines.node_labels.models.batch import GraphShape, NodeGraph
-from roilake.pipelines.node_labels.models.layers import FeedForward, NetOptions, PatternGCNConv, SparseLinear
+from roilake.pipelines.node_labels.models.layers import Embedding, FeedForward, NetOptions, PatternGCNConv, SparseLinear
 from roilake.pipelines.node_labels.models.meta_weights import META, Attention, Gate, GateKind, MetaWeights
 from roilake.pipelines.node_labels.models.sparse import Pattern
 
@@ -78,8 +77,10 @@ class PlainLayer(nn.Module):
     def __init__(self, sizes: tuple[int, int], options: Options, structure: int, *, first: bool, last: bool) -> None:
         super().__init__()
         inputs, outputs = sizes
-        rate, width, self.last = options.dropout, options.hidden, last
+        rate, width = options.dropout, options.hidden
+        self.activation = nn.Identity() if last else nn.ReLU()
         self.convolution = Convolution(*sizes, options, SparseLinear(*sizes, rate) if first else None)
+        self.dropout = nn.Identity() if first else nn.Dropout(rate)
         self.fuse = Attention(outputs) if options.independent_channels else None
         if self.fuse:
             into = SparseLinear(inputs, width, rate, bias=True) if first else nn.Linear(inputs, width)
@@ -87,11 +88,12 @@ class PlainLayer(nn.Module):
             self.structure = Structure(structure, outputs) if structure else None
 
     def forward(self, states: Any, graph: NodeGraph, meta: tuple[Tensor, Tensor]) -> Tensor:
+        states = self.dropout(states)
         channels = [self.convolution(states, graph.looped, meta[0])]
         if self.fuse:
             channels.append(self.own(states))
             channels += [self.structure(meta[1], graph.looped)] if self.structure else []
-        channels = channels if self.last else [F.relu(channel) for channel in channels]
+        channels = [self.activation(channel) for channel in channels]
         return self.fuse(channels) if self.fuse else channels[0]
 
 
@@ -136,15 +138,14 @@ class Model(nn.Module):
 
     def __init__(self, options: Options, shape: GraphShape) -> None:
         super().__init__()
-        self.residual, self.dropout = options.residual, options.dropout
         self.meta = MetaWeights(shape, options.sources, options.dropout)
         structure, sizes = self.meta.structure, options.sizes(shape)
         if options.residual:
-            self.first = SparseLinear(shape.features, options.hidden, 0.0, bias=True)
+            self.first: nn.Module = Embedding(options, shape)
             self.layers = nn.ModuleList(ResidualLayer(options, structure) for _ in sizes)
-            self.head = nn.Sequential(nn.LayerNorm(options.hidden), nn.Linear(options.hidden, shape.classes))
+            self.head: nn.Module = nn.Sequential(nn.LayerNorm(options.hidden), nn.Linear(options.hidden, shape.classes))
         else:
-            last = len(sizes) - 1
+            self.first, self.head, last = nn.Identity(), nn.Identity(), len(sizes) - 1
             self.layers = nn.ModuleList(
                 PlainLayer(size, options, structure, first=number == 0, last=number == last)
                 for number, size in enumerate(sizes)
@@ -152,12 +153,7 @@ class Model(nn.Module):
 
     def forward(self, graph: NodeGraph) -> Tensor:
         """Logits [N, C]."""
-        meta = self.meta(graph)
-        states: Any = F.gelu(self._drop(self.first(graph))) if self.residual else graph
-        for number, layer in enumerate(self.layers):
-            states = self._drop(states) if number and not self.residual else states
+        meta, states = self.meta(graph), self.first(graph)
+        for layer in self.layers:
             states = layer(states, graph, meta)
-        return self.head(states) if self.residual else states
-
-    def _drop(self, states_ND: Tensor) -> Tensor:
-        return F.dropout(states_ND, self.dropout, self.training)
+        return self.head(states)
