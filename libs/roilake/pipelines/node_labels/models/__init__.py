@@ -13,7 +13,7 @@ from roilake.training.models import ModelFiles
 
 __all__ = ["GraphShape", "NodeGraph", "build", "check", "kinds"]
 
-_FILES = ModelFiles(__name__, __path__, {"batch", "layers"})
+_FILES = ModelFiles(__name__, __path__, {"batch", "layers", "meta_weights", "sparse"})
 kinds, check = _FILES.kinds, _FILES.check
 
 

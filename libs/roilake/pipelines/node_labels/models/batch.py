@@ -6,8 +6,13 @@ classes."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import torch
 from torch import Tensor
+
+from roilake.pipelines.node_labels.models.sparse import Pattern
+from roilake.training.context import to_device
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,45 @@ class NodeGraph:
         """N."""
         return self.features_NF.shape[0]
 
+    def on(self, device: torch.device) -> NodeGraph:
+        """The graph on a device; moved there once."""
+        if device not in self._copies:
+            self._copies[device] = to_device(self, device)
+        return self._copies[device]
+
+    @cached_property
+    def _copies(self) -> dict[torch.device, NodeGraph]:
+        return {self.features_NF.device: self}
+
+    @cached_property
+    def features(self) -> Pattern:
+        """Where a node has which feature."""
+        return Pattern(self.features_NF.crow_indices(), self.features_NF.col_indices(), self.features_NF.shape[1])
+
+    @cached_property
+    def neighbours(self) -> Pattern:
+        """A: row i has the neighbours of node i."""
+        source_E, target_E = self.edge_2E
+        return Pattern.of(target_E, source_E, self.nodes, self.nodes)
+
+    @cached_property
+    def looped(self) -> Pattern:
+        """A + I: row i has node i too."""
+        loop_N = torch.arange(self.nodes, device=self.edge_2E.device)
+        source_E, target_E = torch.cat([self.edge_2E, loop_N.expand(2, -1)], dim=1)
+        order_E = (target_E * self.nodes + source_E).argsort()
+        return Pattern.of(target_E[order_E], source_E[order_E], self.nodes, self.nodes)
+
+    @cached_property
+    def second_neighbours(self) -> Pattern:
+        """Row i has the nodes that are two hops from node i and no nearer."""
+        near = self.looped.matrix(torch.ones_like(self.looped.symmetric_E)).cpu()
+        walks = (near @ near).to_sparse_coo().coalesce()
+        far_2E = walks.indices()
+        key_E, near_E = (pairs[0] * self.nodes + pairs[1] for pairs in (far_2E, near.to_sparse_coo().indices()))
+        row_E, column_E = far_2E[:, ~torch.isin(key_E, near_E)].to(self.edge_2E.device)
+        return Pattern.of(row_E, column_E, self.nodes, self.nodes)
+
 
 @dataclass(frozen=True)
 class GraphShape:
@@ -43,5 +87,5 @@ class GraphShape:
     @classmethod
     def of(cls, graph: NodeGraph, classes: int) -> GraphShape:
         """The sizes of a graph."""
-        parts = (graph.features_NF, graph.topology_NM, graph.position_NS, graph.similarity_NB)
-        return cls(*(part.shape[1] for part in parts), classes)
+        features, landmarks = graph.features_NF.shape[1], graph.topology_NM.shape[1]
+        return cls(features, landmarks, graph.position_NS.shape[1], graph.similarity_NB.shape[1], classes)
