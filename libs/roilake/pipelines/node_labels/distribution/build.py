@@ -1,0 +1,128 @@
+"""The distributions of all nodes of a graph: by Spark's tasks for graphs of any size, or here for small ones."""
+
+from __future__ import annotations
+
+import tempfile
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark import TaskContext
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from roilake.lake import Make
+from roilake.pipelines.node_labels.distribution.rounds import surround
+from roilake.pipelines.node_labels.distribution.rows import Part, Rows, lay_out, load, write_part
+from roilake.pipelines.node_labels.distribution.rules import DistributionRules
+from roilake.pipelines.node_labels.distribution.surroundings import Distribution, Range, Surroundings, cut
+from roilake.pipelines.node_labels.tables_distribution import NODE_DISTRIBUTIONS
+
+_PART = 8_000_000
+"""Pairs that a task sorts, 8 bytes each and some copies."""
+_RANGE = 250_000
+"""Edges, and nodes by ``_NODE`` edges each, that are worth a task of their own."""
+_NODE = 8
+_GROUP = 65_536
+"""Rows that are written at a time."""
+
+
+@dataclass(frozen=True)
+class Distributed:
+    """What ``Recorder.write_from_tasks(["node_distributions"], tasks, make(ds))`` takes, while the folder is there."""
+
+    tasks: DataFrame
+    ranges: Sequence[Range]
+    surroundings: Surroundings
+
+    def make(self, ds: date) -> Make:
+        """Rows of the night ``ds`` of a task's range."""
+        ranges, surroundings = self.ranges, self.surroundings
+
+        def rows(tasks: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+            for task in tasks["id"].to_pylist():
+                first, last = ranges[task]
+                for start, end in cut(first, last, _GROUP):
+                    yield NODE_DISTRIBUTIONS.name, surroundings.table(start, end, ds)
+
+        return rows
+
+
+def distribute(
+    spark: SparkSession, edges: DataFrame, features: DataFrame, nodes: int, rules: DistributionRules, folder: Path
+) -> Distributed:
+    """Distributions of the nodes 0 to ``nodes`` - 1: see ``surroundings``. ``edges`` (src, dst) may come in any order,
+    one way or both, doubled, or be loops, which count for nothing; ``features`` are (node, features: array<int>). The
+    ``folder`` is empty and on a disk that all tasks see. Raises LakeError for a node out of range."""
+    each, cores = partial(_in_tasks, spark), spark.sparkContext.defaultParallelism
+    ends = edges.select("src", "dst").where("src != dst")
+    both = ends.unionAll(ends.select(F.col("dst").alias("src"), F.col("src").alias("dst")))
+    pairs = features.select(F.col("node").alias("src"), F.explode("features").alias("dst")).where("dst is not null")
+    for name, rows in {"neighbours": both, "features": pairs}.items():
+        lay_out(folder / name, nodes, _parts(rows, nodes, folder / name, cores), each)
+    ranges = _ranges(load(folder / "neighbours" / "offsets.npy"), 4 * cores)
+    surroundings = surround(folder, rules, ranges, each)
+    return Distributed(spark.range(0, len(ranges), 1, len(ranges)), ranges, surroundings)
+
+
+def distribute_in_memory(
+    edge_2E: NDArray[np.integer], features: Rows, nodes: int, rules: DistributionRules
+) -> Distribution:
+    """The same bits, in this process and on one range. Rows of ``features`` and edges may come as to ``distribute``."""
+    src, dst = edge_2E[:, edge_2E[0] != edge_2E[1]]
+    owner = np.repeat(np.arange(nodes), np.diff(features.offsets_N1))
+    both = np.concatenate([src, dst]), np.concatenate([dst, src])
+    with tempfile.TemporaryDirectory() as name:
+        for kind, pairs in {"neighbours": both, "features": (owner, features.ids_E)}.items():
+            (Path(name) / kind).mkdir()
+            part = write_part(Path(name) / kind / "part-0", nodes, *pairs)
+            lay_out(Path(name) / kind, nodes, [part] if part else [], _here)
+        return surround(Path(name), rules, [(0, nodes)], _here).rows(0, nodes)
+
+
+def _here(work: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
+    return [work(thing) for thing in things]
+
+
+def _in_tasks(spark: SparkSession, work: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
+    """Each of the things in a task of its own."""
+    return spark.sparkContext.parallelize(things, len(things)).map(work).collect() if things else []
+
+
+def _parts(pairs: DataFrame, nodes: int, folder: Path, cores: int) -> list[Part]:
+    """Write (src, dst) as parts, each of a range of sources, distinct and sorted."""
+
+    def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        task = TaskContext.get()
+        assert task is not None  # only tasks come here
+        held = pa.Table.from_batches(batches, _PAIRS)
+        src, dst = (held[name].to_numpy() for name in held.column_names)
+        part = write_part(folder / f"part-{task.partitionId()}", nodes, src, dst)
+        if part:
+            yield pa.RecordBatch.from_pylist([part._asdict() | {"file": part.file.name}])
+
+    count = cores * -(-max(1, pairs.count()) // (_PART * cores))
+    written = pairs.repartitionByRange(count, "src").mapInArrow(write, "first long, file string, pairs long").collect()
+    return [Part(row["first"], folder / row["file"], row["pairs"]) for row in written]
+
+
+_PAIRS = pa.schema([("src", pa.int32()), ("dst", pa.int32())])
+
+
+def _ranges(offsets_N1: NDArray[np.int64], most: int) -> list[Range]:
+    """Ranges of about equal work, which goes by edges and nodes."""
+    nodes = len(offsets_N1) - 1
+
+    def work(node: int) -> int:
+        return int(offsets_N1[node]) + _NODE * node
+
+    count = max(1, min(most, work(nodes) // _RANGE))
+    bounds = [bisect_left(range(nodes), work(nodes) * part / count, key=work) for part in range(count)]
+    return list(zip(bounds, [*bounds[1:], nodes], strict=True))
