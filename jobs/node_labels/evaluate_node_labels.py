@@ -17,7 +17,7 @@ from roilake.pipelines.node_labels.config import NodeLabelsConfig
 from roilake.pipelines.node_labels.evaluation.champion import choose_champion
 from roilake.pipelines.node_labels.evaluation.measures import SPLITS, Known, measure, slices_of
 from roilake.pipelines.node_labels.training.inputs import SEEN, classes_of, label_numbers, read_graph
-from roilake.pipelines.node_labels.training.night import predict
+from roilake.pipelines.node_labels.training.night import probabilities
 from roilake.runtime.command import main
 from roilake.runtime.step import StepResult, recorded
 
@@ -29,7 +29,7 @@ def run(lake: Lake, config: NodeLabelsConfig, ds: date) -> StepResult:
         record.rows_in = nodes.num_rows
         likely: dict[str, Floats] = {}
         for row in record.rows("models").to_pylist():
-            _, likely[row["name"]] = predict(Path(lake.files.local(row["path"])), graph)
+            _, likely[row["name"]] = probabilities(Path(lake.files.local(row["path"])), graph)
             record.progress(f"{row['name']}: labels of {nodes.num_rows:,} nodes")
         known = _known(nodes, graph.edge_2E.numpy())
         last = lake.publication(config.pipeline, before=ds)

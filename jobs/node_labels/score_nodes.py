@@ -14,7 +14,7 @@ from roilake.metrics.champion import find_champion
 from roilake.metrics.classification import Floats
 from roilake.pipelines.node_labels.config import NodeLabelsConfig
 from roilake.pipelines.node_labels.training.inputs import read_graph
-from roilake.pipelines.node_labels.training.night import predict
+from roilake.pipelines.node_labels.training.night import probabilities
 from roilake.runtime.command import main
 from roilake.runtime.step import StepResult, recorded
 
@@ -26,7 +26,7 @@ def run(lake: Lake, config: NodeLabelsConfig, ds: date) -> StepResult:
         versions = {table: record.pin(table) for table in ("models", "champions")}
         champion = find_champion(lake, config.pipeline, ds, versions, config.default_model).model
         (model,) = record.rows("models", name=champion).to_pylist()
-        classes, likely_NC = predict(Path(lake.files.local(model["path"])), graph)
+        classes, likely_NC = probabilities(Path(lake.files.local(model["path"])), graph)
         sought = pc.not_equal(nodes["split"], "other")
         record.rows_in = pc.sum(sought).as_py()
         rows = predictions(nodes.filter(sought), classes, likely_NC[sought.to_numpy()], f"{champion}@{ds}", ds)

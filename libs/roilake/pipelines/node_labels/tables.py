@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from roilake.lake.tables import DS, table
+from roilake.pipelines.node_labels.tables_distribution import NODE_DISTRIBUTIONS as NODE_DISTRIBUTIONS
 
 GRAPH_NODES = table(
     "graph_nodes",

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
+from roilake.config import ModelConfig
 from roilake.pipelines.node_labels import models
-from roilake.pipelines.node_labels.config import NodeLabelsConfig
+from roilake.pipelines.node_labels.config import NodeLabelsConfig, NodeTrainingConfig
 from roilake.pipelines.node_labels.models import GraphShape, NodeGraph
 from roilake.pipelines.node_labels.training.inputs import SEEN, NodeInputs, classes_of, label_numbers, read_graph
-from roilake.pipelines.node_labels.training.task import NodeTask
+from roilake.pipelines.node_labels.training.task import NodeTask, predict
 from roilake.runtime.step import Recorder
 from roilake.training import Artifacts, Context, Plan, Settings, night
 from roilake.training.artifacts import WEIGHTS, read_manifest
@@ -34,7 +35,7 @@ def plan_models(record: Recorder, config: NodeLabelsConfig) -> Plan[NodeInputs]:
     entries = []
     for name, model in config.models.items():
         settings = Settings.of(name, config.seed, config.training)
-        task = partial(NodeTask.of, config=model, training=config.training, seed=config.seed)
+        task = partial(_task, config=model, training=config.training, seed=config.seed)
         entries.append(night.make_entry(record, model, settings, task, partial(_artifacts, classes=classes)))
     return night.make_plan(record, partial(_open, path), entries)
 
@@ -43,14 +44,19 @@ def _open(path: Path, context: Context) -> NodeInputs:
     return NodeInputs.open(path)
 
 
+def _task(inputs: NodeInputs, config: ModelConfig, training: NodeTrainingConfig, seed: int) -> NodeTask:
+    return NodeTask(
+        inputs.graph, inputs.label_N, inputs.train_T, inputs.validation_V, inputs.classes, config, training, seed
+    )
+
+
 def _artifacts(
     inputs: NodeInputs, task: NodeTask, model: nn.Module, folder: str, classes: tuple[str, ...]
 ) -> Artifacts:
     return {"classes": classes}, {}
 
 
-@torch.no_grad()
-def predict(folder: Path, graph: NodeGraph) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+def probabilities(folder: Path, graph: NodeGraph) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """The labels that a trained model of the same night knows, and its probabilities [N, C]."""
     manifest = read_manifest(folder)
     classes = tuple(manifest["classes"])
@@ -59,4 +65,4 @@ def predict(folder: Path, graph: NodeGraph) -> tuple[tuple[str, ...], NDArray[np
             manifest["model"]["kind"], dict(manifest["model"]["options"]), GraphShape.of(graph, len(classes))
         )
     model.load_state_dict(load_file(folder / WEIGHTS))
-    return classes, model.eval()(graph).double().softmax(1).numpy()
+    return classes, predict(model, graph).double().exp().numpy()
