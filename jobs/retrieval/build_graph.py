@@ -14,7 +14,7 @@ from roilake.errors import AuditError, SourceError
 from roilake.ingest import Budget, accounted, give_ids
 from roilake.lake import DataFile, Lake, TaskFiles, extremes
 from roilake.lake.session import cached
-from roilake.pipelines.retrieval.config import RetrievalConfig, SourceConfig
+from roilake.pipelines.retrieval.config import PredictedLabels, RetrievalConfig
 from roilake.pipelines.retrieval.events import NODE_TYPE_OF, attribute_rows, attribute_sources, node_attributes
 from roilake.pipelines.retrieval.graph import (
     SimilarityRules,
@@ -26,7 +26,7 @@ from roilake.pipelines.retrieval.graph import (
 )
 from roilake.pipelines.retrieval.graph.histories import cut_users, drop_spilled
 from roilake.pipelines.retrieval.graph.incremental import SEEN, IncrementalAggregates, StaleSumsError, check_parts
-from roilake.pipelines.retrieval.graph.nodes import ATTRIBUTES, describe_nodes
+from roilake.pipelines.retrieval.graph.nodes import ATTRIBUTES, describe_nodes, labels_of, with_labels
 from roilake.pipelines.retrieval.graph.plan import STREAMS, Plan
 from roilake.pipelines.retrieval.graph.scan import Slice
 from roilake.runtime.command import main
@@ -114,17 +114,20 @@ def _write_nodes(record: Recorder, nodes: DataFrame, config: RetrievalConfig, ds
     source = config.source
     rows = attribute_rows(record.lake.spark, source)
     if rows is None:
-        _describe(record, nodes, record.lake.spark.createDataFrame([], ATTRIBUTES), source, ds)
+        _describe(record, nodes, record.lake.spark.createDataFrame([], ATTRIBUTES), config, ds)
         return
     paths = {name: of_type.path for name, of_type in attribute_sources(source).items()}
     events = record.rows_in
     with accounted(record, rows, Budget("source", source, paths)) as sound:
         record.rows_in = events  # what the step is about; of attributes tell its ``sources``
-        _describe(record, nodes, node_attributes(sound), source, ds)
+        _describe(record, nodes, node_attributes(sound), config, ds)
 
 
-def _describe(record: Recorder, nodes: DataFrame, attributes: DataFrame, source: SourceConfig, ds: date) -> None:
+def _describe(record: Recorder, nodes: DataFrame, attributes: DataFrame, config: RetrievalConfig, ds: date) -> None:
+    source = config.source
     described = describe_nodes(nodes, attributes, query_terms_from_key=source.queries is None)
+    if config.graph.labels:
+        described = _labelled(record, described, config.graph.labels)
     with cached(described) as described:
         counts = described.groupBy("node_type").agg(F.count(F.lit(1)).alias("seen"), F.sum("described").alias("known"))
         found = {row["node_type"]: (row["known"], row["seen"]) for row in counts.collect()}
@@ -137,6 +140,17 @@ def _describe(record: Recorder, nodes: DataFrame, attributes: DataFrame, source:
                 f"source.{named[kind]}: describes {known} of {seen} {named[kind]} of the events, below source."
                 f"minimum_coverage {source.minimum_coverage:g}; does source.{named[kind]}.key say what the events do?"
             )
+
+
+def _labelled(record: Recorder, described: DataFrame, given: PredictedLabels) -> DataFrame:
+    """Nodes with the labels of the last night of ``node_labels``, if there is one. How many have one is noted."""
+    found = record.upstream("node_labels", "node_predictions")
+    if found is None:
+        return described
+    rows = record.lake.read("node_predictions", version=found.versions["node_predictions"])
+    labels = labels_of(rows.where(F.col("ds") == F.lit(found.ds)), given)
+    record.details["labelled"] = {row["source"]: row["count"] for row in labels.groupBy("source").count().collect()}
+    return with_labels(described, labels.drop("source"), given.field)
 
 
 def _lay_out_keys(record: Recorder, plan: Plan, earlier: IncrementalAggregates) -> dict[str, int]:

@@ -30,7 +30,7 @@ from roilake.training import Context
 
 DIM, SHARDS, SEED, TERMS = 32, 2, 7, 500
 WINDOWS = (date(2020, 1, 6), date(2020, 1, 13), date(2020, 1, 20))  # the last one validates
-CATEGORIES = {"user": (8, 20), "query": (), "item": (19,)}
+CATEGORIES = {"user": {"age": 8, "occupation": 20}, "query": {}, "item": {"genre": 19}}
 Floats = NDArray[np.float32]
 
 
@@ -96,7 +96,7 @@ class HeldStore(FeatureStore):
         nodes = self._nodes[name]
         count = len(nodes.events_N)
         noisy_NV = nodes.latent_NV + random.standard_normal(nodes.latent_NV.shape, np.float32)
-        fields = [random.integers(0, values + 1, count) for values in CATEGORIES[name]]
+        fields = [random.integers(0, values + 1, count) for values in CATEGORIES[name].values()]
         columns = (
             noisy_NV / np.linalg.norm(noisy_NV, axis=1, keepdims=True),
             nodes.events_N,

@@ -42,7 +42,7 @@ def test_terms_are_ranked_by_count_and_padded(store: FeatureStore) -> None:
 def test_categories_and_schema(store: FeatureStore) -> None:
     schema = store.schema(DIM)
     assert schema.num_terms == 6
-    assert schema.num_categories == {"user": (4,), "query": (), "item": ()}
+    assert schema.num_categories == {"user": {"age": 4}, "query": {}, "item": {}}
     assert schema.num_nodes == {"user": USERS, "query": QUERIES, "item": ITEMS}
     assert store.features(WINDOW)["user"].fields_NF[:4, 0].tolist() == [1, 2, 3, 1]
 

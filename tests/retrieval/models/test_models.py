@@ -29,7 +29,7 @@ REQUEST = RoiLayout.of(
     ("user", "query"),
 )
 ITEM = RoiLayout.of(({"item_user": 2, "item_query": 2},), ("item",))
-SCHEMA = FeatureSchema(SIZES, 13, {"user": (3,), "query": (), "item": (4, 2)}, INTEREST)
+SCHEMA = FeatureSchema(SIZES, 13, {"user": {"age": 3}, "query": {}, "item": {"brand": 4, "colour": 2}}, INTEREST)
 GRAPH_KINDS = ("zoomer", "graphsage", "gat")
 TOWERS = tuple(kind for kind in kinds() if not is_matrix_kind(kind))
 
@@ -43,8 +43,8 @@ def features() -> dict[str, TypeFeatures]:
             events_N=events,
             degree_N=torch.log2(1.0 + events).long(),
             terms_NT=torch.randint(0, 13, (size, 3)),
-            fields_NF=torch.stack([torch.randint(0, n + 1, (size,)) for n in SCHEMA.num_categories[name]], dim=1)
-            if SCHEMA.num_categories[name]
+            fields_NF=torch.stack([torch.randint(0, n + 1, (size,)) for n in counts], dim=1)
+            if counts
             else torch.empty((size, 0), dtype=torch.long),
         )
     return made
@@ -250,6 +250,17 @@ def test_without_user_ids_a_new_user_is_served_as_an_old_one(kind: str, options:
     for user_ids, same in (("none", True), ("learned", False)):
         vectors_BD = shaken(kind, user_ids=user_ids, **options).embed_requests(both, given)
         assert torch.allclose(vectors_BD[0], vectors_BD[1], atol=1e-6) == same
+
+
+@pytest.mark.parametrize("kind", ["no_graph", *GRAPH_KINDS])
+def test_a_model_does_not_see_the_fields_that_it_is_without(kind: str) -> None:
+    seen, batch, model = features(), items(), shaken(kind, without_fields=["brand"])
+    before = model.embed_items(batch, seen)
+    for place, sees in ((0, False), (1, True)):  # brand, colour
+        fields_NF = seen["item"].fields_NF.clone()
+        fields_NF[:, place] = (fields_NF[:, place] + 1) % 2
+        after = model.embed_items(batch, seen | {"item": replace(seen["item"], fields_NF=fields_NF)})
+        assert torch.equal(before, after) != sees
 
 
 def test_unseen_nodes_have_no_id_and_no_interest() -> None:

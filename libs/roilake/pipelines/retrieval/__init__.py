@@ -16,7 +16,7 @@ PIPELINE = Pipeline(
         Step("ingest_events", reads=("events", "quarantine"), writes=("events", "quarantine"), reconciles=True),
         Step(
             "build_graph",
-            reads=("events", "node_ids", "models", "champions"),
+            reads=("events", "node_ids", "models", "champions", "node_labels.node_predictions"),
             writes=("node_ids", "nodes", "histories", "edges", "adjacency"),
         ),
         Step("build_requests", reads=("events", "nodes", "models", "champions"), writes=("requests",)),
@@ -56,7 +56,10 @@ PIPELINE = Pipeline(
     served="recommendations",
     noun="recommendation",
     source="events",
-    upstreams=(Upstream("conversion", "pair_scores", "expected conversions of recommended items", optional=True),),
+    upstreams=(
+        Upstream("conversion", "pair_scores", "expected conversions of recommended items", optional=True),
+        Upstream("node_labels", "node_predictions", "labels of nodes, as one of their fields", optional=True),
+    ),
     filled="roilake.pipelines.retrieval.evaluation.checks:filled",
     checks="roilake.pipelines.retrieval.evaluation.checks:checks",
     figures="roilake.pipelines.retrieval.report:read_graph",

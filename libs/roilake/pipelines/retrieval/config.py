@@ -117,7 +117,16 @@ class SimilarityConfig(Strict):
     hash_tables: Positive = 5
 
 
+class PredictedLabels(Strict):
+    """Labels that pipeline ``node_labels`` published in the same lake, as ``field`` of the nodes that it labels: the
+    one that is known of a node, else the predicted one where its probability is at least ``least``."""
+
+    field: str
+    least: Fraction = 0.8
+
+
 class GraphConfig(Strict):
+    labels: PredictedLabels | None = None
     half_life_days: Rate = 180.0
     max_neighbours: Positive = 50
     edges: bool = True
@@ -283,7 +292,8 @@ class RetrievalConfig(NightConfig):
 
     @property
     def upstreams(self) -> dict[str, bool]:
-        return {"conversion": self.scoring.rank_by == "pctcvr"}
+        labels = {"node_labels": False} if self.graph.labels else {}
+        return {"conversion": self.scoring.rank_by == "pctcvr", **labels}
 
     def check(self) -> None:
         """Raises ConfigError for a default model that is not among the models, a model's unknown kind or option, hops

@@ -59,10 +59,10 @@ class Vocabulary:
                 ids_NF[rows, position] = _ids(entries, values[name])
         return ids_NF
 
-    def categories(self, node_type: str) -> tuple[int, ...]:
+    def categories(self, node_type: str) -> dict[str, int]:
         """Number of ids of each field, "unknown" included."""
         values = self.fields.get(node_type, {})
-        return tuple(1 + len(values[name]) for name in sorted(values))
+        return {name: 1 + len(values[name]) for name in sorted(values)}
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from roilake.lake import Lake
-from roilake.pipelines.retrieval.config import NODE_TYPES
+from roilake.pipelines.retrieval.config import NODE_TYPES, PredictedLabels
 from roilake.pipelines.retrieval.events import words
 
 ATTRIBUTES = "node_type string, key string, fields map<string,string>, terms array<string>, title string"
@@ -34,6 +34,24 @@ def describe_nodes(ids: DataFrame, attributes: DataFrame, query_terms_from_key: 
         "title",
         F.col("fields").isNotNull().cast("int").alias("described"),
     )
+
+
+def labels_of(predictions: DataFrame, given: PredictedLabels) -> DataFrame:
+    """(node_type, key, label, source) of rows of ``node_predictions``: the known label, else the predicted one where it
+    is likely enough; ``source`` is known or predicted."""
+    likely = F.when(F.col("probability") >= given.least, F.col("label"))
+    source = F.when(F.col("known").isNotNull(), "known").otherwise("predicted").alias("source")
+    labels = predictions.select("node_type", "key", F.coalesce("known", likely).alias("label"), source)
+    return labels.where(F.col("label").isNotNull())
+
+
+def with_labels(described: DataFrame, labels: DataFrame, field: str) -> DataFrame:
+    """Nodes whose ``fields`` hold their label (node_type, key, label) as ``field``, in place of one of that name."""
+    others = F.map_filter("fields", lambda name, value: name != field)
+    added = F.map_concat(others, F.create_map(F.lit(field), F.col("label")))
+    fields = F.when(F.col("label").isNull(), F.col("fields")).otherwise(added)
+    found = described.join(labels, on=["node_type", "key"], how="left")
+    return found.withColumn("fields", fields).select(*described.columns)
 
 
 def node_masks(lake: Lake, version: int, ds: date) -> dict[str, NDArray[np.bool_]]:

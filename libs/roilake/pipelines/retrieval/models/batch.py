@@ -63,9 +63,10 @@ NodeFeatures = Mapping[str, TypeFeatures]
 
 @dataclass(frozen=True)
 class FeatureSchema:
-    """Sizes that a model needs to be built: nodes, term vocabulary and category counts by node type."""
+    """Sizes that a model needs to be built: nodes, term vocabulary, and by node type the category counts of its fields,
+    in the order of ``TypeFeatures.fields_NF``."""
 
     num_nodes: Mapping[str, int]
     num_terms: int
-    num_categories: Mapping[str, tuple[int, ...]]
+    num_categories: Mapping[str, Mapping[str, int]]
     interest_dim: int

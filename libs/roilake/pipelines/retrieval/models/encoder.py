@@ -5,6 +5,7 @@ Legend: N nodes, K fields, D = ``dim``, T terms, V = interest dimension.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import cast
 
 import torch
@@ -35,7 +36,14 @@ class FieldEncoder(nn.Module):
     mapping of ZOOMER (step 2) needs no matrix of its own here."""
 
     def __init__(
-        self, schema: FeatureSchema, node_type: str, dim: int, id_buckets: int | None = None, *, spread: float = 0.02
+        self,
+        schema: FeatureSchema,
+        node_type: str,
+        dim: int,
+        id_buckets: int | None = None,
+        without_fields: Collection[str] = (),
+        *,
+        spread: float = 0.02,
     ) -> None:
         """``spread`` is the standard deviation of the rows that are drawn."""
         super().__init__()
@@ -46,8 +54,10 @@ class FieldEncoder(nn.Module):
         self.id = HashedEmbedding(id_buckets or 1, dim) if hashed else _table(nodes, dim)
         self.degree = nn.Embedding(DEGREE_BUCKETS, dim)
         self.terms = _table(schema.num_terms, dim, padding_idx=0)
+        counts = schema.num_categories[node_type]
+        self._places = [place for place, name in enumerate(counts) if name not in without_fields]
         self.categories = nn.ModuleList(
-            nn.Embedding(count + 1, dim, padding_idx=0) for count in schema.num_categories[node_type]
+            nn.Embedding(count + 1, dim, padding_idx=0) for name, count in counts.items() if name not in without_fields
         )
         for table in (part for part in self.modules() if isinstance(part, nn.Embedding)):
             nn.init.normal_(table.weight, std=spread)
@@ -76,7 +86,8 @@ class FieldEncoder(nn.Module):
             fields.append(self.id(rows_N) * known_N1)
         fields.append(self._mean_of_terms(pick(features.terms_NT)))
         categories_NF = pick(features.fields_NF)
-        return fields + [table(categories_NF[:, f]) for f, table in enumerate(self.categories)]
+        tables = zip(self._places, self.categories, strict=True)
+        return fields + [table(categories_NF[:, place]) for place, table in tables]
 
     def _mean_of_terms(self, terms_NT: Tensor) -> Tensor:
         if terms_NT.shape[1] == 0 or self.terms.num_embeddings == 1:  # none but the padding
@@ -115,8 +126,9 @@ def _hash(ids_N: Tensor, key: int) -> Tensor:
 class Encoders(nn.ModuleDict):
     """A ``FieldEncoder`` by node type."""
 
-    def __init__(self, schema: FeatureSchema, dim: int, id_buckets: int | None = None) -> None:
-        super().__init__({name: FieldEncoder(schema, name, dim, id_buckets) for name in NODE_TYPES})
+    def __init__(self, schema: FeatureSchema, options: EncoderOptions) -> None:
+        given = options.dim, options.id_buckets, options.without_fields
+        super().__init__({name: FieldEncoder(schema, name, *given) for name in NODE_TYPES})
 
     def __getitem__(self, key: str) -> FieldEncoder:
         return cast(FieldEncoder, super().__getitem__(key))
@@ -127,7 +139,7 @@ class EncoderTower(TwinTower):
 
     def __init__(self, options: EncoderOptions, schema: FeatureSchema, *layouts: RoiLayout) -> None:
         super().__init__(options, schema, *layouts)
-        self.encoders = Encoders(schema, options.dim, options.id_buckets)
+        self.encoders = Encoders(schema, options)
         self.roots_have_ids = {name: name != "user" or options.user_ids == "learned" for name in NODE_TYPES}
 
     def root(self, name: str, ids_B: Tensor, features: NodeFeatures) -> Tensor:

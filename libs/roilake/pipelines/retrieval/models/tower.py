@@ -27,6 +27,9 @@ class EncoderOptions(Options):
     user_ids: Literal["learned", "none"] = "learned"
     """``none``: the user who asks has no row of his own, so one who came yesterday is served as well as an old one.
     Users among the neighbours keep theirs."""
+    without_fields: tuple[str, ...] = ()
+    """Category fields of nodes that the model does not see. Beside the same model with them it tells what they are
+    worth."""
 
 
 class TwinTower(nn.Module, ABC):
