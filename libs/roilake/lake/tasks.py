@@ -202,11 +202,12 @@ def check_nulls(table: Table, rows: pa.Table) -> None:
 
 def _options(table: Table) -> dict[str, Any]:
     """Keys repeat, so dictionaries pay even when they are large; a table names the columns that do better otherwise."""
-    stored = [column.name for column in table.columns if column.name not in table.partitions]
     options: dict[str, Any] = {"compression": "zstd", "dictionary_pagesize_limit": 1 << 26}
     if table.encodings:
-        options["column_encoding"] = table.encodings
-        options["use_dictionary"] = [name for name in stored if name not in table.encodings]
+        stored = [column for column in table.columns if column.name not in table.partitions]
+        paths = {c.name: f"{c.name}.list.element" if c.type.endswith("[]") else c.name for c in stored}
+        options["column_encoding"] = {paths[name]: encoding for name, encoding in table.encodings.items()}
+        options["use_dictionary"] = [path for name, path in paths.items() if name not in table.encodings]
     return options
 
 

@@ -45,7 +45,7 @@ def graphs(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[list[int]]]:
     return draw(st.lists(st.tuples(ends, ends), max_size=40)), draw(st.lists(features, min_size=nodes, max_size=nodes))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(graphs(), st.integers(1, 5), st.integers(0, 3))
 def test_is_what_the_definition_says(
     graph: tuple[list[tuple[int, int]], list[list[int]]], levels: int, seed: int
@@ -59,7 +59,7 @@ def test_is_what_the_definition_says(
 
 
 def test_a_larger_graph_is_what_the_definition_says() -> None:
-    edge_2E, features = random_graph(120, 900, seed=1)
+    edge_2E, features = random_graph(70, 500, seed=1)
     rules = DistributionRules(landmarks=40)  # more than 32, and no multiple of it
     found = distribute_in_memory(edge_2E, feature_rows(features), len(features), rules)
     expected = reference(edge_2E.T.tolist(), features, rules)
@@ -70,8 +70,8 @@ def test_a_larger_graph_is_what_the_definition_says() -> None:
 
 def test_long_sequences_warp_as_the_slow_way_does() -> None:
     rng = np.random.default_rng(0)
-    counts = rng.integers(0, 10**9, (12, 2, BINS)) * (rng.random((12, 2, BINS)) < rng.random((12, 1, 1)))
-    found = distances(counts, landmarks_of(counts[:7]))[:, :7]
+    counts = rng.integers(0, 10**9, (6, 2, BINS)) * (rng.random((6, 2, BINS)) < rng.random((6, 1, 1)))
+    found = distances(counts, landmarks_of(counts[:4]))[:, :4]
     for i, j in np.ndindex(found.shape):
         hops = (
             warp(
@@ -150,5 +150,5 @@ def test_another_seed_draws_others() -> None:
 
 @pytest.mark.parametrize("edge", [(0, 2), (-1, 0)])
 def test_an_edge_to_no_node_is_refused(edge: tuple[int, int]) -> None:
-    with pytest.raises(LakeError, match="nodes are 0 to 1"):
+    with pytest.raises(LakeError, match="is no node; they are numbered from 0 to 1"):
         of([(0, 1), edge], [[], []])

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from roilake.errors import LakeError
 from roilake.lake import Lake, Run
 from roilake.pipelines.node_labels.distribution import build
 from roilake.pipelines.node_labels.distribution.build import Distributed, distribute, distribute_in_memory
@@ -69,5 +69,5 @@ def test_a_graph_without_edges_or_features_has_rows(lake: Lake, make_run: Callab
 
 def test_an_edge_to_no_node_is_refused(spark: SparkSession, tmp_path: Path) -> None:
     edges, features = frames(spark, np.array([[0], [5]]), [[], []])
-    with pytest.raises(PySparkException, match="nodes are 0 to 1"):
+    with pytest.raises(LakeError, match="5 is no node"):
         distribute(spark, edges, features, 2, RULES, tmp_path)

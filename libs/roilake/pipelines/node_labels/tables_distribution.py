@@ -8,6 +8,7 @@ NODE_DISTRIBUTIONS = table(
     "node_distributions",
     "What surrounds each node of the graph, without labels (a reconstruction of MWGNN's local distributions, MWGNN-R).",
     key="ds node",
+    encodings="topology PLAIN",
     columns=f"""{DS}
     node int number of the node, from 0
     degree int distinct neighbours other than itself

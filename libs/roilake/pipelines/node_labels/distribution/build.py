@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from roilake.lake import Make
 from roilake.pipelines.node_labels.distribution.rounds import surround
@@ -26,12 +27,15 @@ from roilake.pipelines.node_labels.distribution.surroundings import Distribution
 from roilake.pipelines.node_labels.tables_distribution import NODE_DISTRIBUTIONS
 
 _PART = 8_000_000
-"""Pairs that a task sorts, 8 bytes each and some copies."""
-_RANGE = 250_000
-"""Edges, and nodes by ``_NODE`` edges each, that are worth a task of their own."""
-_NODE = 8
+"""Pairs that a task sorts: 8 bytes each, in some copies."""
+_NODE = 64
+"""A node's work, in edges: what its warping takes."""
+_RANGE = 1_000_000
+"""Work that is worth a task of its own, in edges."""
 _GROUP = 65_536
-"""Rows that are written at a time."""
+"""Rows that a task holds and writes at a time."""
+_PAIRS = pa.schema([("src", pa.int32()), ("dst", pa.int32())])
+_DESCRIBED = pa.schema([*((name, pa.int64()) for name in ("first", "last", "pairs")), ("file", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def distribute(
     both = ends.unionAll(ends.select(F.col("dst").alias("src"), F.col("src").alias("dst")))
     pairs = features.select(F.col("node").alias("src"), F.explode("features").alias("dst")).where("dst is not null")
     for name, rows in {"neighbours": both, "features": pairs}.items():
-        lay_out(folder / name, nodes, _parts(rows, nodes, folder / name, cores), each)
+        lay_out(folder / name, nodes, _parts(rows, folder / name, cores), each)
     ranges = _ranges(load(folder / "neighbours" / "offsets.npy"), 4 * cores)
     surroundings = surround(folder, rules, ranges, each)
     return Distributed(spark.range(0, len(ranges), 1, len(ranges)), ranges, surroundings)
@@ -76,15 +80,13 @@ def distribute_in_memory(
     edge_2E: NDArray[np.integer], features: Rows, nodes: int, rules: DistributionRules
 ) -> Distribution:
     """The same bits, in this process and on one range. Rows of ``features`` and edges may come as to ``distribute``."""
-    src, dst = edge_2E[:, edge_2E[0] != edge_2E[1]]
-    owner = np.repeat(np.arange(nodes), np.diff(features.offsets_N1))
+    src, dst = edge_2E[:, edge_2E[0] != edge_2E[1]].astype(np.int32)
     both = np.concatenate([src, dst]), np.concatenate([dst, src])
-    with tempfile.TemporaryDirectory() as name:
-        for kind, pairs in {"neighbours": both, "features": (owner, features.ids_E)}.items():
-            (Path(name) / kind).mkdir()
-            part = write_part(Path(name) / kind / "part-0", nodes, *pairs)
-            lay_out(Path(name) / kind, nodes, [part] if part else [], _here)
-        return surround(Path(name), rules, [(0, nodes)], _here).rows(0, nodes)
+    owner = np.repeat(np.arange(nodes, dtype=np.int32), np.diff(features.offsets_N1))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, pairs in {"neighbours": both, "features": (owner, features.ids_E)}.items():
+            lay_out(Path(folder, name), nodes, write_part(Path(folder, name), 0, *pairs), _here)
+        return surround(Path(folder), rules, [(0, nodes)], _here).rows(0, nodes)
 
 
 def _here(work: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
@@ -96,24 +98,20 @@ def _in_tasks(spark: SparkSession, work: Callable[[Any], Any], things: Sequence[
     return spark.sparkContext.parallelize(things, len(things)).map(work).collect() if things else []
 
 
-def _parts(pairs: DataFrame, nodes: int, folder: Path, cores: int) -> list[Part]:
-    """Write (src, dst) as parts, each of a range of sources, distinct and sorted."""
+def _parts(pairs: DataFrame, folder: Path, cores: int) -> list[Part]:
+    """Write (src, dst) as parts, each of a range of sources, sorted and distinct."""
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         task = TaskContext.get()
         assert task is not None  # only tasks come here
         held = pa.Table.from_batches(batches, _PAIRS)
         src, dst = (held[name].to_numpy() for name in held.column_names)
-        part = write_part(folder / f"part-{task.partitionId()}", nodes, src, dst)
-        if part:
-            yield pa.RecordBatch.from_pylist([part._asdict() | {"file": part.file.name}])
+        parts = [part._asdict() for part in write_part(folder, task.partitionId(), src, dst)]
+        yield pa.RecordBatch.from_pylist(parts, _DESCRIBED)
 
     count = cores * -(-max(1, pairs.count()) // (_PART * cores))
-    written = pairs.repartitionByRange(count, "src").mapInArrow(write, "first long, file string, pairs long").collect()
-    return [Part(row["first"], folder / row["file"], row["pairs"]) for row in written]
-
-
-_PAIRS = pa.schema([("src", pa.int32()), ("dst", pa.int32())])
+    written = pairs.repartitionByRange(count, "src").mapInArrow(write, from_arrow_schema(_DESCRIBED)).collect()
+    return [Part(**row.asDict()) for row in written]
 
 
 def _ranges(offsets_N1: NDArray[np.int64], most: int) -> list[Range]:

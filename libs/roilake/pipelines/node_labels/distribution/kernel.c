@@ -20,9 +20,11 @@ enum { AHEAD = 16, LANES = 32 };
 typedef struct { int64_t nodes; const int64_t *offsets; const int32_t *ids; } Rows;
 typedef struct { int32_t bin, count; } Pair; /* a row's list of pairs ends with a count of 0 or with the row */
 
-/* How many neighbours of each node have a degree of each bin, as pairs in the node's own row: at most its degree. */
+/* How many neighbours of each node have a degree of each bin, as pairs in the place of its row: no more than that holds.
+ * pairs begins with the row of the node first. */
 void bin_neighbours(const Rows *graph, const uint8_t *bin, int64_t bins, int64_t first, int64_t last, Pair *pairs) {
     int32_t count[256] = {0};
+    pairs -= graph->offsets[first];
     for (int64_t i = first; i < last; i++) {
         int64_t at = graph->offsets[i], end = graph->offsets[i + 1];
         for (int64_t e = at; e < end; e++) count[bin[graph->ids[e]]]++;
@@ -101,14 +103,14 @@ void add_distances(const float *nodes, int64_t n, const Landmarks *landmarks, fl
     }
 }
 
-/* next[i] = mask[i] | OR of the neighbours' masks; whether any changed. */
+/* next[i - first] = mask[i] | OR of the neighbours' masks; whether any changed. */
 int64_t spread(const Rows *graph, const uint64_t *mask, int64_t first, int64_t last, uint64_t *next) {
     uint64_t changed = 0;
     for (int64_t i = first; i < last; i++) {
         uint64_t reached = mask[i];
         for (int64_t e = graph->offsets[i]; e < graph->offsets[i + 1]; e++) reached |= mask[graph->ids[e]];
         changed |= reached ^ mask[i];
-        next[i] = reached;
+        next[i - first] = reached;
     }
     return changed != 0;
 }
@@ -130,7 +132,7 @@ void nearness(const uint64_t *mask, int64_t rounds, int64_t n, int64_t anchors, 
 static inline int64_t shared(const int32_t *a, int64_t m, const int32_t *b, int64_t n) {
     int64_t i = 0, j = 0, both = 0;
     while (i < m && j < n) {
-        int32_t x = a[i], y = b[j];
+        uint32_t x = (uint32_t)a[i], y = (uint32_t)b[j];
         both += x == y, i += x <= y, j += y <= x;
     }
     return both;

@@ -1,6 +1,6 @@
 """The compiled kernel behind typed functions; ``kernel.c`` says what it computes.
 
-Legend of shape suffixes: N nodes, n some of them, E edges (each both ways), B bins of degrees, C bins of cosines,
+Legend of shape suffixes: N nodes, n some, E edges (each both ways), e some, B bins of degrees, C bins of cosines,
 R rounds, S anchors, M landmarks, in G groups of L lanes with up to K entries."""
 
 from __future__ import annotations
@@ -43,9 +43,12 @@ class Landmarks:
     length_GL: NDArray[np.int32]
 
 
-def bin_neighbours(graph: Rows, bin_N: NDArray[np.uint8], bins: int, first: int, last: int, pairs_E: NDArray) -> None:
-    """Write (bin, count) of the degrees of neighbours, in the place of each node's own row."""
-    _library().bin_neighbours(*_c(graph, bin_N, bins, first, last, pairs_E))
+def bin_neighbours(graph: Rows, bin_N: NDArray[np.uint8], bins: int, first: int, last: int) -> NDArray:
+    """(bin, count) of the degrees of neighbours, for each entry of the nodes' rows: as many as a row needs, then a
+    count of 0."""
+    pairs_e = np.empty(graph.offsets_N1[last] - graph.offsets_N1[first], PAIR)
+    _library().bin_neighbours(*_c(graph, bin_N, bins, first, last, pairs_e))
+    return pairs_e
 
 
 def count_walks(graph: Rows, pairs_E: NDArray, bins: int, nodes_n: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -66,9 +69,10 @@ def distances(weight_nB: Floats, landmarks: Landmarks) -> Floats:
     return distance
 
 
-def spread(graph: Rows, mask_N: NDArray[np.uint64], first: int, last: int, next_N: NDArray[np.uint64]) -> bool:
-    """One round of breadth-first search by bits; whether any changed."""
-    return bool(_library().spread(*_c(graph, mask_N, first, last, next_N)))
+def spread(graph: Rows, mask_N: NDArray[np.uint64], first: int, last: int) -> tuple[NDArray[np.uint64], bool]:
+    """One round of breadth-first search by bits: the next masks, [n], and whether any changed."""
+    next_n = np.empty(last - first, np.uint64)
+    return next_n, bool(_library().spread(*_c(graph, mask_N, first, last, next_n)))
 
 
 def nearness(mask_Rn: NDArray[np.uint64], anchors: int) -> Floats:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from roilake.pipelines.node_labels.distribution import kernel
 from roilake.pipelines.node_labels.distribution.kernel import PAIR
-from roilake.pipelines.node_labels.distribution.rows import Each, Rows, create, load
+from roilake.pipelines.node_labels.distribution.rows import Each, Rows, create, load, write
 from roilake.pipelines.node_labels.distribution.rules import DistributionRules
 from roilake.pipelines.node_labels.distribution.sequences import (
     BINS,
@@ -23,10 +23,12 @@ from roilake.pipelines.node_labels.distribution.sequences import (
     landmarks_of,
     lowest,
 )
-from roilake.pipelines.node_labels.distribution.surroundings import Range, Surroundings, mask_file
+from roilake.pipelines.node_labels.distribution.surroundings import Range, Surroundings, cut, mask_file
 
 _SAMPLE = 1024
 """Nodes whose distances to all landmarks give the median."""
+_BLOCK = 65_536
+"""Nodes whose pairs are written at a time."""
 _LANDMARKS, _ANCHORS, _SAMPLED = range(3)  # what a draw is for
 
 
@@ -55,7 +57,7 @@ def _bin_degrees(folder: Path, rules: DistributionRules, range_: Range) -> Drawn
     """Write the range's bins; which of its nodes may be drawn."""
     first, last = range_
     bins = bin_of(np.diff(load(folder / "neighbours" / "offsets.npy")[first : last + 1]))
-    load(folder / "bins.npy", "r+")[first:last] = bins
+    write(folder / "bins.npy", first, bins)
     nodes = first + np.flatnonzero(bins != NO_BIN)
     return _candidates(rules, nodes, bins[nodes - first])
 
@@ -83,7 +85,9 @@ def _merged(folder: Path, rules: DistributionRules, drawn: Sequence[Drawn]) -> D
 
 def _bin_neighbours(folder: Path, range_: Range) -> None:
     graph, bins_N = Rows.open(folder / "neighbours"), load(folder / "bins.npy")
-    kernel.bin_neighbours(graph, bins_N, BINS, *range_, load(folder / "pairs.npy", "r+"))
+    for first, last in cut(*range_, _BLOCK):
+        pairs = kernel.bin_neighbours(graph, bins_N, BINS, first, last)
+        write(folder / "pairs.npy", int(graph.offsets_N1[first]), pairs)
 
 
 def _landmarks(folder: Path, graph: Rows, count: int, drawn: Drawn) -> tuple[NDArray[np.int64], float]:
@@ -92,8 +96,8 @@ def _landmarks(folder: Path, graph: Rows, count: int, drawn: Drawn) -> tuple[NDA
     landmarks_MHB = np.zeros((count, 2, BINS), np.int64)
     landmarks_MHB[: len(drawn.landmarks)] = walks(drawn.landmarks)
     far = distances(walks(drawn.sample), landmarks_of(landmarks_MHB))
-    known = far[np.isfinite(far)]
-    return landmarks_MHB, float(np.median(known)) or 1.0 if len(known) else 1.0
+    median = float(np.median(far[np.isfinite(far)])) if len(drawn.sample) else 0.0
+    return landmarks_MHB, median or 1.0  # 0 where nodes are alike: nothing is left to scale
 
 
 def _search(
@@ -102,7 +106,8 @@ def _search(
     """Breadth first from all anchors at once, a bit each, until nothing changes; how many masks there are."""
     nodes = len(load(folder / "bins.npy"))
     create(mask_file(folder, 0), nodes, np.uint64)
-    load(mask_file(folder, 0), "r+")[anchors] = np.uint64(1) << np.arange(len(anchors), dtype=np.uint64)
+    for bit, anchor in enumerate(anchors.tolist()):
+        write(mask_file(folder, 0), anchor, np.array([1 << bit], np.uint64))
     for level in range(1, levels + 1):
         create(mask_file(folder, level), nodes, np.uint64)
         if not any(on_ranges(partial(_spread, folder, level))):
@@ -112,4 +117,6 @@ def _search(
 
 def _spread(folder: Path, level: int, range_: Range) -> bool:
     graph, mask_N = Rows.open(folder / "neighbours"), load(mask_file(folder, level - 1))
-    return kernel.spread(graph, mask_N, *range_, load(mask_file(folder, level), "r+"))
+    next_n, changed = kernel.spread(graph, mask_N, *range_)
+    write(mask_file(folder, level), range_[0], next_n)
+    return changed

@@ -24,7 +24,7 @@ of a file, and the same bytes when it runs again."""
 
 @dataclass(frozen=True)
 class Rows:
-    """Row i is ``ids_E[offsets_N1[i] : offsets_N1[i + 1]]``, ascending and distinct."""
+    """Row i is ``ids_E[offsets_N1[i] : offsets_N1[i + 1]]``, distinct and ascending (as if without sign)."""
 
     offsets_N1: NDArray[np.int64]
     ids_E: NDArray[np.int32]
@@ -41,46 +41,44 @@ class Rows:
 
 
 class Part(NamedTuple):
-    """A file of the pairs of some nodes, all of them: ``first`` is the least."""
+    """A file of the pairs of some sources, all of them: from ``first`` to ``last``."""
 
     first: int
-    file: Path
+    last: int
     pairs: int
+    file: str
 
 
-def write_part(file: Path, nodes: int, src: NDArray, dst: NDArray) -> Part | None:
-    """Write pairs, in any order and perhaps doubled; None where there are none. Raises LakeError for a source that is
-    no node, and for a negative target."""
-    if not len(src):
-        return None
-    if min(src.min(), dst.min()) < 0 or src.max() >= nodes:
-        raise LakeError(
-            f"{file.parent.name}: ids from {min(src.min(), dst.min())} to {src.max()}; nodes are 0 to {nodes - 1}"
-        )
-    keys = np.unique(src.astype(np.int64) << 32 | dst)
-    write_aside(file, keys.tofile)
-    return Part(int(keys[0] >> 32), file, len(keys))
+def write_part(folder: Path, number: int, src: NDArray[np.int32], dst: NDArray[np.int32]) -> list[Part]:
+    """Write pairs that come in any order and perhaps doubled; none is no part."""
+    keys = np.unique(src.astype(np.int64) << 32 | dst.view(np.uint32))
+    if not len(keys):
+        return []
+    write_aside(folder / f"part-{number}", keys.tofile)
+    return [Part(int(keys[0] >> 32), int(keys[-1] >> 32), len(keys), f"part-{number}")]
 
 
 def lay_out(folder: Path, nodes: int, parts: Sequence[Part], each: Each) -> None:
-    """Make rows of parts that share no node, and delete these."""
+    """Make rows of parts that share no source, and delete these. Raises LakeError for a source that is no node."""
     parts = sorted(parts)
+    for bad in {part.first for part in parts if part.first < 0} | {part.last for part in parts if part.last >= nodes}:
+        raise LakeError(f"{folder.name}: {bad} is no node; they are numbered from 0 to {nodes - 1}")
     bounds = pairwise([0, *(part.first for part in parts[1:]), nodes])
     bases = np.cumsum([0, *(part.pairs for part in parts)]).tolist()
     create(folder / "offsets.npy", nodes + 1, np.int64)
     create(folder / "ids.npy", bases[-1], np.int32)
     each(partial(_place, folder), list(zip(parts, bounds, bases, strict=False)))
     for part in parts:
-        part.file.unlink()
+        (folder / part.file).unlink()
 
 
 def _place(folder: Path, what: tuple[Part, tuple[int, int], int]) -> None:
     """Copy a part to its place: that of the nodes ``start <= i < end``, whose first entry is number ``base``."""
     part, (start, end), base = what
-    keys = np.fromfile(part.file, np.int64)
-    load(folder / "ids.npy", "r+")[base : base + part.pairs] = keys & 0xFFFFFFFF
+    keys = np.fromfile(folder / part.file, np.int64)
+    write(folder / "ids.npy", base, keys & 0xFFFFFFFF)
     counts = np.bincount((keys >> 32) - start, minlength=end - start)
-    load(folder / "offsets.npy", "r+")[start + 1 : end + 1] = base + np.cumsum(counts)
+    write(folder / "offsets.npy", start + 1, base + np.cumsum(counts))
 
 
 def create(file: Path, length: int, dtype: DTypeLike) -> None:
@@ -89,6 +87,15 @@ def create(file: Path, length: int, dtype: DTypeLike) -> None:
     np.lib.format.open_memmap(file, "w+", dtype, (length,))
 
 
-def load(file: Path, mode: Any = "r") -> NDArray:
-    """An array, memory-mapped; with mode ``r+`` to write to."""
-    return np.load(file, mmap_mode=mode, allow_pickle=False)
+def write(file: Path, start: int, values: NDArray) -> None:
+    """Put values into an array, from number ``start`` on. The file is closed then, as network disks want it before
+    others read."""
+    array = load(file)
+    with file.open("r+b") as out:
+        out.seek(array.offset + start * array.itemsize)
+        out.write(np.ascontiguousarray(values, array.dtype).data)
+
+
+def load(file: Path) -> np.memmap:
+    """An array, memory-mapped."""
+    return np.load(file, mmap_mode="r", allow_pickle=False)

@@ -37,7 +37,6 @@ from roilake.pipelines.node_labels.distribution.sequences import BINS, distances
 COSINES = 8
 _BLOCK = 4096
 """Nodes whose histograms are held at a time."""
-_LISTS = {"topology": "M", "position": "S", "similarity": "C"}
 Range = tuple[int, int]
 
 
@@ -85,15 +84,15 @@ class Surroundings:
     def table(self, first: int, last: int, ds: date) -> pa.Table:
         """``rows`` as those of table ``node_distributions``."""
         rows = self.rows(first, last)
-        lists = {name: getattr(rows, f"{name}_N{axis}") for name, axis in _LISTS.items()}
-        return pa.table(
-            {
-                "ds": pa.array([ds], pa.date32()).take(pa.array(np.zeros(last - first, np.int8))),
-                "node": pa.array(np.arange(first, last, dtype=np.int32)),
-                "degree": pa.array(rows.degree_N),
-                **{name: _as_lists(array) for name, array in lists.items()},
-            }
-        )
+        columns = {
+            "ds": pa.repeat(pa.scalar(ds, pa.date32()), last - first),
+            "node": np.arange(first, last, dtype=np.int32),
+            "degree": rows.degree_N,
+            "topology": _as_lists(rows.topology_NM),
+            "position": _as_lists(rows.position_NS),
+            "similarity": _as_lists(rows.similarity_NC),
+        }
+        return pa.table(columns)
 
 
 def mask_file(folder: Path, level: int) -> Path:
