@@ -34,7 +34,7 @@ def plan_models(record: Recorder, config: NodeLabelsConfig) -> Plan[NodeInputs]:
     NodeInputs(graph, label_N, known["train"], known["validation"], len(classes)).save(path)
     entries = []
     for name, model in config.models.items():
-        settings = Settings.of(name, config.seed, config.training)
+        settings = Settings.of(name, config.seed, config.training, one_thread=True)
         task = partial(_task, config=model, training=config.training, seed=config.seed)
         entries.append(night.make_entry(record, model, settings, task, partial(_artifacts, classes=classes)))
     return night.make_plan(record, partial(_open, path), entries)
