@@ -100,7 +100,7 @@ class Graph:
     @property
     def schema(self) -> FeatureSchema:
         sizes = {kind: len(features.events_N) for kind, features in self.features.items()}
-        return FeatureSchema(sizes, 1, dict.fromkeys(sizes, {}), self.raw_ND.shape[1])
+        return FeatureSchema(sizes, 1, {kind: {} for kind in sizes}, self.raw_ND.shape[1])
 
     def requests(self, user_B: NDArray, positives_BP: NDArray) -> RequestBatch:
         neighbours_BS, relevance_BS = (torch.from_numpy(part[user_B]) for part in self._requests)

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from roilake.metrics.registry import direction, in_order, label
+from roilake.metrics.registry import direction, group_of, in_order, label
 from roilake.report import plots
 from roilake.report.formatting import number
 from roilake.report.leaderboard import best_other, main_metrics, metric_names
@@ -46,8 +46,11 @@ def curve_pictures(night: NightData) -> dict[str, Markup]:
     own, found = night.default_model, {}
     if losses := _series(night, "steps", "step", "loss"):
         found["Training loss"] = line_picture(losses, x="step", y="training loss", highlight=own)
-    if series := _series(night, "validations", "step", "auc"):
-        found["Validation by step"] = line_picture(series, x="step", y="validation AUC", highlight=own, dots=True)
+    points = (point for curve in night.curves.values() for point in curve.get("validations", ()))
+    names = in_order(name for point in points for name in point if group_of(name) == "separation")
+    if names and (series := _series(night, "validations", "step", names[0])):
+        title = f"validation {label(names[0])}"
+        found["Validation by step"] = line_picture(series, x="step", y=title, highlight=own, dots=True)
     return found
 
 

@@ -106,7 +106,9 @@ class Task(Protocol[BatchT]):
     ``select`` names the validation metric whose best value chooses the kept weights: ``auc``, the sum of several
     (``auc+hit_rate@50``), or ``-log_loss`` where less is better."""
 
-    select: str
+    @property
+    def select(self) -> str:
+        """What chooses the kept weights."""
 
     def feed(self, context: Context) -> Feed[BatchT]:
         """This rank's batches."""

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from roilake.metrics.slices import ALL, delta_vs_default
-from roilake.pipelines.node_labels.evaluation.measures import Known, measure, observe, slices_of
+from roilake.pipelines.node_labels.evaluation.measures import Known, homophily, measure, observe, slices_of
 from roilake.pipelines.node_labels.metrics import OWN
 
 CLASSES = 4
@@ -70,3 +70,11 @@ def test_slices_go_by_labelled_neighbours() -> None:
     assert found["homophily=0.75 to 1"] == [1, 4] and found["homophily=0 to 0.25"] == []
     assert found["degree=0"] == [5] and found["degree=1 to 3"] == [0, 1, 2, 4]
     assert sum(len(mine) for name, mine in found.items() if name.startswith("homophily")) == len(nodes)
+
+
+def test_users_who_meet_at_items_only_are_alike_by_two_steps() -> None:
+    """Users 0 to 3, of whom 3 has no label, and items 4 and 5: 0 meets 1 twice and 2 once."""
+    label = np.array([0, 0, 1, -1, -1, -1])
+    pairs = [(0, 4), (1, 4), (2, 4), (3, 4), (0, 5), (1, 5)]
+    edge = np.array([*pairs, *((b, a) for a, b in pairs)]).T
+    np.testing.assert_allclose(homophily(label, edge), [2 / 3, 2 / 3, 0, np.nan, np.nan, np.nan])

@@ -37,7 +37,7 @@ TOWERS = tuple(kind for kind in kinds() if not is_matrix_kind(kind))
 def features() -> dict[str, TypeFeatures]:
     made = {}
     for name, size in SIZES.items():
-        events = torch.randint(1, 40, (size,))
+        counts, events = SCHEMA.num_categories[name].values(), torch.randint(1, 40, (size,))
         made[name] = TypeFeatures(
             interest_ND=torch.nn.functional.normalize(torch.randn(size, INTEREST), dim=1),
             events_N=events,

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from roilake.hashing import keyed_hash
@@ -121,20 +123,31 @@ def _shuffled(nodes: Known, likely_NC: Floats, seed: int) -> Estimate:
 def slices_of(
     label_N: NDArray[np.int64], edge_2E: NDArray[np.int64], node_M: NDArray[np.int64]
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Slices of nodes M of a graph, by the share of their labelled neighbours that have their own label, and by their
-    number of neighbours: masks [M]. Labels of all splits count: this is for readers, not for models."""
-    source, target = edge_2E
-    degree_N = np.bincount(target, minlength=len(label_N))
-    seen = (label_N[source] >= 0) & (label_N[target] >= 0)
-    labelled_N = np.bincount(target[seen], minlength=len(label_N))
-    alike = seen & (label_N[source] == label_N[target])
-    alike_N = np.bincount(target[alike], minlength=len(label_N))
-    share_M = alike_N[node_M] / np.maximum(labelled_N[node_M], 1)
-    alone_M = labelled_N[node_M] == 0
-    yield f"{HOMOPHILY}=unknown", alone_M
-    bounds = (0.0, 0.25, 0.5, 0.75, 1.01)
-    for low, high in pairwise(bounds):
-        name = f"{low:g} to {min(high, 1):g}"
-        yield f"{HOMOPHILY}={name}", ~alone_M & (share_M >= low) & (share_M < high)
-    for name, low, high in (("0", 0, 1), ("1 to 3", 1, 4), ("4 to 15", 4, 16), ("16 and more", 16, 2**31)):
-        yield f"{DEGREE}={name}", (degree_N[node_M] >= low) & (degree_N[node_M] < high)
+    """Slices of nodes M of a graph as masks [M], by ``homophily`` and by the number of neighbours."""
+    share_M, degree_M = homophily(label_N, edge_2E)[node_M], np.bincount(edge_2E[1], minlength=len(label_N))[node_M]
+    yield f"{HOMOPHILY}=unknown", np.isnan(share_M)
+    for low, high in pairwise((0.0, 0.25, 0.5, 0.75, 1.01)):
+        yield f"{HOMOPHILY}={low:g} to {min(high, 1):g}", (share_M >= low) & (share_M < high)
+    for name, low, high in (("0", 0, 1), ("1 to 3", 1, 4), ("4 to 15", 4, 16), ("16 and more", 16, np.inf)):
+        yield f"{DEGREE}={name}", (degree_M >= low) & (degree_M < high)
+
+
+def homophily(label_N: NDArray[np.int64], edge_2E: NDArray[np.int64]) -> Floats:
+    """The share of each node's labelled neighbours that have its own label [N]; of a node without one, as a user whose
+    neighbours are all items, that of the labelled nodes two steps away, a node as often as there are ways to it. NaN
+    where there are none, and for a node without a label. Labels of all splits count: this is for readers, not for
+    models."""
+    nodes, known_N = len(label_N), label_N >= 0
+    beside = sp.csr_matrix((np.ones(edge_2E.shape[1]), (edge_2E[1], edge_2E[0])), (nodes, nodes))
+    rows = np.flatnonzero(known_N)
+    one_NC = sp.csr_matrix((np.ones(len(rows)), (rows, label_N[rows])), (nodes, label_N.max(initial=0) + 1))
+    near_NC = beside @ one_NC
+    far_NC = beside @ near_NC - sp.diags(_sums(beside)) @ one_NC  # not by the way back to itself
+    (near_N, nears_N), (far_N, fars_N) = ((_sums(each.multiply(one_NC)), _sums(each)) for each in (near_NC, far_NC))
+    alike_N, all_N = np.where(nears_N > 0, near_N, far_N), np.where(nears_N > 0, nears_N, fars_N)
+    return np.where(known_N & (all_N > 0), alike_N / np.maximum(all_N, 1), np.nan)
+
+
+def _sums(matrix: Any) -> Floats:
+    """Of each row."""
+    return np.asarray(matrix.sum(1)).ravel()

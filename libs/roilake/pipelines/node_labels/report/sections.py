@@ -17,7 +17,8 @@ EXAMPLES = 8
 TEXTS = Texts(
     tiles="{own}, with 95 % intervals over nodes; level means that the paired interval of the difference holds 0.",
     models="The best value of a column is bold. No model has seen the label of a test node.",
-    slices="By the share of a node's labelled neighbours that have its own label, and by its number of neighbours.",
+    slices="By the share of a node's labelled neighbours that have its own label (two steps away where none has one), "
+    "and by its number of neighbours.",
 )
 
 
