@@ -114,6 +114,7 @@ def test_towers_meet_in_one_space(kind: str) -> None:
 VARIANTS = [
     ("graphsage", {}),
     ("graphsage", {"neighbours": "frozen"}),
+    ("graphsage", {"meta_weights": True}),
     ("gat", {"heads": 2}),
     ("gat", {"heads": 2, "neighbours": "frozen"}),
     ("zoomer", {}),
@@ -123,6 +124,8 @@ VARIANTS = [
     ("zoomer", {"feature_attention": False}),
     ("zoomer", {"edge_attention": False}),
     ("zoomer", {"semantic_attention": False}),
+    ("zoomer", {"meta_weights": True}),
+    ("zoomer", {"meta_weights": True, "edge_attention": False}),
 ]
 
 
@@ -185,7 +188,16 @@ def test_such_neighbours_train_no_rows_but_the_roots(neighbours: str) -> None:
 OFF = {"feature_attention": False, "edge_attention": False, "semantic_attention": False}
 
 
-@pytest.mark.parametrize(("kind", "options"), [("gat", {"heads": 2}), ("zoomer", OFF), ("zoomer", {})])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("gat", {"heads": 2}),
+        ("zoomer", OFF),
+        ("zoomer", {}),
+        ("zoomer", {"meta_weights": True}),
+        ("graphsage", {"meta_weights": True}),
+    ],
+)
 def test_before_attention_learns_it_is_graphsage(kind: str, options: dict[str, object]) -> None:
     given, batch = features(), requests()
     sage = build("graphsage", {"dim": DIM}, SCHEMA, REQUEST, ITEM)

@@ -39,7 +39,7 @@ __all__ = [
 _FILES = ModelFiles(
     __name__,
     __path__,
-    {"attention", "batch", "encoder", "graph_tower", "matrix", "sequence", "sparse", "tower", "tree"},
+    {"attention", "batch", "encoder", "graph_tower", "matrix", "meta_weights", "sequence", "sparse", "tower", "tree"},
 )
 kinds, check = _FILES.kinds, _FILES.check
 

@@ -66,21 +66,19 @@ class EdgeAttention(nn.Module):
     alone, with t = 1, keeps the 5 largest of its 5 neighbours and takes the softmax twice; the first does nothing and
     the second only flattens, so both are left out, and so is its LeakyReLU, which flattens all below the average.
 
-    Shapes: context [B, P, D], neighbours [B, P, k, D], signals S x [B, P, k] -> agg [B, P, D], a [B, P, k].
+    Shapes: context [B, P, D], neighbours [B, P, k, D], signals S x [B, P, k] -> a [B, P, k].
     """
 
     def __init__(self, signals: int) -> None:
         super().__init__()
         self.temperature, self.signal = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(signals))
 
-    def forward(self, context_BPD: Tensor, children: Children) -> tuple[Tensor, Tensor]:
-        vectors_BPkD = children.vectors_BPkD()
+    def forward(self, context_BPD: Tensor, children: Children, vectors_BPkD: Tensor) -> Tensor:
         # Products of this shape as many small matrix products (einsum) take four times as long on a CPU.
         logit_BPk = (context_BPD.unsqueeze(2) * vectors_BPkD).sum(dim=3) * self.temperature
         logit_BPk = logit_BPk + torch.stack(children.signals, dim=3) @ (SIGNAL_SCALE * self.signal)
         masked_BPk = logit_BPk.masked_fill(~children.mask_BPk, NEVER)
-        weight_BPk = torch.softmax(masked_BPk, dim=2) * children.mask_BPk
-        return (weight_BPk.unsqueeze(3) * vectors_BPkD).sum(dim=2), weight_BPk
+        return torch.softmax(masked_BPk, dim=2) * children.mask_BPk
 
 
 class SemanticAttention(nn.Module):

@@ -49,6 +49,15 @@ class Region(NamedTuple):
     recency_BS: Tensor | None = None
 
 
+SIGNALS = ("likeness", "linked", "recency")
+"""What selects a neighbour of the history, see ``RelevanceWeights``; any other one is selected by its likeness."""
+
+
+def signal_names(slot: Slot) -> tuple[str, ...]:
+    """What selects the neighbours of a slot."""
+    return SIGNALS if slot.place is not None else SIGNALS[:1]
+
+
 @dataclass(frozen=True)
 class Children:
     """The neighbours that one slot adds below each position of its parent. ``signals`` are what selected them: their

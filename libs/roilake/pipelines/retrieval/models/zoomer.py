@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from roilake.pipelines.retrieval.models.attention import Attention, EdgeAttention, FeatureAttention, SemanticAttention
 from roilake.pipelines.retrieval.models.batch import FeatureSchema, NodeFeatures, RequestBatch
 from roilake.pipelines.retrieval.models.encoder import NODE_TYPES
-from roilake.pipelines.retrieval.models.graph_tower import GraphOptions, GraphTower, SharedNodes
-from roilake.pipelines.retrieval.models.graphsage import map_name, neighbour_maps
-from roilake.pipelines.retrieval.models.tree import Children, Nodes, encode_touched, touched
+from roilake.pipelines.retrieval.models.graph_tower import GraphTower, SharedNodes
+from roilake.pipelines.retrieval.models.graphsage import gated, map_name, neighbour_gates, neighbour_maps
+from roilake.pipelines.retrieval.models.meta_weights import MetaOptions
+from roilake.pipelines.retrieval.models.tree import SIGNALS, Children, Nodes, encode_touched, signal_names, touched
 from roilake.pipelines.retrieval.roi.layout import RoiLayout
 
-SIGNALS = ("likeness", "linked", "recency")
-"""What selects a neighbour of the history, see ``RelevanceWeights``."""
+TINY = 1e-12
 
 
-class Options(GraphOptions):
+class Options(MetaOptions):
     """Each level can be switched off: features are then summed, edges averaged, relations summed."""
 
     feature_attention: bool = True
@@ -64,14 +64,12 @@ class Model(GraphTower):
 
     def __init__(self, options: Options, schema: FeatureSchema, *layouts: RoiLayout) -> None:
         super().__init__(options, schema, *layouts)
-        self.maps = neighbour_maps(self)
+        self.maps, self.gates = neighbour_maps(self), neighbour_gates(self)
         slots = [slot for layout in layouts for slot in layout.slots]
         if options.feature_attention:
             self.feature = nn.ModuleDict({name: FeatureAttention(options.dim) for name in NODE_TYPES})
         if options.edge_attention:
-            self.edge = nn.ModuleDict(
-                {map_name(s): EdgeAttention(1 if s.place is None else len(SIGNALS)) for s in slots}
-            )
+            self.edge = nn.ModuleDict({map_name(s): EdgeAttention(len(signal_names(s))) for s in slots})
         if options.semantic_attention:
             hops = {slot.hop for slot in slots}
             self.semantic = nn.ModuleDict({f"hop{hop}": SemanticAttention(self.width(hop)) for hop in hops})
@@ -119,20 +117,23 @@ class Model(GraphTower):
     def combine(self, parent_BPD: Tensor, children: Sequence[Children], hop: int, focal_BD: Tensor) -> Tensor:
         focal_B1D = focal_BD.unsqueeze(1)[..., : self.width(hop)]
         context_BPD = focal_B1D.expand_as(parent_BPD) if hop == 1 else focal_B1D + parent_BPD
-        pooled = [self._pool(context_BPD, child) for child in children]
+        pooled = [self._pool(context_BPD, parent_BPD, child) for child in children]
         mapped = [self.maps[map_name(c.slot)](agg) for c, (agg, _) in zip(children, pooled, strict=True)]
         combined_BPD, weight_BPR = self._relate(context_BPD, [parent_BPD, *mapped], hop)
         if self._attention is not None:
-            weights = tuple(weight_BPk for _, weight_BPk in pooled)
+            weights = tuple(weight_BPk / weight_BPk.sum(2, keepdim=True).clamp(min=TINY) for _, weight_BPk in pooled)
             self._attention.append(Attention(tuple(c.slot for c in children), weights, weight_BPR))
         return combined_BPD
 
-    def _pool(self, context_BPD: Tensor, child: Children) -> tuple[Tensor, Tensor]:
+    def _pool(self, context_BPD: Tensor, parent_BPD: Tensor, child: Children) -> tuple[Tensor, Tensor]:
         """The children's aggregate [B, P, D or V] and their weights [B, P, k]."""
         if not self.options.edge_attention:
-            return child.mean(), child.equal_weights()
-        pooled: tuple[Tensor, Tensor] = self.edge[map_name(child.slot)](context_BPD[..., : self.neighbour_dim], child)
-        return pooled
+            weight_BPk = gated(self.gates, parent_BPD, child, child.equal_weights())
+            return child.sum(weight_BPk), weight_BPk
+        vectors_BPkD = child.vectors_BPkD()
+        attention = self.edge[map_name(child.slot)](context_BPD[..., : self.neighbour_dim], child, vectors_BPkD)
+        weight_BPk = gated(self.gates, parent_BPD, child, attention)
+        return (weight_BPk.unsqueeze(3) * vectors_BPkD).sum(dim=2), weight_BPk
 
     def _relate(self, context_BPD: Tensor, relations: Sequence[Tensor], hop: int) -> tuple[Tensor, Tensor]:
         """The relations' sum [B, P, D] and their weights [B, P, R]."""
