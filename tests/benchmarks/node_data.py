@@ -77,7 +77,7 @@ def _arrays(path: Path) -> Raw:
     with np.load(path, allow_pickle=False) as found:
         masks = found["train_masks"], found["val_masks"], found["test_masks"]
         features_NF = csr_matrix(found["node_features"].astype(np.float64))
-        features_NF = features_NF if path.stem == "minesweeper" else row_shares(features_NF)
+        features_NF = features_NF if path.stem == "minesweeper" else unit_rows(features_NF)
         return features_NF, found["node_labels"].astype(np.int64), found["edges"].astype(np.int64), masks
 
 
@@ -92,13 +92,13 @@ def _citations(folder: Path) -> Raw:
     train, validation, test = (
         np.stack([split[f"{part}_mask"].astype(bool) for split in splits]) for part in ("train", "val", "test")
     )
-    return row_shares(features_NF), np.array([int(row[1]) for row in rows]), edges, (train, validation, test)
+    return unit_rows(features_NF), np.array([int(row[1]) for row in rows]), edges, (train, validation, test)
 
 
-def row_shares(features_NF: csr_matrix) -> csr_matrix:
-    """Each node's features add up to 1."""
-    total_N = np.asarray(features_NF.sum(axis=1)).ravel()
-    return features_NF.multiply(1 / np.where(total_N > 0, total_N, 1)[:, None]).tocsr()
+def unit_rows(features_NF: csr_matrix) -> csr_matrix:
+    """Each node's features have length 1. Rows that add up to 1 are common too, but learn slowly."""
+    length_N = np.sqrt(np.asarray(features_NF.multiply(features_NF).sum(axis=1)).ravel())
+    return features_NF.multiply(1 / np.where(length_N > 0, length_N, 1)[:, None]).tocsr()
 
 
 def make_graph(features_NF: csr_matrix, edges_E2: NDArray[np.int64]) -> NodeGraph:

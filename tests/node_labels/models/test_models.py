@@ -17,7 +17,7 @@ from roilake.training.context import determinism, threads
 from tests.node_labels.small_graph import CLASSES, FEATURELESS, ISOLATED, NODES, permuted, small_graph
 
 KINDS = ("gat", "gat_sep", "gcn", "gcn_sep", "gpr_gnn", "graphsage", "h2gcn", "mlp", "mwgnn")
-RECONSTRUCTION: dict[str, Any] = {"residual": False, "states": False}
+RECONSTRUCTION: dict[str, Any] = {"residual": False, "states": False, "lead": 0.0}
 FORMS = [
     *((kind, {}) for kind in KINDS),
     ("mwgnn", RECONSTRUCTION),

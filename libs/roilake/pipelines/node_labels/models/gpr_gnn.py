@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from roilake.pipelines.node_labels.models import mlp
 from roilake.pipelines.node_labels.models.batch import GraphShape, NodeGraph
 from roilake.pipelines.node_labels.models.layers import NetOptions, Positive, Share
+from roilake.training.dropout import Dropout
 
 
 class Options(NetOptions):
@@ -32,12 +32,12 @@ class Model(nn.Module):
         self.mlp = mlp.Model(options, shape)
         power_K = (1 - options.restart) ** torch.arange(options.hops + 1)
         self.weight_K = nn.Parameter(torch.cat([options.restart * power_K[:-1], power_K[-1:]]))
-        self.dropout = options.dropout
+        self.dropout = Dropout(options.dropout)
 
     def forward(self, graph: NodeGraph) -> Tensor:
         """Logits [N, C]."""
         pattern = graph.looped
-        power_NC = F.dropout(self.mlp(graph), self.dropout, self.training)
+        power_NC = self.dropout(self.mlp(graph))
         first, *weights = self.weight_K.unbind()
         logits_NC = first * power_NC
         for weight in weights:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from roilake.pipelines.node_labels.models.batch import GraphShape, NodeGraph
 from roilake.pipelines.node_labels.models.layers import NetOptions, PatternSAGEConv, SparseLinear
+from roilake.training.dropout import Dropout
 
 Options = NetOptions
 
@@ -26,12 +27,12 @@ class Model(nn.Module):
         self.first = SparseLinear(shape.features, options.hidden, options.dropout, bias=True)
         widths = [*[options.hidden] * options.layers, shape.classes]
         self.convolutions = nn.ModuleList(PatternSAGEConv(*size) for size in pairwise(widths))
-        self.dropout = options.dropout
+        self.dropout = Dropout(options.dropout)
 
     def forward(self, graph: NodeGraph) -> Tensor:
         """Logits [N, C]."""
         hidden_ND: Tensor = self.first(graph)
         for convolution in self.convolutions:
-            hidden_ND = F.dropout(F.relu(hidden_ND), self.dropout, self.training)
+            hidden_ND = self.dropout(F.relu(hidden_ND))
             hidden_ND = convolution(hidden_ND, graph.neighbours)
         return hidden_ND

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from roilake.pipelines.node_labels.models.batch import GraphShape, NodeGraph
 from roilake.pipelines.node_labels.models.layers import NetOptions, SparseLinear
+from roilake.training.dropout import Dropout
 
 
 class Options(NetOptions):
@@ -28,7 +29,7 @@ class Model(nn.Module):
         super().__init__()
         self.first = SparseLinear(shape.features, options.hidden, options.dropout)
         self.head = nn.Linear((2 ** (options.layers + 1) - 1) * options.hidden, shape.classes)
-        self.rounds, self.dropout = options.layers, options.dropout
+        self.rounds, self.dropout = options.layers, Dropout(options.dropout)
 
     def forward(self, graph: NodeGraph) -> Tensor:
         """Logits [N, C]."""
@@ -37,4 +38,4 @@ class Model(nn.Module):
         for _ in range(self.rounds):
             parts = [pattern.product(pattern.symmetric_E, rounds[-1]) for pattern in patterns]
             rounds.append(torch.cat(parts, dim=1))
-        return self.head(F.dropout(torch.cat(rounds, dim=1), self.dropout, self.training))
+        return self.head(self.dropout(torch.cat(rounds, dim=1)))

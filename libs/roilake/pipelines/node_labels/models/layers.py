@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from roilake.pipelines.node_labels.models.batch import GraphShape, NodeGraph
 from roilake.pipelines.node_labels.models.sparse import Pattern
+from roilake.training.dropout import Dropout
 from roilake.training.models import Options
 
 Positive = Annotated[int, Field(gt=0)]
@@ -44,11 +45,11 @@ class SparseLinear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(features, outputs)))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
 
     def forward(self, graph: NodeGraph) -> Tensor:
         """[N, D]."""
-        value_E = F.dropout(graph.features_NF.values(), self.dropout, self.training)
+        value_E = self.dropout(graph.features_NF.values())
         mapped_ND = graph.features.product(value_E, self.weight)
         return mapped_ND if self.bias is None else mapped_ND + self.bias
 
@@ -103,13 +104,13 @@ class Stack(nn.Module):
     def __init__(self, layers: Iterable[nn.Module], dropout: float) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
 
     def forward(self, graph: NodeGraph, pattern: Pattern, activation: Any = F.relu) -> Tensor:
         """Logits [N, C]."""
         hidden: Any = graph
         for number, layer in enumerate(self.layers):
-            hidden = F.dropout(activation(hidden), self.dropout, self.training) if number else hidden
+            hidden = self.dropout(activation(hidden)) if number else hidden
             hidden = layer(hidden, pattern)
         return hidden
 
@@ -119,15 +120,15 @@ class Embedding(nn.Sequential):
 
     def __init__(self, options: NetOptions, shape: GraphShape) -> None:
         first = SparseLinear(shape.features, options.hidden, 0.0, bias=True)
-        super().__init__(first, nn.Dropout(options.dropout), nn.GELU())
+        super().__init__(first, Dropout(options.dropout), nn.GELU())
 
 
 class FeedForward(nn.Sequential):
     """dropout(W' GELU(dropout(W x + b)) + b')."""
 
     def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
-        layers = nn.Linear(inputs, outputs), nn.Dropout(dropout), nn.GELU(), nn.Linear(outputs, outputs)
-        super().__init__(*layers, nn.Dropout(dropout))
+        layers = nn.Linear(inputs, outputs), Dropout(dropout), nn.GELU(), nn.Linear(outputs, outputs)
+        super().__init__(*layers, Dropout(dropout))
 
 
 class ResidualNet(nn.Module):

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from roilake.pipelines.node_labels.models.batch import GraphShape, NodeGraph
 from roilake.pipelines.node_labels.models.layers import SparseLinear
 from roilake.pipelines.node_labels.models.sparse import Pattern
+from roilake.training.dropout import Dropout
 
-META = 64
+META, SCORE = 64, 16
 GateKind = Literal["one", "positive", "signed"]
 _FLAT = 1e-6  # added to a variance: its root has no gradient at 0
 
@@ -39,17 +40,18 @@ class FeatureDistribution(nn.Module):
 
 
 class Attention(nn.Module):
-    """sum_q b_q z_q of parts z [N, Q, D], b = softmax of v^T tanh(U z_q) over q; one part is itself."""
+    """sum_q b_q z_q of parts z [N, Q, D], b = softmax of v^T tanh(U z_q) + a_q over q; a_1 is ``lead`` at the start,
+    the others 0."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, parts: int, width: int, lead: float = 0.0) -> None:
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(width, META), nn.Tanh(), nn.Linear(META, 1, bias=False))
+        self.score = nn.Sequential(nn.Linear(width, SCORE), nn.Tanh(), nn.Linear(SCORE, 1, bias=False))
+        self.lead_Q = nn.Parameter(torch.tensor([lead, *[0.0] * (parts - 1)]))
 
     def forward(self, parts: list[Tensor]) -> Tensor:
-        if len(parts) == 1:
-            return parts[0]
         part_NQD = torch.stack(parts, dim=1)
-        return (self.score(part_NQD).softmax(dim=1) * part_NQD).sum(dim=1)
+        weight_NQ = (self.score(part_NQD).squeeze(2) + self.lead_Q).softmax(dim=1)
+        return (weight_NQ[:, :, None] * part_NQD).sum(dim=1)
 
 
 class MetaWeights(nn.Module):
@@ -62,7 +64,7 @@ class MetaWeights(nn.Module):
         widths = {"topology": shape.landmarks, "position": shape.anchors, "feature": features.width}
         self.maps = nn.ModuleDict(
             {
-                name: nn.Sequential(nn.Linear(width, META), nn.ReLU(), nn.Dropout(dropout), nn.Linear(META, META))
+                name: nn.Sequential(nn.Linear(width, META), nn.ReLU(), Dropout(dropout), nn.Linear(META, META))
                 for name, width in widths.items()
                 if sources[name]
             }
@@ -70,7 +72,7 @@ class MetaWeights(nn.Module):
         if "feature" in self.maps:
             self.features = features
         if len(self.maps) > 1:
-            self.attention = Attention(META)
+            self.attention = Attention(len(self.maps), META)
         self.structure = META * len(self.maps.keys() - {"feature"})
 
     def forward(self, graph: NodeGraph) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from roilake.pipelines.node_labels.models.batch import GraphShape, NodeGraph
 from roilake.pipelines.node_labels.models.layers import NetOptions, SparseLinear
+from roilake.training.dropout import Dropout
 
 Options = NetOptions
 
@@ -19,7 +20,7 @@ class Model(nn.Module):
         super().__init__()
         (features, width), *rest = options.sizes(shape)
         self.first = SparseLinear(features, width, options.dropout, bias=True)
-        each = [(nn.ReLU(), nn.Dropout(options.dropout), nn.Linear(*size)) for size in rest]
+        each = [(nn.ReLU(), Dropout(options.dropout), nn.Linear(*size)) for size in rest]
         self.rest = nn.Sequential(*(layer for layers in each for layer in layers))
 
     def forward(self, graph: NodeGraph) -> Tensor:

@@ -15,12 +15,13 @@ from roilake.pipelines.node_labels.models.batch import GraphShape, NodeGraph
 from roilake.pipelines.node_labels.models.layers import Embedding, FeedForward, NetOptions, PatternGCNConv, SparseLinear
 from roilake.pipelines.node_labels.models.meta_weights import META, Attention, Gate, GateKind, MetaWeights
 from roilake.pipelines.node_labels.models.sparse import Pattern
+from roilake.training.dropout import Dropout
 
 
 class Options(NetOptions):
     """Each part switches off: the sources ``topology``, ``position`` and ``feature`` of the meta-weights, the gates
-    (``gate: one``), the ``independent_channels``. ``residual`` and ``states`` are ours: without both, and with gates
-    ``positive``, it is MWGNN-R."""
+    (``gate: one``), the ``independent_channels``. Ours are ``residual``, ``states``, gates that are ``signed``, and the
+    ``lead`` in attention that the convolution has over the other channels at the start: MWGNN-R is without them."""
 
     topology: bool = True
     position: bool = True
@@ -28,6 +29,7 @@ class Options(NetOptions):
     gate: GateKind = "positive"
     states: bool = True
     independent_channels: bool = True
+    lead: float = 3.0
     residual: bool = True
 
     @property
@@ -80,11 +82,12 @@ class PlainLayer(nn.Module):
         rate, width = options.dropout, options.hidden
         self.activation = nn.Identity() if last else nn.ReLU()
         self.convolution = Convolution(*sizes, options, SparseLinear(*sizes, rate) if first else None)
-        self.dropout = nn.Identity() if first else nn.Dropout(rate)
-        self.fuse = Attention(outputs) if options.independent_channels else None
-        if self.fuse:
+        self.dropout = nn.Identity() if first else Dropout(rate)
+        self.fuse = None
+        if options.independent_channels:
+            self.fuse = Attention(2 + (structure > 0), outputs, options.lead)
             into = SparseLinear(inputs, width, rate, bias=True) if first else nn.Linear(inputs, width)
-            self.own = nn.Sequential(into, nn.ReLU(), nn.Dropout(rate), nn.Linear(width, outputs))
+            self.own = nn.Sequential(into, nn.ReLU(), Dropout(rate), nn.Linear(width, outputs))
             self.structure = Structure(structure, outputs) if structure else None
 
     def forward(self, states: Any, graph: NodeGraph, meta: tuple[Tensor, Tensor]) -> Tensor:
@@ -107,11 +110,12 @@ class ResidualLayer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.convolution = Convolution(width, width, options)
         self.mix = FeedForward(2 * width, width, rate)
-        self.fuse = Attention(width) if options.independent_channels else None
-        if self.fuse:
+        self.fuse = None
+        if options.independent_channels:
+            self.fuse = Attention(2 + (structure > 0), width, options.lead)
             self.own = FeedForward(width, width, rate)
             self.structure = Structure(structure, width) if structure else None
-            self.dropout = nn.Dropout(rate)
+            self.dropout = Dropout(rate)
 
     def forward(self, states_ND: Tensor, graph: NodeGraph, meta: tuple[Tensor, Tensor]) -> Tensor:
         own_ND = self.norm(states_ND)
