@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from roilake.errors import LakeError
 from roilake.lake import Lake, Run
-from roilake.pipelines.node_labels.distribution import build
+from roilake.pipelines.node_labels.distribution import build, layout
 from roilake.pipelines.node_labels.distribution.build import Distributed, distribute, distribute_in_memory
 from roilake.pipelines.node_labels.distribution.rules import DistributionRules
 from roilake.pipelines.node_labels.distribution.surroundings import Distribution
@@ -52,8 +52,9 @@ def test_tasks_give_the_bits_of_memory(
 ) -> None:
     edge_2E, features = random_graph(NODES, 3000, seed=3)
     edges, owned = (frame.repartition(partitions) for frame in frames(lake.spark, edge_2E, features))
-    monkeypatch.setattr(build, "_PART", 7000 // partitions)
-    monkeypatch.setattr(build, "_RANGE", 10**9 if partitions == 1 else 500)
+    monkeypatch.setattr(layout, "_HELD", 7000 if partitions == 1 else 1000)
+    monkeypatch.setattr(layout, "_WORTH", 2000)
+    monkeypatch.setattr(build, "_RANGE", 10**9 if partitions == 1 else 10_000)
     found = distribute(lake.spark, edges, owned, NODES, RULES, tmp_path)
     assert (len(found.ranges) == 1) == (partitions == 1)
     expected = distribute_in_memory(edge_2E, feature_rows(features), NODES, RULES)
