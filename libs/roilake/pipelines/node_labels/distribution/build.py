@@ -67,8 +67,9 @@ def distribute(
     owned = features.select("node", F.array_compact("features").alias("features")).where("features is not null")
     for name, rows, pairs in (("neighbours", ends, _both_ways), ("features", owned, _flat)):
         lay_out(folder / name, nodes, _spilled(rows, pairs, folder / name), each, cores=cores)
-    ranges = _ranges(load(folder / "neighbours" / "offsets.npy"), 4 * cores)
-    surroundings = surround(folder, rules, ranges, each)
+    offsets_N1 = load(folder / "neighbours" / "offsets.npy")
+    surroundings = surround(folder, rules, _ranges(offsets_N1, cores), each)
+    ranges = _ranges(offsets_N1, 4 * cores)  # the rows are most of the work: no core waits long for another's last one
     return Distributed(spark.range(0, len(ranges), 1, len(ranges)), ranges, surroundings)
 
 

