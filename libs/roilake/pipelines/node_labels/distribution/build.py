@@ -91,8 +91,10 @@ def _here(work: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
 
 
 def _in_tasks(spark: SparkSession, work: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
-    """Each of the things in a task of its own."""
-    return spark.sparkContext.parallelize(things, len(things)).map(work).collect() if things else []
+    """Each of the things in a task of its own; a single one, which is small, costs less here than its task's start."""
+    if len(things) < 2:
+        return _here(work, things)
+    return spark.sparkContext.parallelize(things, len(things)).map(work).collect()
 
 
 def _spilled(rows: DataFrame, pairs: Callable[[pa.RecordBatch], Keys], folder: Path) -> list[Run]:

@@ -2,8 +2,8 @@
 
 Each task that reads pairs spills them as sorted runs. A sample of these cuts the sources into parts of about equal
 size, whatever the degrees; a task merges a part out of all runs and drops doubles. When the sizes of all parts are
-known, each is copied to its place. Spark's own shuffle takes twice the time for the same: its rows are
-objects, these are 8 bytes."""
+known, each is copied to its place. Spark's own shuffle (both ways, by ranges of sources) took 2.3 times the time: its
+rows are objects, these are 8 bytes."""
 
 from __future__ import annotations
 
@@ -82,15 +82,16 @@ def lay_out(folder: Path, nodes: int, runs: Sequence[Run], each: Each, *, cores:
     """Make ``Rows`` of runs, and delete these. Raises LakeError for a source that is no node."""
     merged = partial(_merge, folder, [run.file for run in runs])
     parts = sorted(part for some in each(merged, list(enumerate(_bounds(runs, cores)))) for part in some)
-    for bad in {part.first for part in parts if part.first < 0} | {part.last for part in parts if part.last >= nodes}:
-        raise LakeError(f"{folder.name}: {bad} is no node; they are numbered from 0 to {nodes - 1}")
+    bad = [source for part in parts for source in (part.first, part.last) if not 0 <= source < nodes]
+    if bad:
+        raise LakeError(f"{folder.name}: {bad[0]} is no node; they are numbered from 0 to {nodes - 1}")
     starts = pairwise([0, *(part.first for part in parts[1:]), nodes])
     bases = np.cumsum([0, *(part.keys for part in parts)]).tolist()
     create(folder / "offsets.npy", nodes + 1, np.int64)
     create(folder / "ids.npy", bases[-1], np.int32)
     each(partial(_place, folder), list(zip(parts, starts, bases, strict=False)))
-    for file in [each_.file for each_ in (*runs, *parts)]:
-        (folder / file).unlink()
+    for done in (*runs, *parts):
+        (folder / done.file).unlink()
 
 
 def _bounds(runs: Sequence[Run], cores: int) -> list[tuple[int, int]]:
