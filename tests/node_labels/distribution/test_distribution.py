@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roilake.errors import LakeError
+from roilake.pipelines.node_labels.distribution import layout
 from roilake.pipelines.node_labels.distribution.build import distribute_in_memory
+from roilake.pipelines.node_labels.distribution.layout import keys_of, lay_out, spill
+from roilake.pipelines.node_labels.distribution.rounds import surround
 from roilake.pipelines.node_labels.distribution.rules import DistributionRules
 from roilake.pipelines.node_labels.distribution.sequences import BINS, DEGREE_B, NO_BIN, bin_of, distances, landmarks_of
-from roilake.pipelines.node_labels.distribution.surroundings import Distribution
+from roilake.pipelines.node_labels.distribution.surroundings import Distribution, cut
 from tests.node_labels.distribution.reference import (
     LEAST,
     edge_array,
@@ -59,7 +65,7 @@ def test_is_what_the_definition_says(
 
 
 def test_a_larger_graph_is_what_the_definition_says() -> None:
-    edge_2E, features = random_graph(70, 500, seed=1)
+    edge_2E, features = random_graph(50, 350, seed=1)
     rules = DistributionRules(landmarks=40)  # more than 32, and no multiple of it
     found = distribute_in_memory(edge_2E, feature_rows(features), len(features), rules)
     expected = reference(edge_2E.T.tolist(), features, rules)
@@ -137,6 +143,31 @@ def test_neither_order_nor_direction_nor_doubles_count() -> None:
     first = distribute_in_memory(edge_2E, rows, 300, FEW)
     assert_equal(first, distribute_in_memory(edge_2E[::-1, mixed], rows, 300, FEW))
     assert_equal(first, distribute_in_memory(np.tile(edge_2E, 2), rows, 300, FEW))
+
+
+def test_neither_runs_nor_ranges_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many tasks make of a graph what one does."""
+    edge_2E, features = random_graph(300, 2000, seed=2)
+    expected = distribute_in_memory(edge_2E, feature_rows(features), 300, FEW)
+    monkeypatch.setattr(layout, "_HELD", 300)
+    monkeypatch.setattr(layout, "_WORTH", 100)
+    monkeypatch.setattr(layout, "_EVERY", 7)
+    (src, dst), rows = edge_2E[:, edge_2E[0] != edge_2E[1]], feature_rows(features)
+    owner = np.repeat(np.arange(300, dtype=np.int32), np.diff(rows.offsets_N1))
+    for name, ends in {"neighbours": ((src, dst), (dst, src)), "features": ((owner, rows.ids_E),)}.items():
+        batches = [keys for pair in ends for keys in np.array_split(keys_of(*pair), 9)]
+        runs = [run for task in range(3) for run in spill(tmp_path / name, task, batches[task::3])]
+        assert len(runs) >= 3
+        lay_out(tmp_path / name, 300, runs, each, cores=3)
+    ranges = list(cut(0, 300, 37))
+    parts = [surround(tmp_path, FEW, ranges, each).rows(*range_) for range_ in ranges]
+    found = (np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Distribution))
+    assert_equal(Distribution(*found), expected)
+
+
+def each(work: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
+    """Last ones first."""
+    return [work(thing) for thing in reversed(things)][::-1]
 
 
 def test_another_seed_draws_others() -> None:

@@ -13,29 +13,26 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import from_arrow_schema
 
 from roilake.lake import Make
+from roilake.pipelines.node_labels.distribution.layout import Keys, Run, keys_of, lay_out, spill
 from roilake.pipelines.node_labels.distribution.rounds import surround
-from roilake.pipelines.node_labels.distribution.rows import Part, Rows, lay_out, load, write_part
+from roilake.pipelines.node_labels.distribution.rows import Rows, load
 from roilake.pipelines.node_labels.distribution.rules import DistributionRules
 from roilake.pipelines.node_labels.distribution.surroundings import Distribution, Range, Surroundings, cut
 from roilake.pipelines.node_labels.tables_distribution import NODE_DISTRIBUTIONS
 
-_PART = 8_000_000
-"""Pairs that a task sorts: 8 bytes each, in some copies."""
 _NODE = 64
 """A node's work, in edges: what its warping takes."""
 _RANGE = 1_000_000
 """Work that is worth a task of its own, in edges."""
 _GROUP = 65_536
 """Rows that a task holds and writes at a time."""
-_PAIRS = pa.schema([("src", pa.int32()), ("dst", pa.int32())])
-_DESCRIBED = pa.schema([*((name, pa.int64()) for name in ("first", "last", "pairs")), ("file", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -62,17 +59,17 @@ class Distributed:
 def distribute(
     spark: SparkSession, edges: DataFrame, features: DataFrame, nodes: int, rules: DistributionRules, folder: Path
 ) -> Distributed:
-    """Distributions of the nodes 0 to ``nodes`` - 1: see ``surroundings``. ``edges`` (src, dst) may come in any order,
-    one way or both, doubled, or be loops, which count for nothing; ``features`` are (node, features: array<int>). The
-    ``folder`` is empty and on a disk that all tasks see. Raises LakeError for a node out of range."""
+    """Distributions of the nodes 0 to ``nodes`` - 1: see ``surroundings``. ``edges`` (src int, dst int) may come in any
+    order, one way or both, doubled, or be loops, which count for nothing; ``features`` are (node int, features
+    array<int>). The ``folder`` is empty and on a disk that all tasks see. Raises LakeError for a node out of range."""
     each, cores = partial(_in_tasks, spark), spark.sparkContext.defaultParallelism
     ends = edges.select("src", "dst").where("src != dst")
-    both = ends.unionAll(ends.select(F.col("dst").alias("src"), F.col("src").alias("dst")))
-    pairs = features.select(F.col("node").alias("src"), F.explode("features").alias("dst")).where("dst is not null")
-    for name, rows in {"neighbours": both, "features": pairs}.items():
-        lay_out(folder / name, nodes, _parts(rows, folder / name, cores), each)
-    ranges = _ranges(load(folder / "neighbours" / "offsets.npy"), 4 * cores)
-    surroundings = surround(folder, rules, ranges, each)
+    owned = features.select("node", F.array_compact("features").alias("features")).where("features is not null")
+    for name, rows, pairs in (("neighbours", ends, _both_ways), ("features", owned, _flat)):
+        lay_out(folder / name, nodes, _spilled(rows, pairs, folder / name), each, cores=cores)
+    offsets_N1 = load(folder / "neighbours" / "offsets.npy")
+    surroundings = surround(folder, rules, _ranges(offsets_N1, cores), each)
+    ranges = _ranges(offsets_N1, 4 * cores)  # the rows are most of the work: no core waits long for another's last one
     return Distributed(spark.range(0, len(ranges), 1, len(ranges)), ranges, surroundings)
 
 
@@ -81,11 +78,11 @@ def distribute_in_memory(
 ) -> Distribution:
     """The same bits, in this process and on one range. Rows of ``features`` and edges may come as to ``distribute``."""
     src, dst = edge_2E[:, edge_2E[0] != edge_2E[1]].astype(np.int32)
-    both = np.concatenate([src, dst]), np.concatenate([dst, src])
     owner = np.repeat(np.arange(nodes, dtype=np.int32), np.diff(features.offsets_N1))
+    pairs = {"neighbours": [keys_of(src, dst), keys_of(dst, src)], "features": [keys_of(owner, features.ids_E)]}
     with tempfile.TemporaryDirectory() as folder:
-        for name, pairs in {"neighbours": both, "features": (owner, features.ids_E)}.items():
-            lay_out(Path(folder, name), nodes, write_part(Path(folder, name), 0, *pairs), _here)
+        for name, keys in pairs.items():
+            lay_out(Path(folder, name), nodes, list(spill(Path(folder, name), 0, keys)), _here, cores=1)
         return surround(Path(folder), rules, [(0, nodes)], _here).rows(0, nodes)
 
 
@@ -94,24 +91,33 @@ def _here(work: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
 
 
 def _in_tasks(spark: SparkSession, work: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
-    """Each of the things in a task of its own."""
-    return spark.sparkContext.parallelize(things, len(things)).map(work).collect() if things else []
+    """Each of the things in a task of its own; a single one, which is small, costs less here than its task's start."""
+    if len(things) < 2:
+        return _here(work, things)
+    return spark.sparkContext.parallelize(things, len(things)).map(work).collect()
 
 
-def _parts(pairs: DataFrame, folder: Path, cores: int) -> list[Part]:
-    """Write (src, dst) as parts, each of a range of sources, sorted and distinct."""
+def _spilled(rows: DataFrame, pairs: Callable[[pa.RecordBatch], Keys], folder: Path) -> list[Run]:
+    """Sort the pairs of rows in runs."""
 
-    def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        task = TaskContext.get()
-        assert task is not None  # only tasks come here
-        held = pa.Table.from_batches(batches, _PAIRS)
-        src, dst = (held[name].to_numpy() for name in held.column_names)
-        parts = [part._asdict() for part in write_part(folder, task.partitionId(), src, dst)]
-        yield pa.RecordBatch.from_pylist(parts, _DESCRIBED)
+    def task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        context = TaskContext.get()
+        assert context is not None  # only tasks come here
+        for run in spill(folder, context.partitionId(), map(pairs, batches)):
+            yield pa.RecordBatch.from_pylist([run._asdict()])
 
-    count = cores * -(-max(1, pairs.count()) // (_PART * cores))
-    written = pairs.repartitionByRange(count, "src").mapInArrow(write, from_arrow_schema(_DESCRIBED)).collect()
-    return [Part(**row.asDict()) for row in written]
+    written = rows.mapInArrow(task, "file string, keys long, sample array<long>").collect()
+    return [Run(**row.asDict()) for row in written]
+
+
+def _both_ways(edges: pa.RecordBatch) -> Keys:
+    src, dst = (column.to_numpy() for column in edges.columns)
+    return np.concatenate([keys_of(src, dst), keys_of(dst, src)])
+
+
+def _flat(owned: pa.RecordBatch) -> Keys:
+    node, features = owned.columns
+    return keys_of(np.repeat(node.to_numpy(), pc.list_value_length(features)), features.flatten().to_numpy())
 
 
 def _ranges(offsets_N1: NDArray[np.int64], most: int) -> list[Range]:

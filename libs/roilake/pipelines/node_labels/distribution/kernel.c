@@ -20,7 +20,7 @@ enum { AHEAD = 16, LANES = 32 };
 typedef struct { int64_t nodes; const int64_t *offsets; const int32_t *ids; } Rows;
 typedef struct { int32_t bin, count; } Pair; /* a row's list of pairs ends with a count of 0 or with the row */
 
-/* How many neighbours of each node have a degree of each bin, as pairs in the place of its row: no more than that holds.
+/* How many neighbours of each node have a degree of each bin, as pairs in the place of its row, which has room for them.
  * pairs begins with the row of the node first. */
 void bin_neighbours(const Rows *graph, const uint8_t *bin, int64_t bins, int64_t first, int64_t last, Pair *pairs) {
     int32_t count[256] = {0};
@@ -65,7 +65,9 @@ typedef struct {
 
 /* Dynamic time warping of a node's sequence against those of LANES landmarks: d(b, k) = c(b, k) max(w_b, w_k) +
  * min(d(b - 1, k), d(b - 1, k - 1), d(b, k - 1)). row[k] holds d(b, k) of the node's last bin b. Bins of weight 0 are
- * in no sequence. A lane goes on beyond its own end: what lies there reaches nothing before. */
+ * in no sequence. A lane goes on beyond its own end: what lies there reaches nothing before. The limit is arithmetic:
+ * four of a cell's five operations compete for two ports of the core. Two bins at a time, with half the loads, gain a
+ * tenth only. */
 WIDE static void dtw(const float *restrict node, int64_t bins, const float *restrict cost, int64_t stride,
                      const float *restrict weight, int64_t longest, float *restrict row) {
     float corner = 0;

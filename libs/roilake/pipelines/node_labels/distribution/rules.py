@@ -10,8 +10,8 @@ from roilake.config.base import Positive, Strict
 
 
 class DistributionRules(Strict):
-    """``landmarks``: nodes that degree sequences are held against; ``anchors``: nodes that hops are counted to, up to
-    ``levels``. ``seed`` draws both, and no two graphs of the same nodes draw others."""
+    """``landmarks``: nodes that degree sequences are held against, of all degrees; ``anchors``: nodes that hops are
+    counted to, up to ``levels``. Both are drawn by a hash of ``seed`` and node; none without neighbours is."""
 
     landmarks: Positive = 64
     anchors: Annotated[int, Field(ge=1, le=64)] = 64  # a bit each
