@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 SYSTEM_PYTHON := $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help env night test lint format dictionary bench-scale bench-scale-rois bench-night bench-sampling bench-roi bench-published bench-topk bench-zoom bench-cvr bench-cvr-speed bench-gpu lock bundle doctor clean
+.PHONY: help env night test lint format dictionary bench-scale bench-scale-rois bench-night bench-sampling bench-roi bench-published bench-topk bench-zoom bench-cvr bench-cvr-speed bench-gpu bench-nodes bench-nld lock bundle doctor clean
 
 help:
 	@echo "make night       run one night: CONF=$(CONF) LAKE=$(LAKE) [DS=YYYY-MM-DD]"
@@ -21,6 +21,8 @@ help:
 	@echo "make bench-topk  exact top-K of all items against the plain matrix product"
 	@echo "make bench-cvr   UKD against seven methods, on Coat and seven regimes of a generated truth"
 	@echo "make bench-cvr-speed  training conversion models by one and by two workers"
+	@echo "make bench-nodes node labels on ten published graphs, every model with the same trials"
+	@echo "make bench-nld   node distributions of random graphs up to EDGES=1e7"
 	@echo "make bench-gpu   training every kind of model on a GPU, against the CPU and against itself"
 	@echo "make bench-scale cost of a graph's build against its size: EDGES=1e7"
 	@echo "make bench-scale-rois  regions of interest on such a graph: EDGES=1e7 REQUESTS=1e5"
@@ -56,7 +58,7 @@ format: env
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench-roi bench-published bench-topk bench-zoom bench-cvr bench-cvr-speed bench-gpu: env
+bench-roi bench-published bench-topk bench-zoom bench-cvr bench-cvr-speed bench-gpu bench-nodes: env
 	@$(BIN)/python -m tests.benchmarks.$(subst -,_,$@)
 
 dictionary: env
@@ -67,6 +69,9 @@ EDGES ?= 1e7
 
 bench-scale: env
 	@$(BIN)/python -m tests.benchmarks.bench_scale --edges $(EDGES)
+
+bench-nld: env
+	@$(BIN)/python -m tests.benchmarks.bench_nld --edges $(EDGES)
 
 # Sampling in memory. PEER=python of an environment with DGL (tests/benchmarks/bench_sampling.py tells how to make one).
 bench-sampling: env

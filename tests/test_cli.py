@@ -207,7 +207,7 @@ def test_a_night_without_a_date_takes_its_own_or_says_so(tmp_path: Path, tree: T
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("retrival", "bad value 'pipeline': 'retrival' is no pipeline; one of retrieval, conversion"),
+        ("retrival", "bad value 'pipeline': 'retrival' is no pipeline; one of retrieval, conversion, node_labels"),
         (None, "None is no"),
     ],
 )
