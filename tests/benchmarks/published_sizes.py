@@ -71,7 +71,8 @@ class Reckoned:
         rates, nodes = self.rates, self.size.nodes
         rois = nodes * (1 + rates["item_share"]) * rates["roi_bytes"]
         kept = nodes * (rates["adjacency_bytes"] + rates["vector_bytes"]) + rois
-        return self.size.edges * (rates["event_bytes"] + rates["graph_kept_bytes"]) + kept
+        events = rates["event_bytes"] + rates["history_bytes"] + rates["graph_kept_bytes"]
+        return self.size.edges * events + kept
 
     @property
     def shuffled(self) -> float:
