@@ -39,11 +39,12 @@ env:
 night: env
 	@$(BIN)/roilake night $(if $(DS),--ds $(DS)) --conf $(CONF) --lake $(LAKE)
 
-# The tests without the Spark session run beside those with it, and are told last.
+# Two runs beside each other, a Spark session each, for two cores: one reads the two nights that it makes, and is followed
+# by the tests without Spark. What they say is told last.
 test: env
-	@rest=$$(mktemp); trap 'rm -f '$$rest EXIT; \
-	$(BIN)/python -m pytest -q --durations=10 -m "not spark" > $$rest 2>&1 & others=$$!; \
-	$(BIN)/python -m pytest -q --durations=10 -m spark; failed=$$?; \
+	@rest=$$(mktemp); trap 'rm -f '$$rest EXIT; run="$(BIN)/python -m pytest -q --durations=10"; \
+	{ $$run -m nights; nights=$$?; $$run -m "not spark" && exit $$nights; } > $$rest 2>&1 & others=$$!; \
+	$$run -m "spark and not nights"; failed=$$?; \
 	wait $$others || failed=1; cat $$rest; exit $$failed
 
 doctor: env

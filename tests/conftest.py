@@ -21,9 +21,10 @@ DS = date(2020, 1, 10)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Tests that share the Spark session are marked: `make test` runs the others beside them."""
-    if "spark" in getattr(item, "fixturenames", ()):
-        item.add_marker(pytest.mark.spark)
+    """Tests that share the Spark session are marked, and those that read its two nights: `make test` runs both kinds
+    beside each other."""
+    for name in {"spark", "nights"}.intersection(getattr(item, "fixturenames", ())):
+        item.add_marker(name)
 
 
 @pytest.fixture(scope="session")
