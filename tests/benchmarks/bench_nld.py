@@ -33,6 +33,7 @@ from tests.benchmarks.measuring import measured
 
 DS = date(2020, 1, 10)
 SMALLEST = 100_000
+WARM_UP = 300_000  # enough for rounds in tasks
 EDGES_OF_NODE = 10  # each goes both ways: a mean degree of 20
 WORDS, VOCABULARY = 10, 2000  # features of a node, of all
 FILES = 8
@@ -49,7 +50,7 @@ def main() -> None:
     spark = spark_session("bench-nld", overrides={**settings, "spark.local.dir": str(folder / "spark")})
     try:
         sizes = [size for size in (SMALLEST * 10**k for k in range(10)) if size < args.edges] + [args.edges]
-        measure(spark, folder / "warm-up", 10_000)
+        measure(spark, folder / "warm-up", WARM_UP)
         runs = {size: measure(spark, folder / str(size), size) for size in sizes}
     finally:
         spark.stop()

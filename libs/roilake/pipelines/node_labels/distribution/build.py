@@ -77,8 +77,8 @@ def distribute_in_memory(
     edge_2E: NDArray[np.integer], features: Rows, nodes: int, rules: DistributionRules
 ) -> Distribution:
     """The same bits, in this process and on one range. Rows of ``features`` and edges may come as to ``distribute``."""
-    src, dst = edge_2E[:, edge_2E[0] != edge_2E[1]].astype(np.int32)
-    owner = np.repeat(np.arange(nodes, dtype=np.int32), np.diff(features.offsets_N1))
+    src, dst = edge_2E[:, edge_2E[0] != edge_2E[1]]
+    owner = np.repeat(np.arange(nodes), np.diff(features.offsets_N1))
     pairs = {"neighbours": [keys_of(src, dst), keys_of(dst, src)], "features": [keys_of(owner, features.ids_E)]}
     with tempfile.TemporaryDirectory() as folder:
         for name, keys in pairs.items():

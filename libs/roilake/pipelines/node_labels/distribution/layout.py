@@ -47,9 +47,9 @@ class Part(NamedTuple):
     keys: int
 
 
-def keys_of(src: NDArray[np.int32], dst: NDArray[np.int32]) -> Keys:
+def keys_of(src: NDArray[np.integer], dst: NDArray[np.integer]) -> Keys:
     """Targets are ordered as if they had no sign."""
-    return src.astype(np.int64) << 32 | dst.view(np.uint32)
+    return src.astype(np.int64) << 32 | dst.astype(np.uint32)
 
 
 def spill(folder: Path, task: int, batches: Iterable[Keys]) -> Iterator[Run]:
