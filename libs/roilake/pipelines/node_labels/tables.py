@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from roilake.lake.tables import DS, table
-from roilake.pipelines.node_labels.tables_distribution import NODE_DISTRIBUTIONS as NODE_DISTRIBUTIONS
 
 GRAPH_NODES = table(
     "graph_nodes",
@@ -35,6 +34,19 @@ GRAPH_EDGES = table(
     columns=f"""{DS}
     src int number of the one node, the smaller one
     dst int number of the other""",
+)
+
+NODE_DISTRIBUTIONS = table(
+    "node_distributions",
+    "What surrounds each node of the graph, without labels (a reconstruction of MWGNN's local distributions, MWGNN-R).",
+    key="ds node",
+    encodings="topology PLAIN",
+    columns=f"""{DS}
+    node int number of the node, from 0
+    degree int distinct neighbours other than itself
+    topology float[] exp(-D / median) of the distance D of its degree sequences to each landmark's; 0 without neighbours
+    position float[] 1 / (1 + hops) to each anchor, 0 when it is not reached
+    similarity float[] shares of its neighbours by cosine of their features to its own, in eight bins of [0, 1]""",
 )
 
 NODE_PREDICTIONS = table(

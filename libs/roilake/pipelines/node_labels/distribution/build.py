@@ -25,7 +25,7 @@ from roilake.pipelines.node_labels.distribution.rounds import surround
 from roilake.pipelines.node_labels.distribution.rows import Rows, load
 from roilake.pipelines.node_labels.distribution.rules import DistributionRules
 from roilake.pipelines.node_labels.distribution.surroundings import Distribution, Range, Surroundings, cut
-from roilake.pipelines.node_labels.tables_distribution import NODE_DISTRIBUTIONS
+from roilake.pipelines.node_labels.tables import NODE_DISTRIBUTIONS
 
 _NODE = 64
 """A node's work, in edges: what its warping takes."""
