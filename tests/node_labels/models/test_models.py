@@ -84,6 +84,16 @@ def test_the_order_of_nodes_does_not_matter(kind: str, options: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_in_mixed_precision_it_is_nearly_the_same(kind: str) -> None:
+    graph, built = small_graph(), model(kind)
+    assert len(graph.second_neighbours.column_E)  # laid out once, on the CPU: a GPU's mixed precision is not there
+    with torch.autocast("cpu", torch.bfloat16):
+        found_NC = built(graph)
+    found_NC.float().sum().backward()
+    torch.testing.assert_close(found_NC.detach().float(), logits(built, graph), atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_graph_without_edges_or_features(kind: str) -> None:
     graph = small_graph(edges=0)
     bare = replace(graph, features_NF=torch.zeros(NODES, 12).to_sparse_csr())

@@ -60,7 +60,8 @@ class Pattern:
 
     def product(self, value_E: Tensor, dense_CD: Tensor) -> Tensor:
         """sum_j S_ij x_j [R, D] with S of these values; gradients reach both. In float32 under mixed precision too."""
-        found: Tensor = _Product.apply(value_E.float(), dense_CD.float(), self)  # type: ignore[no-untyped-call]
+        with torch.autocast(dense_CD.device.type, enabled=False):
+            found: Tensor = _Product.apply(value_E.float(), dense_CD.float(), self)  # type: ignore[no-untyped-call]
         return found
 
 
