@@ -16,7 +16,7 @@ from roilake.metrics.champion import Champion
 from roilake.metrics.registry import in_order, label
 from roilake.pipelines.retrieval.config import RelevanceWeights
 from roilake.pipelines.retrieval.report import Graph
-from roilake.pipelines.retrieval.report.graph import seen_items
+from roilake.pipelines.retrieval.report.graph import labels, seen_items
 from roilake.pipelines.retrieval.report.regions import amortisation
 from roilake.pipelines.retrieval.report.served import Said, Served, Shown
 from roilake.report import figures, slices
@@ -168,6 +168,14 @@ def test_the_page_says_what_became_of_seen_items() -> None:
     kept = {"rule": "keep", "repeats": 9, "positives": 10, "share": 0.9}
     assert said(seen=kept, requests_left_out=0) == "90.0 %: seen items are kept"
     assert said() == said(seen={**kept, "positives": 0, "share": None}, requests_left_out=0) == ""
+
+
+def test_the_page_says_how_many_nodes_have_a_label_of_another_pipeline() -> None:
+    built = {"step": "build_graph", "details": {"labelled": {"predicted": 12, "known": 400}}}
+    config = {"graph": {"labels": {"field": "age_group", "least": 0.8}}}
+    found = dict(labels(replace(night(), runs=(built,), config=config)))
+    assert found == {"nodes with age_group, known": "400", "nodes with age_group, predicted": "12"}
+    assert dict(labels(night())) == {}
 
 
 def test_time_is_held_against_the_plan_or_the_night_before() -> None:

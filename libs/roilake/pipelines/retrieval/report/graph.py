@@ -140,6 +140,7 @@ def came_in(night: NightData) -> list[tuple[str, str]]:
             if events
         ),
         *seen_items(night),
+        *labels(night),
     ]
 
 
@@ -152,6 +153,16 @@ def seen_items(night: NightData) -> Iterator[tuple[str, str]]:
         share = f"{percent(found['share'], 1)}: seen items are "
         left_out = f"left out ({plural(details['requests_left_out'], 'request')} with them)"
         yield "choices of what the user had before", share + (left_out if found["rule"] == "drop" else "kept")
+
+
+def labels(night: NightData) -> Iterator[tuple[str, str]]:
+    """How many nodes have a label of pipeline ``node_labels`` as a field, known or predicted."""
+    run = night.run("build_graph")
+    found = run["details"].get("labelled") if run else None
+    if found:
+        name = night.config["graph"]["labels"]["field"]
+        for source, count in sorted(found.items()):
+            yield f"nodes with {name}, {source}", number(count)
 
 
 def graph_counts(graph: Graph, before: Graph) -> list[Count]:
