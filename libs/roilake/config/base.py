@@ -110,6 +110,10 @@ class GatesConfig(Strict):
     bounds: tuple[Bound, ...] = ()
 
 
+BEST = "best"
+"""As ``default_model``: the model that validation prefers, where a pipeline lets it choose."""
+
+
 class NightConfig(Strict):
     """What every night's config has. ``default_ds`` is the night that runs when nobody names one; ``default_model``
     serves, or says that the night chooses (see ``roilake.metrics.champion``)."""

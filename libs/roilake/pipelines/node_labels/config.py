@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from roilake.config.base import (
+    BEST,
     FileSource,
     Fraction,
     IntakeConfig,
@@ -23,8 +24,6 @@ from roilake.metrics.slices import ALL, delta_vs_default
 from roilake.pipelines.node_labels.distribution.rules import DistributionRules
 from roilake.pipelines.node_labels.metrics import DEGREE, HOMOPHILY, OWN
 
-BEST = "best"
-"""As ``default_model``: the model that validation prefers."""
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from roilake.config.base import (
+    BEST,
     FileSource,
     Fraction,
     IntakeConfig,
@@ -33,8 +34,6 @@ EdgeType = Literal[
 ]  # fmt: skip
 NODE_TYPES = ("user", "query", "item")
 EDGE_TYPES: tuple[str, ...] = get_args(EdgeType)
-BEST = "best"
-"""As ``default_model``: the model that validation prefers."""
 Hops = tuple[dict[EdgeType, Positive], ...]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from roilake.config.base import BEST
 from roilake.errors import ConfigError
 from roilake.pipelines.retrieval import models
-from roilake.pipelines.retrieval.config import BEST, RetrievalConfig
+from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.roi import Layouts
 
 

@@ -7,10 +7,11 @@ from datetime import date
 
 import numpy as np
 
+from roilake.config.base import BEST
 from roilake.metrics.champion import Champion, Contest, choose
 from roilake.metrics.classification import Floats
 from roilake.metrics.intervals import Draws
-from roilake.pipelines.node_labels.config import BEST, NodeLabelsConfig
+from roilake.pipelines.node_labels.config import NodeLabelsConfig
 from roilake.pipelines.node_labels.evaluation.measures import Known, observe
 
 

@@ -7,9 +7,10 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
+from roilake.config.base import BEST
 from roilake.metrics.champion import Champion, Contest, choose
 from roilake.metrics.intervals import Draws
-from roilake.pipelines.retrieval.config import BEST, RetrievalConfig
+from roilake.pipelines.retrieval.config import RetrievalConfig
 from roilake.pipelines.retrieval.config_checks import may_serve
 from roilake.pipelines.retrieval.evaluation.measures import observe
 from roilake.pipelines.retrieval.evaluation.outcomes import Outcomes, rows_of

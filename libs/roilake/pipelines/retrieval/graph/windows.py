@@ -9,9 +9,10 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from roilake.config.base import BEST
 from roilake.lake import Lake, Publication
 from roilake.metrics.champion import champion_of
-from roilake.pipelines.retrieval.config import BEST, RetrievalConfig, WindowsConfig
+from roilake.pipelines.retrieval.config import RetrievalConfig, WindowsConfig
 
 Split = Literal["train", "validation", "test", "serve"]
 
