@@ -17,6 +17,7 @@ from roilake.pipelines.node_labels.config import NodeLabelsConfig, NodeTrainingC
 from roilake.pipelines.node_labels.models import GraphShape, NodeGraph
 from roilake.pipelines.node_labels.training.inputs import SEEN, NodeInputs, classes_of, label_numbers, read_graph
 from roilake.pipelines.node_labels.training.task import NodeTask, predict
+from roilake.pipelines.node_labels.training.temperature import fit_temperature
 from roilake.runtime.step import Recorder
 from roilake.training import Artifacts, Context, Plan, Settings, night
 from roilake.training.artifacts import WEIGHTS, read_manifest
@@ -53,11 +54,15 @@ def _task(inputs: NodeInputs, config: ModelConfig, training: NodeTrainingConfig,
 def _artifacts(
     inputs: NodeInputs, task: NodeTask, model: nn.Module, folder: str, classes: tuple[str, ...]
 ) -> Artifacts:
-    return {"classes": classes}, {}
+    known_V = inputs.validation_V
+    graph = inputs.graph.on(next(model.parameters()).device)
+    log_VC = predict(model, graph).cpu()[known_V]
+    return {"classes": classes, "temperature": fit_temperature(log_VC, inputs.label_N[known_V])}, {}
 
 
 def probabilities(folder: Path, graph: NodeGraph) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """The labels that a trained model of the same night knows, and its probabilities [N, C]."""
+    """The labels that a trained model of the same night knows, and its probabilities [N, C], at the temperature that
+    its validation nodes ask for."""
     manifest = read_manifest(folder)
     classes = tuple(manifest["classes"])
     with torch.random.fork_rng(devices=[]):
@@ -65,4 +70,4 @@ def probabilities(folder: Path, graph: NodeGraph) -> tuple[tuple[str, ...], NDAr
             manifest["model"]["kind"], dict(manifest["model"]["options"]), GraphShape.of(graph, len(classes))
         )
     model.load_state_dict(load_file(folder / WEIGHTS))
-    return classes, predict(model, graph).double().exp().numpy()
+    return classes, (predict(model, graph).double() / manifest["temperature"]).softmax(dim=1).numpy()
