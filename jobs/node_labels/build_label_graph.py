@@ -16,9 +16,11 @@ from roilake.lake.session import cached
 from roilake.pipelines.node_labels.config import NodeLabelsConfig
 from roilake.pipelines.node_labels.graph.files import NODE, source_rows
 from roilake.pipelines.node_labels.graph.numbered import feature_names, numbered, pairs, with_features, with_split
-from roilake.pipelines.node_labels.graph.published import published_edges, published_nodes
+from roilake.pipelines.node_labels.graph.published import PublishedNight
 from roilake.runtime.command import main
 from roilake.runtime.step import Recorder, StepResult, recorded
+
+MOST_LABELS = 1000
 
 
 def run(lake: Lake, config: NodeLabelsConfig, ds: date) -> StepResult:
@@ -42,9 +44,10 @@ def _graph(record: Recorder, config: NodeLabelsConfig) -> Iterator[tuple[DataFra
     """Nodes and edges by key."""
     given = config.graph
     if given.retrieval:
-        nodes = published_nodes(record, given.retrieval)
+        night = PublishedNight.of(record, given.retrieval)
+        nodes = night.nodes()
         record.rows_in = nodes.count()
-        yield nodes, published_edges(record, given.retrieval)
+        yield nodes, night.edges()
         return
     paths = {name: file.path for name, file in (("nodes", given.nodes), ("edges", given.edges)) if file}
     with accounted(record, source_rows(record.lake.spark, given), Budget("graph", given, paths)) as sound:
@@ -56,7 +59,13 @@ def _graph(record: Recorder, config: NodeLabelsConfig) -> Iterator[tuple[DataFra
 
 
 def _check_labels(record: Recorder, nodes: DataFrame) -> None:
-    """Note how many nodes have each label, by split. Raises AuditError where there is nothing to learn."""
+    """Note how many nodes have each label, by split. Raises AuditError where there is nothing to learn, or too much."""
+    different = nodes.agg(F.count_distinct("label").alias("labels")).collect()[0]["labels"]
+    if different > MOST_LABELS:
+        raise AuditError(
+            f"graph: {different:,} different labels are known, at most {MOST_LABELS} can be learnt; map the label to "
+            "fewer (bands of a number, groups of a category)"
+        )
     known = nodes.where(F.col("label").isNotNull()).groupBy("split", "label").count().collect()
     found: dict[str, dict[str, int]] = {}
     for split, label, count in sorted(known):

@@ -15,11 +15,11 @@ from roilake.metrics.classification import Floats
 from roilake.metrics.slices import ALL
 from roilake.pipelines.node_labels.config import NodeLabelsConfig
 from roilake.pipelines.node_labels.evaluation.champion import choose_champion
-from roilake.pipelines.node_labels.evaluation.measures import SPLITS, Known, measure, slices_of
-from roilake.pipelines.node_labels.training.inputs import SEEN, classes_of, label_numbers, read_graph
+from roilake.pipelines.node_labels.evaluation.measures import SPLITS, Known, homophily, measure, slices_of
+from roilake.pipelines.node_labels.training.inputs import SEEN, all_labels, label_numbers, read_graph
 from roilake.pipelines.node_labels.training.night import probabilities
 from roilake.runtime.command import main
-from roilake.runtime.step import StepResult, recorded
+from roilake.runtime.step import Recorder, StepResult, recorded
 
 
 def run(lake: Lake, config: NodeLabelsConfig, ds: date) -> StepResult:
@@ -31,7 +31,7 @@ def run(lake: Lake, config: NodeLabelsConfig, ds: date) -> StepResult:
         for row in record.rows("models").to_pylist():
             _, likely[row["name"]] = probabilities(Path(lake.files.local(row["path"])), graph)
             record.progress(f"{row['name']}: labels of {nodes.num_rows:,} nodes")
-        known = _known(nodes, graph.edge_2E.numpy())
+        known = _known(record, nodes, graph.edge_2E.numpy())
         last = lake.publication(config.pipeline, before=ds)
         champion = choose_champion(known["validation"], likely, config, champion_of(lake, last) if last else None, ds)
         record.write("champions", champion.to_table(ds))
@@ -40,16 +40,19 @@ def run(lake: Lake, config: NodeLabelsConfig, ds: date) -> StepResult:
     return record.result
 
 
-def _known(nodes: pa.Table, edge_2E: NDArray[np.int64]) -> dict[str, Known]:
-    """The nodes of each split that is evaluated."""
-    classes, split = classes_of(nodes), nodes["split"].to_numpy(zero_copy_only=False)
-    label_N = label_numbers(nodes, classes, (*SEEN, "test"))
+def _known(record: Recorder, nodes: pa.Table, edge_2E: NDArray[np.int64]) -> dict[str, Known]:
+    """The nodes of each split that is evaluated. Labels that no model knows have the numbers after theirs. The mean
+    share of a node's neighbours that have its label is noted."""
+    split = nodes["split"].to_numpy(zero_copy_only=False)
+    label_N = label_numbers(nodes, all_labels(nodes), (*SEEN, "test"))
+    share_N, degree_N = homophily(label_N, edge_2E), np.bincount(edge_2E[1], minlength=len(label_N))
+    record.details["homophily"] = None if np.isnan(share_N).all() else round(float(np.nanmean(share_N)), 4)
     found = {}
     for name in SPLITS:
         node_M = np.flatnonzero(split == name)
         cuts = {ALL: np.ones(len(node_M), np.bool_)}
         if name == "test":  # validation is for selection, not for reading
-            cuts |= dict(slices_of(label_N, edge_2E, node_M))
+            cuts |= dict(slices_of(share_N[node_M], degree_N[node_M]))
         found[name] = Known(node_M, label_N[node_M], cuts)
     return found
 

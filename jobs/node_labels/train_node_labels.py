@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import date, timedelta
 
 from roilake.lake import Lake
@@ -15,8 +16,12 @@ from roilake.training.night import train_models, write_models
 def run(lake: Lake, config: NodeLabelsConfig, ds: date) -> StepResult:
     """Write a folder for each model (``roilake.lake.model_folder``) and table ``models``, trained in one launch."""
     with recorded(lake, config, ds, "train_node_labels") as record:
-        plan = plan_models(record, config)
-        write_models(record, train_models(record, plan, config.training.workers, ds + timedelta(days=1)))
+        folder = lake.scratch(f"{record.run.step}/{record.run.run_id}")
+        try:
+            plan = plan_models(record, config, folder)
+            write_models(record, train_models(record, plan, config.training.workers, ds + timedelta(days=1)))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     return record.result
 
 

@@ -31,6 +31,7 @@ from roilake.pipelines.retrieval.graph.plan import STREAMS, Plan
 from roilake.pipelines.retrieval.graph.scan import Slice
 from roilake.runtime.command import main
 from roilake.runtime.step import Recorder, StepResult, recorded
+from roilake.runtime.upstreams import described as described_upstream
 
 _FILES = 4
 
@@ -127,7 +128,8 @@ def _describe(record: Recorder, nodes: DataFrame, attributes: DataFrame, config:
     source = config.source
     described = describe_nodes(nodes, attributes, query_terms_from_key=source.queries is None)
     if config.graph.labels:
-        described = _labelled(record, described, config.graph.labels)
+        first = min(window.as_of for window in night_windows(record.lake, config, ds))
+        described = _labelled(record, described, config.graph.labels, first)
     with cached(described) as described:
         counts = described.groupBy("node_type").agg(F.count(F.lit(1)).alias("seen"), F.sum("described").alias("known"))
         found = {row["node_type"]: (row["known"], row["seen"]) for row in counts.collect()}
@@ -142,14 +144,20 @@ def _describe(record: Recorder, nodes: DataFrame, attributes: DataFrame, config:
             )
 
 
-def _labelled(record: Recorder, described: DataFrame, given: PredictedLabels) -> DataFrame:
-    """Nodes with the labels of the last night of ``node_labels``, if there is one. How many have one is noted."""
-    found = record.upstream("node_labels", "node_predictions")
+def _labelled(record: Recorder, described: DataFrame, given: PredictedLabels, first: date) -> DataFrame:
+    """Nodes with the labels of the last night of ``node_labels`` before ``first``, the start of the first window: a
+    later one has seen what the models are to predict. How many nodes have one is noted."""
+    lake, table = record.lake, "node_predictions"
+    found = lake.publication("node_labels", before=first)
     if found is None:
+        record.progress(f"no night of node_labels is published before {first}, the first window: goes on without")
+        record.upstreams["node_labels"] = None
         return described
-    rows = record.lake.read("node_predictions", version=found.versions["node_predictions"])
+    record.upstreams["node_labels"] = described_upstream(found, table)
+    rows = lake.read(table, version=found.versions[table])
     labels = labels_of(rows.where(F.col("ds") == F.lit(found.ds)), given)
-    record.details["labelled"] = {row["source"]: row["count"] for row in labels.groupBy("source").count().collect()}
+    had = described.join(labels, on=["node_type", "key"], how="inner").groupBy("source").count().collect()
+    record.details["labelled"] = {row["source"]: row["count"] for row in had}
     return with_labels(described, labels.drop("source"), given.field)
 
 

@@ -39,7 +39,9 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
         windows = plan_windows(config.windows, ds, last.train_end if last else None)
         data = pin_data(record, config, windows, parents)
         record.rows_in = sum(file.rows for file in data.requests)
-        entries = [_entry(record, config, name, parents.get(name)) for name in config.models]
+        known = _last_vocabulary(lake, parents)
+        fit = known is not None and known.field_names == data.vocabulary.field_names
+        entries = [_entry(record, config, name, parents.get(name) if fit else None) for name in config.models]
         plan = night.make_plan(record, partial(Inputs, data, config.training), entries)
         ends = [window.end for window in windows if window.split == "train"]
         until = max(ends, default=last.train_end if last else windows[0].as_of)
@@ -77,7 +79,8 @@ def pin_data(
 
 
 def _entry(record: Recorder, config: RetrievalConfig, name: str, parent: dict[str, Any] | None) -> Entry[Inputs]:
-    """A model whose config has changed since the last published night starts from initial weights."""
+    """A model starts from initial weights where its config has changed since the last published night, and all do
+    where nodes have other fields."""
     model, training = config.models[name], config.training
     warm = parent["path"] if parent and json.loads(parent["config"]) == model.model_dump(mode="json") else None
     folder = str(record.lake.files.local(warm)) if warm else None

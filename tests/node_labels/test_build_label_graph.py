@@ -90,6 +90,12 @@ def test_one_label_is_nothing_to_learn(lake: Lake, folder: Path, kind: str) -> N
         build_label_graph.run(lake, night_of(folder), DS)
 
 
+def test_too_many_labels_are_refused(lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_label_graph, "MOST_LABELS", 1)
+    with pytest.raises(AuditError, match="2 different labels are known, at most 1 can be learnt"):
+        build_label_graph.run(lake, night_of(folder), DS)
+
+
 def test_a_column_that_is_not_there_is_named(lake: Lake, folder: Path) -> None:
     config = night_of(folder, graph={"edges": {
         "path": str(folder / "edges.csv"), "format": "csv", "source": "a", "target": "c",

@@ -86,6 +86,19 @@ def test_the_page_shows_labels_and_examples(night: Night) -> None:
         assert text in page
 
 
+def test_a_graph_without_edges_and_features_is_published(spark: SparkSession, tmp_path: Path) -> None:
+    """All that edges.csv has is a loop, and one label is had by one node only."""
+    (tmp_path / "edges.csv").write_text("a,b\nn1,n1\n")
+    kinds = [("a", "b")[number % 2] for number in range(40)] + ["once"]
+    (tmp_path / "nodes.csv").write_text("id,kind,words\n" + "".join(f"n{n},{kind},\n" for n, kind in enumerate(kinds)))
+    lake = Lake.open(spark, tmp_path / "lake", create=True)
+    run_night(lake, night_of(tmp_path, training={"steps": 4, "validate_every": 2}), DS)
+    assert lake.publication("node_labels") is not None
+    assert len(read("node_predictions", lake=lake.path)) == 41
+    distributions = lake.to_arrow("node_distributions", lake.version("node_distributions"))
+    assert distributions["degree"].to_pylist() == [0] * 41
+
+
 def test_the_same_night_again_is_the_same_tables(night: Night) -> None:
     lake, config, results = night
     again = {result.step: result for result in run_night(lake, config, DS)}

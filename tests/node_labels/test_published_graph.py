@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,19 @@ def test_it_is_that_of_the_last_night_and_its_end(copied: Lake, nights: Nights) 
             for neighbour in row["neighbours"]:
                 expected.add(frozenset({(own, keys[own, row["src"]]), (other, keys[other, neighbour])}))
     assert {frozenset({of[row["src"]], of[row["dst"]]}) for row in pairs} == expected and len(pairs) == len(expected)
+
+
+def test_labels_that_were_fed_back_are_no_features(copied: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the night had them as field gender."""
+    published = copied.publication("retrieval", ds=SECOND)
+    assert published is not None
+    config = json.loads(published.config)
+    config["graph"]["labels"] = {"field": "gender", "least": 0.5}
+    changed = replace(published, config=json.dumps(config))
+    monkeypatch.setattr(Lake, "publication", lambda self, *arguments, **named: changed)
+    build_label_graph.run(copied, night(), SECOND)
+    names = [row["name"] for row in copied.to_arrow("graph_features", copied.version("graph_features")).to_pylist()]
+    assert not [name for name in names if name.startswith("gender=")] and "type=user" in names
 
 
 def test_a_night_before_reads_the_night_before(copied: Lake) -> None:

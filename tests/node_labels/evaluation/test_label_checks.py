@@ -34,6 +34,16 @@ def test_a_field_that_tells_the_label_is_found_and_one_that_does_not_is_not(spar
     assert len(found) == 1 and "field 'year' tells the label of 48 of 48 nodes" in found[0]
 
 
+def test_a_field_of_many_values_that_tells_the_label_is_found(spark: SparkSession) -> None:
+    """Birth years of three nodes each; a key that each node has for itself tells nothing of another."""
+    years = [f"born={year}" for year in range(20)] + [f"id={number}" for number in range(60)]
+    rows: list[tuple[str | None, list[int]]] = [
+        ("young" if number < 30 else "old", [number // 3, 20 + number]) for number in range(60)
+    ]
+    found = faults(spark, rows, years)
+    assert len(found) == 1 and "field 'born' tells the label of 60 of 60 nodes" in found[0]
+
+
 def test_few_nodes_may_be_alike_by_chance(spark: SparkSession) -> None:
     assert faults(spark, [("x", [0])] * 5 + [("y", [1])] * 5, ["w", "v"]) == []
 

@@ -68,12 +68,15 @@ class LabelGraphConfig(IntakeConfig):
         files = (self.nodes is not None, self.edges is not None)
         if files != ((False, False) if self.retrieval else (True, True)):
             raise ValueError("graph: name either retrieval, or files of both nodes and edges")
+        intake = sorted(self.model_fields_set & IntakeConfig.model_fields.keys())
+        if self.retrieval and intake:
+            raise ValueError(f"graph.{intake[0]}: is for files; a published graph has been through its own night")
         return self
 
 
 class LabelSplit(Strict):
     """Shares of the nodes with a known label that choose a model and that evaluate it, drawn by a keyed hash of the
-    node's key: a node is in the same split on every night."""
+    node's key and ``seed``: a node is in the same split on every night."""
 
     validation: Share = 0.32
     test: Share = 0.2

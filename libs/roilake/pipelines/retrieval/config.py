@@ -117,8 +117,9 @@ class SimilarityConfig(Strict):
 
 
 class PredictedLabels(Strict):
-    """Labels that pipeline ``node_labels`` published in the same lake, as ``field`` of the nodes that it labels: the
-    one that is known of a node, else the predicted one where its probability is at least ``least``."""
+    """Labels that pipeline ``node_labels`` published in the same lake before the first window of this night, as
+    ``field`` of the nodes that it labels: the one that is known of a node, else the predicted one where its probability
+    is at least ``least``. (A later night's predictions have seen what models are trained and evaluated on.)"""
 
     field: str
     least: Fraction = 0.8

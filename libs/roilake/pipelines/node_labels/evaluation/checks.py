@@ -21,6 +21,11 @@ FEW = 10
 """Labelled nodes: of fewer, a feature may tell the label by chance."""
 
 
+def filled(config: NodeLabelsConfig) -> list[str]:
+    """Tables that the night must have rows of: a graph may be without edges, and nodes without features."""
+    return ["graph_nodes", "node_distributions", "models", "champions", "metrics", "node_predictions"]
+
+
 def checks(
     lake: Lake, config: NodeLabelsConfig, ds: date, versions: Mapping[str, int], now: Measured
 ) -> Iterator[GateResult]:
@@ -35,15 +40,15 @@ def checks(
 
 def telling(nodes: DataFrame, features: DataFrame) -> Iterator[str]:
     """Features that are had by the nodes of one label, by all of them and by no others; and fields (NAME=VALUE) whose
-    values tell the label of nearly every node that has them, though many nodes share a value."""
+    values tell the label of nearly every node that is not the only one with its value."""
     known = nodes.where(F.col("label").isNotNull()).select("label", F.explode("features").alias("feature"))
     labels = nodes.where(F.col("label").isNotNull()).groupBy("label").agg(F.count(F.lit(1)).alias("labelled"))
     counts = known.groupBy("feature", "label").agg(F.count(F.lit(1)).alias("both"))
     had = counts.groupBy("feature").agg(F.sum("both").alias("had"), F.max("both").alias("most"))
-    named = had.join(features.select("feature", "name"), on="feature", how="inner").where(f"had >= {FEW}")
+    named = had.join(features.select("feature", "name"), on="feature", how="inner")
     alone = (
         counts.join(labels, on="label", how="inner")
-        .join(named.drop("most"), on="feature", how="inner")
+        .join(named.where(f"had >= {FEW}").drop("most"), on="feature", how="inner")
         .where((F.col("both") >= TELLS * F.col("had")) & (F.col("both") >= TELLS * F.col("labelled")))
     )
     for row in sorted(alone.select("name", "label", "both").collect()):
@@ -51,7 +56,9 @@ def telling(nodes: DataFrame, features: DataFrame) -> Iterator[str]:
     field = F.regexp_extract("name", "^([^=]+)=", 1)
     fields = named.withColumn("field", field).where("field != ''").groupBy("field")
     sums = fields.agg(F.sum("had").alias("had"), F.sum("most").alias("most"), F.count(F.lit(1)).alias("values"))
-    for row in sorted(sums.where((F.col("most") >= TELLS * F.col("had")) & (F.col("values") > 1)).collect()):
+    # The first node of a value tells nothing: any label is right about it.
+    again = F.col("had") - F.col("values"), F.col("most") - F.col("values")
+    for row in sorted(sums.where((again[0] >= FEW) & (again[1] >= TELLS * again[0]) & (F.col("values") > 1)).collect()):
         yield (
             f"graph_nodes: field {row['field']!r} tells the label of {row['most']} of {row['had']} nodes; name it in "
             "graph.retrieval.hides, or leave it out"

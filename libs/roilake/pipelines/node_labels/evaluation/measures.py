@@ -32,8 +32,8 @@ _LEAST = 1e-12
 
 @dataclass(frozen=True)
 class Known:
-    """Nodes of one split with a known label: ``label_N`` numbers the models' labels, -1 for one that they do not know.
-    ``cuts`` maps slices to the nodes that are in them."""
+    """Nodes of one split with a known label: ``label_N`` numbers the models' labels, and after them those that no model
+    knows. ``cuts`` maps slices to the nodes that are in them."""
 
     node_N: NDArray[np.int64]
     label_N: NDArray[np.int64]
@@ -48,15 +48,15 @@ def observe_accuracy(likely_NC: Floats, label_N: NDArray[np.int64], chosen_N: ND
 
 def observe_cross_entropy(likely_NC: Floats, label_N: NDArray[np.int64], chosen_N: NDArray[np.bool_]) -> Summed:
     """Mean of -ln p, with p the probability of a node's own label."""
-    own_N = np.where(label_N >= 0, likely_NC[np.arange(len(label_N)), label_N], 0.0)
+    known_N = label_N < likely_NC.shape[1]
+    own_N = np.where(known_N, likely_NC[np.arange(len(label_N)), np.where(known_N, label_N, 0)], 0.0)
     return _mean(-np.log(np.maximum(own_N, _LEAST)), chosen_N)
 
 
 def observe_macro_f1(likely_NC: Floats, label_N: NDArray[np.int64], chosen_N: NDArray[np.bool_]) -> Summed:
     """Mean of 2 h_c / (n_c + m_c) over the labels c with n_c + m_c > 0: h_c nodes are rightly said to have it, n_c have
     it, m_c are said to."""
-    classes = likely_NC.shape[1]
-    said_N = likely_NC.argmax(1)
+    classes, said_N = max(likely_NC.shape[1], label_N.max(initial=-1) + 1), likely_NC.argmax(1)
     own_NC, said_NC = (np.equal.outer(each, np.arange(classes)) & chosen_N[:, None] for each in (label_N, said_N))
     sums = np.concatenate([own_NC & said_NC, own_NC, said_NC], axis=1).astype(np.float64)
     return Summed(sums, lambda totals: _macro_f1(totals, classes), int(chosen_N.sum()))
@@ -89,13 +89,14 @@ def measure(
     rows = []
     for split, nodes in known.items():
         draws = Draws(nodes.node_N, bootstrap, seed)
-        for model, likely_NC in sorted(likely.items()):
+        own = {model: likely_NC[nodes.node_N] for model, likely_NC in likely.items()}
+        for model, likely_NC in sorted(own.items()):
             for cut, chosen_N in nodes.cuts.items():
-                own = observe(nodes, likely_NC, chosen_N)
-                rows += [metric_row(model, split, cut, name, each.estimate(draws)) for name, each in own.items()]
+                found = observe(nodes, likely_NC, chosen_N)
+                rows += [metric_row(model, split, cut, name, each.estimate(draws)) for name, each in found.items()]
                 if model != default_model:
-                    theirs = observe(nodes, likely[default_model], chosen_N)
-                    more = {name: each.minus(theirs[name]).estimate(draws) for name, each in own.items()}
+                    theirs = observe(nodes, own[default_model], chosen_N)
+                    more = {name: each.minus(theirs[name]).estimate(draws) for name, each in found.items()}
                     place = delta_vs_default(cut)
                     rows += [metric_row(model, split, place, name, each) for name, each in more.items()]
             rows.append(metric_row(model, split, LEAKAGE_CHECK, SHUFFLED, _shuffled(nodes, likely_NC, seed)))
@@ -103,33 +104,29 @@ def measure(
 
 
 def observe(nodes: Known, likely_NC: Floats, chosen_N: NDArray[np.bool_]) -> dict[str, Summed]:
-    """Each metric of the chosen nodes, by name."""
-    mine_NC = likely_NC[nodes.node_N]
+    """Each metric of the chosen nodes, by name; ``likely_NC`` are probabilities of the split's nodes."""
     found = {}
     for name in OWN:
         metric = find(name)
         assert metric is not None
-        found[name] = metric.compute(mine_NC, nodes.label_N, chosen_N)
+        found[name] = metric.compute(likely_NC, nodes.label_N, chosen_N)
     return found
 
 
 def _shuffled(nodes: Known, likely_NC: Floats, seed: int) -> Estimate:
     """AUC of the probability of the most frequent label against nodes that have it, dealt out anew."""
-    counts = np.bincount(nodes.label_N[nodes.label_N >= 0], minlength=likely_NC.shape[1])
-    label = int(counts.argmax())
-    return shuffled_auc(nodes.label_N == label, likely_NC[nodes.node_N, label], keyed_hash(seed, nodes.node_N))
+    classes = likely_NC.shape[1]
+    label = int(np.bincount(nodes.label_N, minlength=classes)[:classes].argmax())
+    return shuffled_auc(nodes.label_N == label, likely_NC[:, label], keyed_hash(seed, nodes.node_N))
 
 
-def slices_of(
-    label_N: NDArray[np.int64], edge_2E: NDArray[np.int64], node_M: NDArray[np.int64]
-) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Slices of nodes M of a graph as masks [M], by ``homophily`` and by the number of neighbours."""
-    share_M, degree_M = homophily(label_N, edge_2E)[node_M], np.bincount(edge_2E[1], minlength=len(label_N))[node_M]
-    yield f"{HOMOPHILY}=unknown", np.isnan(share_M)
+def slices_of(share_N: Floats, degree_N: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Slices of nodes as masks [N], by ``homophily`` and by the number of neighbours."""
+    yield f"{HOMOPHILY}=unknown", np.isnan(share_N)
     for low, high in pairwise((0.0, 0.25, 0.5, 0.75, 1.01)):
-        yield f"{HOMOPHILY}={low:g} to {min(high, 1):g}", (share_M >= low) & (share_M < high)
+        yield f"{HOMOPHILY}={low:g} to {min(high, 1):g}", (share_N >= low) & (share_N < high)
     for name, low, high in (("0", 0, 1), ("1 to 3", 1, 4), ("4 to 15", 4, 16), ("16 and more", 16, np.inf)):
-        yield f"{DEGREE}={name}", (degree_M >= low) & (degree_M < high)
+        yield f"{DEGREE}={name}", (degree_N >= low) & (degree_N < high)
 
 
 def homophily(label_N: NDArray[np.int64], edge_2E: NDArray[np.int64]) -> Floats:

@@ -38,7 +38,7 @@ def _nodes(spark: SparkSession, given: NodeFile) -> DataFrame:
         required=("key",),
         derived={"features": _features(mapped(files, "graph.nodes", {"features": given.features or "array()"}))},
     )
-    first = F.row_number().over(Window.partitionBy("key").orderBy("row"))
+    first = F.row_number().over(Window.partitionBy("key").orderBy("corrupt", "row"))
     again = F.col("key").isNotNull() & (F.col("order") > 1)
     found = with_reason(rows.withColumn("order", first), ("key",), [(again, TWICE)], ("key",))
     return take(found.drop("order"), {})

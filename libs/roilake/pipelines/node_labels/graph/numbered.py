@@ -19,7 +19,7 @@ def numbered(rows: DataFrame, name: str, *order: str) -> DataFrame:
         starts, total = {}, 0
         for part in sorted(counts):
             starts[part], total = total, total + counts[part]
-        start = F.create_map(*(F.lit(value) for pair in starts.items() for value in pair)) if starts else F.create_map()
+        start = F.create_map(*(F.lit(value) for pair in (starts or {0: 0}).items() for value in pair))
         place = F.row_number().over(Window.partitionBy("range").orderBy(*order)) - 1
         number = (start[F.col("range")] + place).cast("int")
         made = ranges.select(number.alias(name), *rows.columns)

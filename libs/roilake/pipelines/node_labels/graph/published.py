@@ -2,49 +2,64 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from roilake.errors import LakeError
 from roilake.ingest import SourceRows, mapped, texts
+from roilake.lake import Publication
 from roilake.pipelines.node_labels.config import PublishedGraph
 from roilake.runtime.step import Recorder
 
 UPSTREAM = "retrieval"
 
 
-def published_nodes(record: Recorder, given: PublishedGraph) -> DataFrame:
-    """(node_type, key, label, features, sought) of the last night of ``retrieval`` up to this one. What a node has are
-    its type, its fields but for those that tell the label, and the words of its text."""
-    nodes = _night(record, "nodes")
-    sought = F.col("node_type") == given.node_type
-    source = SourceRows(f"{record.lake.path}/nodes", nodes.select("key", "fields", "terms", "title"))
-    label = texts(source.rows, mapped(source, "graph.retrieval", {"label": given.label}))["label"]
-    hidden = F.when(sought, F.array(*map(F.lit, given.hides))).otherwise(F.array())
-    columns = F.when(sought, label).alias("label"), _features(hidden).alias("features"), sought.alias("sought")
-    return nodes.select("node_type", "key", *columns)
+@dataclass(frozen=True)
+class PublishedNight:
+    """The last night of ``retrieval`` up to this one, looked up once."""
 
+    record: Recorder
+    night: Publication
+    given: PublishedGraph
 
-def published_edges(record: Recorder, given: PublishedGraph) -> DataFrame:
-    """(source_type, source_key, target_type, target_key) of the same night, as of its end. Raises LakeError where it
-    has no list of an edge type."""
-    known = _night(record, "nodes").select("node_type", "id", "key")
-    edges = _edges(record, _night(record, "adjacency"), given)
-    for side in ("source", "target"):
-        ends = known.select(*(F.col(name).alias(f"{side}_{name}") for name in known.columns))
-        named = ends.withColumnRenamed(f"{side}_node_type", f"{side}_type")
-        edges = edges.join(named, on=[f"{side}_type", f"{side}_id"], how="inner")
-    return edges.select("source_type", "source_key", "target_type", "target_key")
+    @classmethod
+    def of(cls, record: Recorder, given: PublishedGraph) -> PublishedNight:
+        """Raises LakeError where there is none that has nodes and lists of neighbours."""
+        found = [record.upstream(UPSTREAM, table) for table in ("nodes", "adjacency")]
+        if found[0] is None or found[0] != found[1]:
+            raise LakeError(f"graph.retrieval: no night of {UPSTREAM} with a graph is published up to {record.run.ds}")
+        return cls(record, found[0], given)
 
+    def nodes(self) -> DataFrame:
+        """(node_type, key, label, features, sought). What a node has are its type, its fields but for those that tell
+        the label, one that an earlier night's labels were fed back as among them, and the words of its text."""
+        nodes, sought = self._read("nodes"), F.col("node_type") == self.given.node_type
+        source = SourceRows(f"{self.record.lake.path}/nodes", nodes.select("key", "fields", "terms", "title"))
+        label = texts(source.rows, mapped(source, "graph.retrieval", {"label": self.given.label}))["label"]
+        fed_back = (json.loads(self.night.config).get("graph", {}).get("labels") or {}).get("field")
+        hides = [*self.given.hides, *([fed_back] if fed_back else [])]
+        hidden = F.when(sought, F.array(*map(F.lit, hides)).cast("array<string>")).otherwise(F.array())
+        columns = F.when(sought, label).alias("label"), _features(hidden).alias("features"), sought.alias("sought")
+        return nodes.select("node_type", "key", *columns)
 
-def _night(record: Recorder, table: str) -> DataFrame:
-    """The rows of a table that the upstream's night published."""
-    found = record.upstream(UPSTREAM, table)
-    if found is None:
-        raise LakeError(
-            f"graph.retrieval: no night of {UPSTREAM} with table {table} is published up to {record.run.ds}"
-        )
-    return record.lake.read(table, version=found.versions[table]).where(F.col("ds") == F.lit(found.ds))
+    def edges(self) -> DataFrame:
+        """(source_type, source_key, target_type, target_key), as of the night's end. Raises LakeError where it has no
+        list of an edge type."""
+        known = self._read("nodes").select("node_type", "id", "key")
+        edges = _edges(self.record, self._read("adjacency"), self.given)
+        for side in ("source", "target"):
+            ends = known.select(*(F.col(name).alias(f"{side}_{name}") for name in known.columns))
+            named = ends.withColumnRenamed(f"{side}_node_type", f"{side}_type")
+            edges = edges.join(named, on=[f"{side}_type", f"{side}_id"], how="inner")
+        return edges.select("source_type", "source_key", "target_type", "target_key")
+
+    def _read(self, table: str) -> DataFrame:
+        """The night's own rows."""
+        rows = self.record.lake.read(table, version=self.night.versions[table])
+        return rows.where(F.col("ds") == F.lit(self.night.ds))
 
 
 def _features(hidden: Column) -> Column:

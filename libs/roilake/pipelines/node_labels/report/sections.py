@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.compute as pc
@@ -22,30 +21,20 @@ TEXTS = Texts(
 )
 
 
-@dataclass(frozen=True)
-class LabelFigures:
-    """``alike``: the share of the edges between labelled nodes whose ends have one label; ``examples``: the most and
-    the least certain predictions of nodes whose label nobody knows or no model has seen."""
-
-    alike: float | None
-    examples: tuple[Mapping[str, Any], ...]
+Examples = tuple[Mapping[str, Any], ...]
+_COLUMNS = ("node_type", "key", "label", "probability", "known", "split")
 
 
-def read_labels(lake: Lake, night: Publication) -> LabelFigures:
-    """From the tables of the night, as far as it has them."""
-    if not {"graph_nodes", "graph_edges", "node_predictions"} <= night.versions.keys():
-        return LabelFigures(None, ())
-    read = {name: lake.to_arrow(name, night.versions[name], filters={"ds": night.ds}) for name in _TABLES}
-    label = read["graph_nodes"].sort_by("node")["label"]
-    ends = [pc.take(label, read["graph_edges"][name]) for name in ("src", "dst")]
-    alike = pc.mean(pc.equal(*ends).cast("float64")).as_py()  # of an edge with an unknown label: null, and no part
-    unseen = read["node_predictions"].filter(~pc.field("split").isin(["train", "validation"]))
-    order = unseen.sort_by([("probability", "descending"), ("key", "ascending")]).to_pylist()
-    shown = order if len(order) <= EXAMPLES else [*order[: EXAMPLES // 2], *order[-EXAMPLES // 2 :]]
-    return LabelFigures(alike, tuple(shown))
-
-
-_TABLES = ("graph_nodes", "graph_edges", "node_predictions")
+def read_examples(lake: Lake, night: Publication) -> Examples:
+    """The most and the least certain predictions of nodes whose label nobody knows or no model has seen."""
+    if "node_predictions" not in night.versions:
+        return ()
+    version, where = night.versions["node_predictions"], {"ds": night.ds}
+    rows = lake.to_arrow("node_predictions", version, filters=where, columns=_COLUMNS)
+    unseen = rows.filter(~pc.field("split").isin(["train", "validation"]))
+    order, half = unseen.sort_by([("probability", "descending"), ("key", "ascending")]), EXAMPLES // 2
+    parts = [order] if order.num_rows <= EXAMPLES else [order.slice(0, half), order.slice(order.num_rows - half)]
+    return tuple(row for part in parts for row in part.to_pylist())
 
 
 def volume(data: ReportData) -> str:
@@ -67,7 +56,7 @@ def labels_section(data: ReportData) -> Section | None:
         package=__package__,
         figures=list(_figures(data)),
         labels=list(_rows(data, scored["details"]["labels"])),
-        examples=data.night.own.examples,
+        examples=data.night.own,
         model=data.night.default_model,
         sure=percent(data.night.config["scoring"]["sure"]),
     )
@@ -76,8 +65,10 @@ def labels_section(data: ReportData) -> Section | None:
 def _figures(data: ReportData) -> Iterator[tuple[str, str]]:
     for table, name in (("graph_nodes", "nodes"), ("graph_edges", "edges"), ("graph_features", "features")):
         yield name, number(data.night.rows.get(table, 0))
-    if data.night.own.alike is not None:
-        yield "edges between nodes of one label (of those whose labels are known)", percent(data.night.own.alike, 1)
+    evaluated = data.night.run("evaluate_node_labels")
+    share = evaluated["details"].get("homophily") if evaluated else None
+    if share is not None:
+        yield "labelled neighbours of a node that have its own label", percent(share, 1)
 
 
 def _labels(data: ReportData) -> Mapping[str, Mapping[str, int]]:

@@ -80,6 +80,12 @@ def classes_of(nodes: pa.Table) -> tuple[str, ...]:
     return tuple(sorted(set(nodes.filter(pc.field("split") == "train")["label"].to_pylist())))
 
 
+def all_labels(nodes: pa.Table) -> tuple[str, ...]:
+    """``classes_of``, and after them what other nodes have."""
+    classes = classes_of(nodes)
+    return (*classes, *sorted({*nodes["label"].drop_null().to_pylist()} - {*classes}))
+
+
 def read_graph(record: Recorder) -> tuple[NodeGraph, pa.Table]:
     """The night's graph, and its rows of ``graph_nodes`` in order of their number."""
     nodes = record.rows("graph_nodes").sort_by("node").combine_chunks()

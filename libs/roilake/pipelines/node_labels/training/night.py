@@ -23,15 +23,15 @@ from roilake.training import Artifacts, Context, Plan, Settings, night
 from roilake.training.artifacts import WEIGHTS, read_manifest
 
 
-def plan_models(record: Recorder, config: NodeLabelsConfig) -> Plan[NodeInputs]:
-    """The night's graph with the labels that may be seen, as a file, and the folders of all that is trained on it."""
+def plan_models(record: Recorder, config: NodeLabelsConfig, folder: Path) -> Plan[NodeInputs]:
+    """The night's graph with the labels that may be seen, as a file in ``folder``, and all that is trained on it."""
     graph, nodes = read_graph(record)
     record.rows_in = nodes.num_rows
     classes = classes_of(nodes)
     own = {split: torch.from_numpy(label_numbers(nodes, classes, (split,))) for split in SEEN}
     known = {split: (label_N >= 0).nonzero()[:, 0] for split, label_N in own.items()}
     label_N = torch.maximum(own["train"], own["validation"])
-    path = record.lake.scratch(f"{record.run.step}/{record.run.run_id}") / "graph.safetensors"
+    path = folder / "graph.safetensors"
     NodeInputs(graph, label_N, known["train"], known["validation"], len(classes)).save(path)
     entries = []
     for name, model in config.models.items():

@@ -43,6 +43,11 @@ class Vocabulary:
             }
         return cls(_ranked(all_terms, previous.terms if previous else (), least=2)[:MAX_TERMS], fields)
 
+    @property
+    def field_names(self) -> dict[str, list[str]]:
+        """Of the fields of each node type."""
+        return {node_type: sorted(values) for node_type, values in self.fields.items()}
+
     def term_ids(self, lists: pa.ChunkedArray) -> NDArray[np.int64]:
         """[N, 12] ids of each node's first terms, 0 padded."""
         chunks = [_padded_terms(chunk, self.terms) for chunk in lists.chunks]
