@@ -85,7 +85,7 @@ class MetaWeights(nn.Module):
 
 
 class Gate(nn.Module):
-    """g_ij of each edge j -> i from l_ij = u^T m_i + w^T m_j, u and w zero at the start, so that g = 1:
+    """g_ij of each edge j -> i from l_ij = (u^T m_i + w^T m_j) / width^1/2, u and w zero at the start, so that g = 1:
 
     positive  2 sigmoid(l)
     signed    1 + 2 tanh(l / 4): between -1 and 3, with the same slope at 0 (ours)
@@ -94,12 +94,12 @@ class Gate(nn.Module):
 
     def __init__(self, kind: GateKind, width: int) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind, self.scale = kind, width**-0.5  # Adam's first steps would throw gates about without it
         self.ends = nn.Linear(width, 2, bias=False)
         nn.init.zeros_(self.ends.weight)
 
     def forward(self, meta_NZ: Tensor, pattern: Pattern) -> Tensor:
         """g [E]."""
-        target_N, source_N = self.ends(meta_NZ).unbind(1)
+        target_N, source_N = (self.ends(meta_NZ) * self.scale).unbind(1)
         logit_E = target_N.index_select(0, pattern.row_E) + source_N.index_select(0, pattern.column_E)
         return 2 * torch.sigmoid(logit_E) if self.kind == "positive" else 1 + 2 * torch.tanh(logit_E / 4)
