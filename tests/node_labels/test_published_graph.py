@@ -24,7 +24,7 @@ CONF = Path(__file__).parents[2] / "conf" / "nights" / "node_labels" / "movielen
 @pytest.fixture
 def copied(spark: SparkSession, nights: Nights, tmp_path: Path) -> Lake:
     shutil.copytree(nights.lake.folder, tmp_path / "lake", symlinks=True)
-    return Lake.open(spark, tmp_path / "lake")
+    return Lake.open(spark, tmp_path / "lake", create=False)
 
 
 def night(**retrieval: Any) -> NodeLabelsConfig:
