@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import date
 
 from pyspark.sql import functions as F
 
 from roilake.lake import Lake
+from roilake.lake.scratch import scratch_folder
 from roilake.pipelines.node_labels.config import NodeLabelsConfig
 from roilake.pipelines.node_labels.distribution.build import distribute
 from roilake.runtime.command import main
@@ -20,13 +20,10 @@ def run(lake: Lake, config: NodeLabelsConfig, ds: date) -> StepResult:
         night = F.col("ds") == F.lit(ds)
         nodes, edges = (record.read(table).where(night) for table in ("graph_nodes", "graph_edges"))
         record.rows_in = nodes.count()
-        folder = lake.scratch(f"{record.run.step}/{record.run.run_id}")
-        try:
+        with scratch_folder(lake.scratch(f"{record.run.step}/{record.run.run_id}")) as folder:
             features = nodes.select("node", "features")
             found = distribute(lake.spark, edges, features, record.rows_in, config.distribution, folder)
             record.write_from_tasks(["node_distributions"], found.tasks, found.make(ds))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
     return record.result
 
 

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from roilake.errors import AuditError, SourceError
 from roilake.ingest import Budget, accounted, give_ids
 from roilake.lake import DataFile, Lake, TaskFiles, extremes
+from roilake.lake.scratch import empty, scratch_folder
 from roilake.lake.session import cached
 from roilake.pipelines.retrieval.config import PredictedLabels, RetrievalConfig
 from roilake.pipelines.retrieval.events import NODE_TYPE_OF, attribute_rows, attribute_sources, node_attributes
@@ -41,7 +42,7 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
     get its own events; edges and adjacency hold, for each window, only events before its start. Events that an earlier
     night has summed up are not read again. Raises SourceError when there are no events at all, LakeError when the disk
     is full."""
-    with recorded(lake, config, ds, "build_graph") as record, build.scratch_folder(lake.scratch("graph")) as scratch:
+    with recorded(lake, config, ds, "build_graph") as record, scratch_folder(lake.scratch("graph")) as scratch:
         files = [f for f in lake.active_files("events", record.pin("events")) if f.partition["ds"] <= str(ds)]
         record.rows_in = sum(file.rows for file in files)
         if not record.rows_in:
@@ -53,7 +54,7 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
             _night(record, config, plan, files, earlier)
         except StaleSumsError as stale:
             record.progress(f"{stale}: all events are summed up again")
-            build.empty(scratch)
+            empty(scratch)
             _night(record, config, plan, files, earlier.without())
     return record.result
 
@@ -94,7 +95,7 @@ def _night(
         ids = give_ids(record, seen, files=_FILES)
         nodes = seen.join(ids, on=["node_type", "key"], how="inner")
     with record.stage("nodes"):
-        _write_nodes(record, nodes, config, plan.ds)
+        _write_nodes(record, nodes, config, plan)
     with record.stage("keys"):
         plan = replace(plan, nodes=_lay_out_keys(record, plan, earlier))
         _spread(plan, earlier, nodes)
@@ -109,31 +110,30 @@ def _night(
     new_seen.unpersist()
 
 
-def _write_nodes(record: Recorder, nodes: DataFrame, config: RetrievalConfig, ds: date) -> None:
+def _write_nodes(record: Recorder, nodes: DataFrame, config: RetrievalConfig, plan: Plan) -> None:
     """What the sources tell of the nodes. Raises AuditError when they lose more rows than ``source`` allows, or
     describe too few of the nodes."""
     source = config.source
     rows = attribute_rows(record.lake.spark, source)
     if rows is None:
-        _describe(record, nodes, record.lake.spark.createDataFrame([], ATTRIBUTES), config, ds)
+        _describe(record, nodes, record.lake.spark.createDataFrame([], ATTRIBUTES), config, plan)
         return
     paths = {name: of_type.path for name, of_type in attribute_sources(source).items()}
     events = record.rows_in
     with accounted(record, rows, Budget("source", source, paths)) as sound:
         record.rows_in = events  # what the step is about; of attributes tell its ``sources``
-        _describe(record, nodes, node_attributes(sound), config, ds)
+        _describe(record, nodes, node_attributes(sound), config, plan)
 
 
-def _describe(record: Recorder, nodes: DataFrame, attributes: DataFrame, config: RetrievalConfig, ds: date) -> None:
+def _describe(record: Recorder, nodes: DataFrame, attributes: DataFrame, config: RetrievalConfig, plan: Plan) -> None:
     source = config.source
     described = describe_nodes(nodes, attributes, query_terms_from_key=source.queries is None)
     if config.graph.labels:
-        first = min(window.as_of for window in night_windows(record.lake, config, ds))
-        described = _labelled(record, described, config.graph.labels, first)
+        described = _labelled(record, described, config.graph.labels, plan.instants[0])
     with cached(described) as described:
         counts = described.groupBy("node_type").agg(F.count(F.lit(1)).alias("seen"), F.sum("described").alias("known"))
         found = {row["node_type"]: (row["known"], row["seen"]) for row in counts.collect()}
-        record.write("nodes", described.drop("described").withColumn("ds", F.lit(ds)).coalesce(_FILES))
+        record.write("nodes", described.drop("described").withColumn("ds", F.lit(plan.ds)).coalesce(_FILES))
     named = {NODE_TYPE_OF[name]: name for name in attribute_sources(source)}
     record.details["described"] = {kind: found[kind] for kind in sorted(found) if kind in named}
     for kind, (known, seen) in record.details["described"].items():

@@ -16,10 +16,11 @@ from safetensors import safe_open
 from roilake.errors import LakeError
 from roilake.feed import files_of
 from roilake.lake import TABLES, Lake, Make
+from roilake.lake.scratch import scratch_folder
 from roilake.pipelines.retrieval.config import NODE_TYPES, RetrievalConfig
 from roilake.pipelines.retrieval.graph import LastModel, last_model, night_windows, plan_slices
 from roilake.pipelines.retrieval.graph.blocks import ROWS, Blocks, Run, lay_out
-from roilake.pipelines.retrieval.graph.build import scratch_folder, write_keys
+from roilake.pipelines.retrieval.graph.build import write_keys
 from roilake.pipelines.retrieval.graph.interests import carry, fit, normalise, unit_rows
 from roilake.pipelines.retrieval.graph.keys import KeyIndex
 from roilake.pipelines.retrieval.graph.nodes import node_masks

@@ -37,9 +37,9 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
         _, parents = published_models(lake, config, ds)
         last = last_model(lake, config, ds)
         windows = plan_windows(config.windows, ds, last.train_end if last else None)
-        data = pin_data(record, config, windows, parents)
-        record.rows_in = sum(file.rows for file in data.requests)
         known = _last_vocabulary(lake, parents)
+        data = pin_data(record, config, windows, known)
+        record.rows_in = sum(file.rows for file in data.requests)
         fit = known is not None and known.field_names == data.vocabulary.field_names
         entries = [_entry(record, config, name, parents.get(name) if fit else None) for name in config.models]
         plan = night.make_plan(record, partial(Inputs, data, config.training), entries)
@@ -50,9 +50,9 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
 
 
 def pin_data(
-    record: Recorder, config: RetrievalConfig, windows: tuple[Window, ...], parents: dict[str, dict[str, Any]]
+    record: Recorder, config: RetrievalConfig, windows: tuple[Window, ...], known: Vocabulary | None
 ) -> TrainingData:
-    """Pin the files of everything that the night trains on."""
+    """Pin the files of everything that the night trains on. ``known`` words keep their ids."""
     lake, ds = record.lake, record.run.ds
     rois, nodes, vectors = (files_of(lake, table, record.pin(table), ds=ds) for table in INPUTS)
     starts = {split: tuple(w.as_of for w in windows if w.split == split) for split in ("train", "validation")}
@@ -66,7 +66,7 @@ def pin_data(
         nodes=nodes,
         vectors=vectors,
         **starts,
-        vocabulary=Vocabulary.build(read_nodes(nodes), _last_vocabulary(lake, parents)),
+        vocabulary=Vocabulary.build(read_nodes(nodes), known),
         layouts=Layouts.of(config.roi),
         shards=config.roi.shards,
         interest_dim=config.interest.dim,

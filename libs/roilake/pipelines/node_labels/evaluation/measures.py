@@ -90,12 +90,13 @@ def measure(
     for split, nodes in known.items():
         draws = Draws(nodes.node_N, bootstrap, seed)
         own = {model: likely_NC[nodes.node_N] for model, likely_NC in likely.items()}
+        baseline = {cut: observe(nodes, own[default_model], chosen_N) for cut, chosen_N in nodes.cuts.items()}
         for model, likely_NC in sorted(own.items()):
             for cut, chosen_N in nodes.cuts.items():
-                found = observe(nodes, likely_NC, chosen_N)
+                theirs = baseline[cut]
+                found = theirs if model == default_model else observe(nodes, likely_NC, chosen_N)
                 rows += [metric_row(model, split, cut, name, each.estimate(draws)) for name, each in found.items()]
                 if model != default_model:
-                    theirs = observe(nodes, own[default_model], chosen_N)
                     more = {name: each.minus(theirs[name]).estimate(draws) for name, each in found.items()}
                     place = delta_vs_default(cut)
                     rows += [metric_row(model, split, place, name, each) for name, each in more.items()]

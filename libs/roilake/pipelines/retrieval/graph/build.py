@@ -5,23 +5,18 @@ lake, on a disk that all of them share, and goes when the build ends, well or no
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from roilake.errors import LakeError
 from roilake.lake import Make
 from roilake.pipelines.retrieval.config import NODE_TYPES
 from roilake.pipelines.retrieval.graph.histories import user_rows
@@ -156,28 +151,6 @@ def task_seconds(plan: Plan) -> dict[str, float]:
         for step, seconds in json.loads(file.read_text()).items():
             total[f"{file.name.split('-')[0]}.{step}"] += seconds
     return {name: round(seconds, 2) for name, seconds in sorted(total.items())}
-
-
-def empty(folder: Path) -> None:
-    """Make the folder, without anything in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-
-
-@contextmanager
-def scratch_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder for what is spilled, removed at the end; what a killed build left in it goes first. Raises
-    LakeError when the disk is full."""
-    empty(folder)
-    try:
-        yield folder
-    except (OSError, PySparkException, pa.ArrowException) as error:
-        full = os.strerror(errno.ENOSPC)
-        if full in str(error):
-            raise LakeError(f"{folder}: {full}; free disk space there and run the job again") from error
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _numbers(batches: Iterable[pa.RecordBatch]) -> Iterator[int]:

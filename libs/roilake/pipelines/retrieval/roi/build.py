@@ -19,8 +19,8 @@ from pyspark.sql import functions as F
 
 from roilake.feed import files_of
 from roilake.lake import DataFile, Lake
+from roilake.lake.scratch import scratch_folder
 from roilake.pipelines.retrieval.config import RelevanceWeights, RetrievalConfig
-from roilake.pipelines.retrieval.graph.build import scratch_folder
 from roilake.pipelines.retrieval.histories import history_files
 from roilake.pipelines.retrieval.roi.buckets import Buckets, write_buckets
 from roilake.pipelines.retrieval.roi.cache import StoreFiles, open_store, remove_stores, store_files
