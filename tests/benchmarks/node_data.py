@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from roilake.pipelines.node_labels.distribution import DistributionRules
+from roilake.pipelines.node_labels.distribution.build import distribute_in_memory
+from roilake.pipelines.node_labels.distribution.rows import Rows
 from roilake.pipelines.node_labels.models import NodeGraph
-from tests.benchmarks.node_distribution_reference import position, similarity, topology
 
 CITATIONS = ("cora", "citeseer")
 HETEROPHILOUS = (
@@ -102,16 +104,16 @@ def unit_rows(features_NF: csr_matrix) -> csr_matrix:
 
 
 def make_graph(features_NF: csr_matrix, edges_E2: NDArray[np.int64]) -> NodeGraph:
-    """The graph of undirected edges, with its node distributions. Loops and doubles go."""
+    """The graph of undirected edges, with the node distributions that a night has. Loops and doubles go."""
     nodes = features_NF.shape[0]
     kept = edges_E2[edges_E2[:, 0] != edges_E2[:, 1]]
     both = np.concatenate([kept, kept[:, ::-1]])
     key_E = np.unique(both[:, 0] * nodes + both[:, 1])
-    target_E, source_E = key_E // nodes, key_E % nodes
-    adjacency = csr_matrix((np.ones(len(key_E)), (target_E, source_E)), shape=(nodes, nodes))
-    parts = topology(adjacency, SEED), position(adjacency, SEED), similarity(adjacency, features_NF)
-    edge_2E = torch.from_numpy(np.stack([source_E, target_E]))
-    return NodeGraph(sparse_csr(features_NF), edge_2E, *(torch.from_numpy(part) for part in parts))
+    edge_2E = np.stack([key_E % nodes, key_E // nodes])
+    owned = Rows(features_NF.indptr.astype(np.int64), features_NF.indices.astype(np.int32))
+    known = distribute_in_memory(edge_2E, owned, nodes, DistributionRules(seed=SEED))
+    parts = known.topology_NM, known.position_NS, known.similarity_NC
+    return NodeGraph(sparse_csr(features_NF), torch.from_numpy(edge_2E), *map(torch.from_numpy, parts))
 
 
 def sparse_csr(matrix: csr_matrix) -> Tensor:
