@@ -50,7 +50,8 @@ def fit(data: NodeData, kind: str, setting: Setting, split: int) -> dict[str, An
     never = Checkpoints(Path("never"), "")
     settings = Settings(kind, split, setting.steps + 1, patience=20, one_thread=True)
     model, progress = train(task, LocalContext(), never, settings)
-    log_NC, test = predict(model, data.graph), list(data.nodes(split))[2]
+    here = next(model.parameters()).device
+    log_NC, test = predict(model, data.graph.on(here)).cpu(), list(data.nodes(split))[2]
     test = test[torch.from_numpy(data.label_N)[test] >= 0]
     label = torch.from_numpy(data.label_N)[test]
     bucket = bucket_of(own_homophily(data.graph.edge_2E, data.label_N))[test.numpy()]
