@@ -296,3 +296,13 @@ def test_words_for_numbers() -> None:
         "auc", "hit_rate@50", "hit_rate@100", "ndcg@20", "odd@3",
     ]  # fmt: skip
     assert (label("pr_auc"), label("odd@3")) == ("PR-AUC", "odd @3")
+
+
+def test_a_metric_without_any_value_is_neither_drawn_nor_listed() -> None:
+    found = metrics()
+    for measures in found["test", "all"].values():
+        measures["auc_in_query"] = {"value": None, "low": None, "high": None, "n": 0}
+    page = render(ReportData(replace(night(), metrics=found)))
+    assert label("auc_in_query") not in text_of(page)
+    found["test", "all"]["zoomer"]["auc_in_query"] = measure(0.7)
+    assert label("auc_in_query") in text_of(render(ReportData(replace(night(), metrics=found))))

@@ -27,8 +27,10 @@ class Tile:
 
 
 def metric_names(night: NightData) -> list[str]:
-    """Names of the metrics on the evaluation set that is looked at, in the registry's order."""
-    return in_order(name for found in night.measures.values() for name in found)
+    """Names of the metrics on the evaluation set that is looked at, in the registry's order: those of which some model
+    has a value."""
+    found = (item for measures in night.measures.values() for item in measures.items())
+    return in_order(name for name, measure in found if measure["value"] is not None)
 
 
 def main_metrics(night: NightData) -> list[str]:
