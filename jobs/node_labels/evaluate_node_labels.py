@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from roilake.lake import Lake
 from roilake.metrics.champion import champion_of
@@ -15,7 +14,9 @@ from roilake.metrics.classification import Floats
 from roilake.metrics.slices import ALL
 from roilake.pipelines.node_labels.config import NodeLabelsConfig
 from roilake.pipelines.node_labels.evaluation.champion import choose_champion
-from roilake.pipelines.node_labels.evaluation.measures import SPLITS, Known, homophily, measure, slices_of
+from roilake.pipelines.node_labels.distribution.rows import Rows
+from roilake.pipelines.node_labels.evaluation.measures import SPLITS, Known, measure, slices_of
+from roilake.pipelines.node_labels.graph.homophily import homophily
 from roilake.pipelines.node_labels.training.inputs import SEEN, all_labels, label_numbers, read_graph
 from roilake.pipelines.node_labels.training.night import probabilities
 from roilake.runtime.command import main
@@ -31,7 +32,8 @@ def run(lake: Lake, config: NodeLabelsConfig, ds: date) -> StepResult:
         for row in record.rows("models").to_pylist():
             _, likely[row["name"]] = probabilities(Path(lake.files.local(row["path"])), graph)
             record.progress(f"{row['name']}: labels of {nodes.num_rows:,} nodes")
-        known = _known(record, nodes, graph.edge_2E.numpy())
+        source_E, target_E = graph.edge_2E.numpy()
+        known = _known(record, nodes, Rows.of(target_E, source_E, graph.nodes))
         last = lake.publication(config.pipeline, before=ds)
         champion = choose_champion(known["validation"], likely, config, champion_of(lake, last) if last else None, ds)
         record.write("champions", champion.to_table(ds))
@@ -40,12 +42,12 @@ def run(lake: Lake, config: NodeLabelsConfig, ds: date) -> StepResult:
     return record.result
 
 
-def _known(record: Recorder, nodes: pa.Table, edge_2E: NDArray[np.int64]) -> dict[str, Known]:
+def _known(record: Recorder, nodes: pa.Table, neighbours: Rows) -> dict[str, Known]:
     """The nodes of each split that is evaluated. Labels that no model knows have the numbers after theirs. The mean
     share of a node's neighbours that have its label is noted."""
     split = nodes["split"].to_numpy(zero_copy_only=False)
     label_N = label_numbers(nodes, all_labels(nodes), (*SEEN, "test"))
-    share_N, degree_N = homophily(label_N, edge_2E), np.bincount(edge_2E[1], minlength=len(label_N))
+    share_N, degree_N = homophily(neighbours, label_N), np.diff(neighbours.offsets_N1)
     record.details["homophily"] = None if np.isnan(share_N).all() else round(float(np.nanmean(share_N)), 4)
     found = {}
     for name in SPLITS:

@@ -29,6 +29,12 @@ class Rows:
         """Map what ``lay_out`` has written."""
         return cls(load(folder / "offsets.npy"), load(folder / "ids.npy"))
 
+    @classmethod
+    def of(cls, row_E: NDArray[np.integer], ids_E: NDArray[np.integer], nodes: int) -> Rows:
+        """Of entries in order of (row, id)."""
+        offsets_N1 = np.concatenate([[0], np.cumsum(np.bincount(row_E, minlength=nodes))])
+        return cls(offsets_N1, ids_E.astype(np.int32))
+
     @property
     def nodes(self) -> int:
         """N."""
