@@ -13,8 +13,8 @@ from roilake.metrics.champion import champion_of
 from roilake.metrics.classification import Floats
 from roilake.metrics.slices import ALL
 from roilake.pipelines.node_labels.config import NodeLabelsConfig
-from roilake.pipelines.node_labels.evaluation.champion import choose_champion
 from roilake.pipelines.node_labels.distribution.rows import Rows
+from roilake.pipelines.node_labels.evaluation.champion import choose_champion
 from roilake.pipelines.node_labels.evaluation.measures import SPLITS, Known, measure, slices_of
 from roilake.pipelines.node_labels.graph.homophily import homophily
 from roilake.pipelines.node_labels.training.inputs import SEEN, all_labels, label_numbers, read_graph
