@@ -77,13 +77,13 @@ def sparse(indptr: Tensor, column: Tensor, value: Tensor, shape: tuple[int, int]
 
 def classes_of(nodes: pa.Table) -> tuple[str, ...]:
     """The labels that models may give, in order: those of the split that they learn from."""
-    return tuple(sorted(set(nodes.filter(pc.field("split") == "train")["label"].to_pylist())))
+    return tuple(sorted(nodes.filter(pc.field("split") == "train")["label"].unique().to_pylist()))
 
 
 def all_labels(nodes: pa.Table) -> tuple[str, ...]:
     """``classes_of``, and after them what other nodes have."""
     classes = classes_of(nodes)
-    return (*classes, *sorted({*nodes["label"].drop_null().to_pylist()} - {*classes}))
+    return (*classes, *sorted({*nodes["label"].drop_null().unique().to_pylist()} - {*classes}))
 
 
 def read_graph(record: Recorder) -> tuple[NodeGraph, pa.Table]:
@@ -107,17 +107,21 @@ def edges_of(pairs: pa.Table, nodes: int) -> Tensor:
 def label_numbers(nodes: pa.Table, classes: Sequence[str], splits: Sequence[str]) -> NDArray[np.int64]:
     """The number of the label of each node of these splits [N]; -1 for all others, and for a label that is not among
     ``classes``."""
-    number = {label: place for place, label in enumerate(classes)}
-    rows = zip(nodes["label"].to_pylist(), nodes["split"].to_pylist(), strict=True)
-    return np.array([number.get(label, -1) if split in splits else -1 for label, split in rows], np.int64)
+    number = pc.index_in(nodes["label"], value_set=pa.array(classes, pa.string())).fill_null(-1).to_numpy()
+    counts = pc.is_in(nodes["split"], value_set=pa.array(splits, pa.string())).to_numpy()
+    return np.where(counts, number, -1).astype(np.int64)
 
 
 def _features(nodes: pa.Table, names: int) -> Tensor:
     lists = nodes["features"].combine_chunks()
     lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
     indptr = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-    column = torch.from_numpy(lists.flatten().to_numpy().astype(np.int64))
-    return sparse(indptr, column, torch.ones(len(column)), (nodes.num_rows, names))
+    return feature_rows(indptr, torch.from_numpy(lists.flatten().to_numpy().astype(np.int64)), names)
+
+
+def feature_rows(start_N1: Tensor, column_E: Tensor, features: int) -> Tensor:
+    """What each node has, with value 1 [N, F]."""
+    return sparse(start_N1, column_E.long(), torch.ones(len(column_E)), (len(start_N1) - 1, features))
 
 
 def _matrix(column: pa.ChunkedArray) -> Tensor:
