@@ -62,7 +62,8 @@ def test_rows_have_differences_intervals_and_what_is_empty_is_null() -> None:
     better = likely.copy()
     better[known.node_N, known.label_N] += 1
     better /= better.sum(1, keepdims=True)
-    rows = measure({"test": known}, {"a": likely, "b": better}, "a", 50, 3, date(2020, 1, 1), "run").to_pylist()
+    likely_of = {"test": {"a": likely[known.node_N], "b": better[known.node_N]}}
+    rows = measure({"test": known}, likely_of, "a", 50, 3, date(2020, 1, 1), "run").to_pylist()
     by = {(row["model"], row["slice"], row["metric"]): row for row in rows}
     delta = by["b", delta_vs_default(), "accuracy"]
     assert delta["value"] == pytest.approx(by["b", ALL, "accuracy"]["value"] - by["a", ALL, "accuracy"]["value"])

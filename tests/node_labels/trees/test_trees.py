@@ -44,9 +44,7 @@ def sets_graph() -> NodeGraph:
     """Its features are sets, as those of tables are."""
     graph = small_graph()
     owned_NF = graph.features_NF
-    return replace(
-        graph, features_NF=feature_rows(owned_NF.crow_indices(), owned_NF.col_indices(), owned_NF.shape[1])
-    )
+    return replace(graph, features_NF=feature_rows(owned_NF.crow_indices(), owned_NF.col_indices(), owned_NF.shape[1]))
 
 
 def tree_task(fan_out: tuple[int, ...], batch: int, passes: int, **changes: Any) -> TreeTask:

@@ -75,7 +75,7 @@ def _mean(values_N: Floats, chosen_N: NDArray[np.bool_]) -> Summed:
 
 def measure(
     known: Mapping[str, Known],
-    likely: Mapping[str, Floats],
+    likely: Mapping[str, Mapping[str, Floats]],
     default_model: str,
     bootstrap: int,
     seed: int,
@@ -83,11 +83,12 @@ def measure(
     run: str,
 ) -> pa.Table:
     """Rows of ``metrics``: of every split, model and slice each of the pipeline's metrics, the paired differences to
-    the model that serves, and AUCs of shuffled labels. ``likely`` maps a model to probabilities of all nodes [N, C]."""
+    the model that serves, and AUCs of shuffled labels. ``likely`` maps a split and a model to probabilities of the
+    split's nodes [N, C]."""
     rows = []
     for split, nodes in known.items():
         draws = Draws(nodes.node_N, bootstrap, seed)
-        own = {model: likely_NC[nodes.node_N] for model, likely_NC in likely.items()}
+        own = likely[split]
         baseline = {cut: observe(nodes, own[default_model], chosen_N) for cut, chosen_N in nodes.cuts.items()}
         for model, likely_NC in sorted(own.items()):
             for cut, chosen_N in nodes.cuts.items():

@@ -16,7 +16,6 @@ from roilake.errors import ConfigError
 from roilake.pipelines.node_labels.models.sparse import Pattern
 from roilake.training.context import to_device
 
-
 PAIR_BYTES = 100
 """Of two nodes two hops apart: what ``NodeGraph.second_neighbours`` takes at most while it is made."""
 

@@ -24,7 +24,7 @@ from roilake.runtime.step import Recorder
 _EDGE, _VALUE, _DENSE = 150, 60, 12
 """Bytes of a graph in training: an edge with the patterns that it is in, a feature of a node, and a number of its
 distribution, which is copied as it is read."""
-_GRADIENTS = 1.3
+_GRADIENTS = 2.2
 """What a step holds at most, over what it keeps for its gradients."""
 _PROBE = 256
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from roilake.pipelines.node_labels.distribution.rows import Rows, load
-from roilake.pipelines.node_labels.models import NodeGraph
+from roilake.pipelines.node_labels.models import GraphShape, NodeGraph
 from roilake.pipelines.node_labels.training.inputs import feature_rows
 from roilake.pipelines.node_labels.trees.layout import DENSE
 from roilake.pipelines.node_labels.trees.sample import sample_forest
@@ -43,6 +43,14 @@ class Trees:
         dense = [load(folder / f"{name}.npy").reshape(neighbours.nodes, -1) for name in DENSE]
         return cls(neighbours, owned, dense, features, tuple(fan_out), batch, seed)
 
+    def shape(self, classes: int) -> GraphShape:
+        """Sizes of a model."""
+        return GraphShape.of(self.none(), classes)
+
+    def none(self) -> NodeGraph:
+        """Around no node at all."""
+        return self.around(torch.zeros(0, dtype=torch.int64))[0]
+
     def around(self, root_B: Tensor, number: int = _ALWAYS) -> tuple[NodeGraph, Tensor]:
         """The trees of some nodes as one graph of parts that are not linked, and where in it the roots are. They are
         those of pass ``number``."""
@@ -57,9 +65,10 @@ class Trees:
     def predict(self, model: nn.Module, node_M: Tensor, device: torch.device) -> Tensor:
         """Logarithms of the probabilities of all classes of some nodes [M, C], without dropout, ``batch`` at a time. A
         node's are the same whichever others are asked for."""
-        before = model.training
+        if not len(node_M):
+            return self.predict(model, torch.zeros(1, dtype=torch.int64), device)[:0]
+        before, found = model.training, []
         model.eval()
-        found = []
         for root_B in node_M.split(self.batch):
             graph, place_B = self.around(root_B)
             logit_BC = model(graph.on(device))[place_B.to(device)]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,9 @@ def lay_out_night(record: Recorder, nodes: int, rules: DistributionRules, folder
     """The graph of the night below ``folder``, which is empty and on a disk that all tasks see: ``neighbours`` and
     ``features`` (see ``Rows``), and a file of float32, row by row, for each of ``DENSE``."""
     night = F.col("ds") == F.lit(record.run.ds)
-    edges, owned, known = (record.read(name).where(night) for name in ("graph_edges", "graph_nodes", TABLE))
+    edges, owned, known = (
+        record.read(name).where(night) for name in ("graph_edges", "graph_nodes", "node_distributions")
+    )
     lay_out_graph(record.lake.spark, edges, owned.select("node", "features"), nodes, folder)
     widths = dict(zip(DENSE, (rules.landmarks, rules.anchors, COSINES), strict=True))
     for name, width in widths.items():
@@ -33,19 +36,13 @@ def lay_out_night(record: Recorder, nodes: int, rules: DistributionRules, folder
     known.select("node", *DENSE).mapInArrow(partial(_write_rows, folder, widths), "rows long").collect()
 
 
-TABLE = "node_distributions"
-
-
-def _write_rows(
-    folder: Path, widths: Mapping[str, int], batches: Iterable[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
+def _write_rows(folder: Path, widths: Mapping[str, int], batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Put the rows of a task where they belong: those that follow one another, as the table's do, in one go."""
-    for batch in batches:
+    for batch in filter(len, batches):
         node_n = batch["node"].to_numpy()
         bounds = [0, *(np.flatnonzero(np.diff(node_n) != 1) + 1).tolist(), len(node_n)]
         for name, width in widths.items():
             values_nD = batch[name].flatten().to_numpy().reshape(-1, width)
-            for start, end in zip(bounds, bounds[1:], strict=False):
-                if start < end:
-                    write(folder / f"{name}.npy", int(node_n[start]) * width, values_nD[start:end].ravel())
+            for start, end in pairwise(bounds):
+                write(folder / f"{name}.npy", int(node_n[start]) * width, values_nD[start:end].ravel())
         yield pa.RecordBatch.from_pydict({"rows": [len(node_n)]})

@@ -53,11 +53,5 @@ class TreeTask(NodeTask):
         if not len(known_V):
             return {}
         own_V = known_V[context.rank :: context.workers]
-        log_VC, label_V = context.allgather(self.predicted(model, own_V, context.device), self.label_N[own_V])
-        return measured(log_VC, label_V)
-
-    def predicted(self, model: Any, node_V: Tensor, device: torch.device) -> Tensor:
-        """Logarithms of the probabilities of all classes of some nodes [V, C]."""
-        if len(node_V):
-            return self.trees.predict(model, node_V, device)
-        return torch.zeros(0, self.classes)
+        log_VC = self.trees.predict(model, own_V, context.device)
+        return measured(*context.allgather(log_VC, self.label_N[own_V]))
