@@ -79,11 +79,12 @@ class GraphSize:
         return self.graph_bytes + int(steps) + 4 * sum(weights.values()) + PAIR_BYTES * pairs
 
     def _probe(self) -> NodeGraph:
-        """A random graph of as many edges and features a node."""
-        draw = torch.Generator().manual_seed(0)
-        nodes = min(_PROBE, self.nodes)
-        edges, own = (round(count * nodes / max(1, self.nodes)) for count in (self.edges, self.values))
-        edge_2E = torch.randint(nodes, (2, edges), generator=draw)
+        """A ring of as many edges and features a node, each linked to those that are next to it."""
+        nodes = min(max(_PROBE, 2 * self.edges // max(1, self.nodes)), self.nodes)
+        pairs, own = (round(count * nodes / max(1, self.nodes)) for count in (self.edges // 2, self.values))
+        number = torch.arange(pairs)
+        first, second = number % nodes, (number + number // nodes + 1) % nodes
+        edge_2E = torch.stack([torch.cat([first, second]), torch.cat([second, first])])
         edge_2E = edge_2E[:, (edge_2E[1] * nodes + edge_2E[0]).argsort()]
         start_N1 = torch.linspace(0, own, nodes + 1).long()
         features_NF = feature_rows(start_N1, torch.arange(own) % max(1, self.features), self.features)
