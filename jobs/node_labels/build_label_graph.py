@@ -12,7 +12,6 @@ from pyspark.sql import functions as F
 from roilake.errors import AuditError
 from roilake.ingest import Budget, accounted, count_keys
 from roilake.lake import Lake
-from roilake.lake.session import cached
 from roilake.pipelines.node_labels.config import NodeLabelsConfig
 from roilake.pipelines.node_labels.graph.files import NODE, source_rows
 from roilake.pipelines.node_labels.graph.numbered import feature_names, numbered, pairs, with_features, with_split
@@ -26,12 +25,14 @@ MOST_LABELS = 1000
 def run(lake: Lake, config: NodeLabelsConfig, ds: date) -> StepResult:
     """Write the night's graph, whole. Raises AuditError, after writing ``quarantine``, when a file loses more rows than
     ``graph`` allows, and when no label is known, or one only."""
-    with recorded(lake, config, ds, "build_label_graph") as record, _graph(record, config) as (nodes, edges):
-        night = F.lit(ds).alias("ds")
-        whole = with_split(numbered(nodes, "node", "node_type", "key"), config.split, config.seed)
-        with cached(whole) as whole:
-            _check_labels(record, whole)
-            names = feature_names(whole, config.graph.minimum_nodes)
+    with (
+        recorded(lake, config, ds, "build_label_graph") as record,
+        _graph(record, config) as (nodes, edges),
+        numbered(nodes, "node", "node_type", "key") as rows,
+    ):
+        night, whole = F.lit(ds).alias("ds"), with_split(rows, config.split, config.seed)
+        _check_labels(record, whole)
+        with feature_names(whole, config.graph.minimum_nodes) as names:
             record.write("graph_features", names.select(night, "*"))
             columns = ("node", "node_type", "key", "label", "split", "features")
             record.write("graph_nodes", with_features(whole, names).select(night, *columns))

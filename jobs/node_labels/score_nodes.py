@@ -5,66 +5,62 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark.sql import functions as F
 
-from roilake.lake import TABLES, Lake
+from roilake.lake import Lake
+from roilake.lake.scratch import scratch_folder
 from roilake.metrics.champion import find_champion
-from roilake.metrics.classification import Floats
 from roilake.pipelines.node_labels.config import NodeLabelsConfig
-from roilake.pipelines.node_labels.training.inputs import read_graph
-from roilake.pipelines.node_labels.training.night import probabilities
+from roilake.pipelines.node_labels.scoring.predictions import (
+    NODE,
+    Counts,
+    counted,
+    counted_by_tasks,
+    predictions,
+    predictions_by_tasks,
+)
+from roilake.pipelines.node_labels.training.inputs import read_graph, read_nodes
+from roilake.pipelines.node_labels.training.night import Trained, lay_out
 from roilake.runtime.command import main
-from roilake.runtime.step import StepResult, recorded
+from roilake.runtime.step import Recorder, StepResult, recorded
 
 
 def run(lake: Lake, config: NodeLabelsConfig, ds: date) -> StepResult:
     """Write table ``node_predictions``."""
     with recorded(lake, config, ds, "score_nodes") as record:
-        graph, nodes = read_graph(record)
         versions = {table: record.pin(table) for table in ("models", "champions")}
         champion = find_champion(lake, config.pipeline, ds, versions, config.default_model).model
-        (model,) = record.rows("models", name=champion).to_pylist()
-        classes, likely_NC = probabilities(Path(lake.files.local(model["path"])), graph)
-        sought = pc.not_equal(nodes["split"], "other")
-        record.rows_in = pc.sum(sought).as_py()
-        rows = predictions(nodes.filter(sought), classes, likely_NC[sought.to_numpy()], f"{champion}@{ds}", ds)
-        record.write("node_predictions", rows)
-        record.details |= {"model": champion, "labels": counted(rows, config.scoring.sure)}
+        (row,) = record.rows("models", name=champion).to_pylist()
+        trained = Trained.read(Path(lake.files.local(row["path"])))
+        score = _score_by_tasks if trained.trees else _score_here
+        counts = score(record, config, trained, f"{champion}@{ds}")
+        record.details |= {"model": champion, "labels": counts}
     return record.result
 
 
-def predictions(nodes: pa.Table, classes: tuple[str, ...], likely_NC: Floats, model: str, ds: date) -> pa.Table:
-    """Rows of ``node_predictions``; of equally probable labels the first is given."""
-    best_N = likely_NC.argmax(1)
-    log_NC = np.log(np.where(likely_NC > 0, likely_NC, 1.0))
-    columns = {
-        "ds": pa.repeat(pa.scalar(ds), len(best_N)),
-        **{name: nodes[name] for name in ("node_type", "key", "split")},
-        "label": pa.array(np.array(classes, dtype=object)[best_N], pa.string()),
-        "probability": likely_NC[np.arange(len(best_N)), best_N],
-        "probabilities": pa.array([list(zip(classes, row, strict=True)) for row in likely_NC.tolist()], _MAP),
-        "entropy": -(likely_NC * log_NC).sum(1),
-        "known": nodes["label"],
-        "model": pa.repeat(model, len(best_N)),
-    }
-    schema = TABLES["node_predictions"].arrow_schema
-    return pa.table([columns[name] for name in schema.names], schema=schema)
+def _score_here(record: Recorder, config: NodeLabelsConfig, trained: Trained, name: str) -> Counts:
+    """All nodes of a graph that this process holds."""
+    graph, nodes = read_graph(record), read_nodes(record, NODE)
+    sought = nodes.filter(pc.field("split") != "other")
+    record.rows_in = sought.num_rows
+    likely_NC = trained.probabilities(trained.model(graph), graph, sought["node"].to_numpy())
+    rows = predictions(sought, trained.classes, likely_NC, name, record.run.ds)
+    record.write("node_predictions", rows)
+    return counted(rows, config.scoring.sure)
 
 
-_MAP = pa.map_(pa.string(), pa.float64())
-
-
-def counted(rows: pa.Table, sure: float) -> dict[str, dict[str, int]]:
-    """How many nodes got each label, those whose own nobody knows, and those of them that are ``sure``."""
-    unknown = rows.filter(pc.is_null(rows["known"]))
-    certain = unknown.filter(pc.greater_equal(unknown["probability"], sure))
-    parts = {"all": rows, "unknown": unknown, "sure": certain}
-    return {
-        name: {row["values"]: row["counts"] for row in part["label"].value_counts().to_pylist()}
-        for name, part in parts.items()
-    }
+def _score_by_tasks(record: Recorder, config: NodeLabelsConfig, trained: Trained, name: str) -> Counts:
+    """All nodes of a graph that lies on disk; no process holds them."""
+    lake, ds = record.lake, record.run.ds
+    nodes = record.read("graph_nodes").where(F.col("ds") == F.lit(ds))
+    sought = nodes.where("split != 'other'").repartition(4 * lake.spark.sparkContext.defaultParallelism, "node")
+    record.rows_in = sought.count()
+    with scratch_folder(lake.scratch("score_nodes")) as folder:
+        opens = lay_out(record, config, nodes.count(), trained.trees, folder)
+        record.write("node_predictions", predictions_by_tasks(sought, opens, trained, name, ds))
+    written = lake.read("node_predictions", version=record.outputs["node_predictions"])
+    return counted_by_tasks(written.where(F.col("ds") == F.lit(ds)), config.scoring.sure)
 
 
 if __name__ == "__main__":

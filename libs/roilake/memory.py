@@ -1,11 +1,13 @@
-"""Resident memory of this process and all below it, watched while something runs."""
+"""Resident memory of this process and all below it, watched while something runs; and what the machine has."""
 
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import psutil
 
+_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _EVERY = 0.5  # seconds
 
 
@@ -29,6 +31,13 @@ class PeakMemory:
         while not self._done.wait(_EVERY):
             self._most = max(self._most, resident())
         self._most = max(self._most, resident())
+
+
+def installed() -> int:
+    """Bytes that this machine has, or its container may take."""
+    most = psutil.virtual_memory().total
+    said = _LIMIT.read_text().strip() if _LIMIT.exists() else ""
+    return min(most, int(said)) if said.isdigit() else most
 
 
 def resident() -> int:

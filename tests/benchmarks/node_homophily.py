@@ -8,18 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from roilake.pipelines.node_labels.graph.homophily import own_homophily
+
+__all__ = ["BUCKETS", "bucket_of", "homophily", "own_homophily"]
+
 BUCKETS = (0.0, 0.2, 0.4, 0.6, 0.8)
 """Least homophily of each bucket of nodes; the last one has 1 too."""
 Floats = NDArray[np.float64]
-
-
-def own_homophily(edge_2E: Tensor, label_N: NDArray[np.int64]) -> Floats:
-    """Share of a node's labelled neighbours with its label [N]; NaN without label or labelled neighbour."""
-    source_E, target_E = _labelled(edge_2E, label_N)
-    same_E = label_N[source_E] == label_N[target_E]
-    count_N = np.bincount(target_E, minlength=len(label_N))
-    same_N = np.bincount(target_E, weights=same_E, minlength=len(label_N))
-    return np.where(count_N > 0, same_N / np.maximum(count_N, 1), np.nan)
 
 
 def homophily(edge_2E: Tensor, label_N: NDArray[np.int64]) -> dict[str, float]:

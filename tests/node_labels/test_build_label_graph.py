@@ -43,6 +43,15 @@ def test_the_graph_has_each_node_and_each_pair_once(lake: Lake, folder: Path) ->
         assert {names[feature] for feature in row["features"]} == words[row["key"]]
 
 
+def test_spark_keeps_nothing_of_it(lake: Lake, folder: Path) -> None:
+    def kept() -> int:
+        return lake.spark.sparkContext._jsc.getPersistentRDDs().size()
+
+    before = kept()
+    build_label_graph.run(lake, night_of(folder), DS)
+    assert kept() == before
+
+
 def test_known_labels_are_split_by_key_alone(lake: Lake, folder: Path) -> None:
     build_label_graph.run(lake, night_of(folder), DS)
     before = {row["key"]: row["split"] for row in rows(lake, "graph_nodes")}

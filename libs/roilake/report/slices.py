@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from roilake.metrics.slices import BINS, is_group
@@ -49,12 +50,19 @@ def group_and_value(name: str, texts: Texts) -> tuple[str, str]:
 
 def groups(night: NightData, before: NightData | None) -> list[Group]:
     """Groups of slices on the evaluation set that is looked at, and slices within them, by their strongest change since
-    ``before``; by name where there is none. Empty slices are left out."""
+    ``before``; by numbers and name where there is none. Empty slices are left out."""
     found: dict[str, list[Slice]] = {}
     for one in filter(lambda one: one.n, _slices(night, before)):
         found.setdefault(one.group, []).append(one)
     order = sorted(found, key=lambda group: (-max(one.strength for one in found[group]), group))
-    return [(group, sorted(found[group], key=lambda one: (-one.strength, one.name))) for group in order]
+    return [
+        (group, sorted(found[group], key=lambda one: (-one.strength, _numbers(one.value), one.name))) for group in order
+    ]
+
+
+def _numbers(value: str) -> list[float]:
+    """Those in a value: ``4 to 15`` comes before ``16 and more``."""
+    return [float(text) for text in re.findall(r"\d+(?:\.\d+)?", value)]
 
 
 def _slices(night: NightData, before: NightData | None) -> list[Slice]:

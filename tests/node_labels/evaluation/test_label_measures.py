@@ -9,10 +9,19 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from roilake.metrics.slices import ALL, delta_vs_default
-from roilake.pipelines.node_labels.evaluation.measures import Known, homophily, measure, observe, slices_of
+from roilake.pipelines.node_labels.distribution.rows import Rows
+from roilake.pipelines.node_labels.evaluation.measures import Known, measure, observe, slices_of
+from roilake.pipelines.node_labels.graph import homophily as homophily_of
+from roilake.pipelines.node_labels.graph.homophily import homophily, own_homophily
 from roilake.pipelines.node_labels.metrics import OWN
 
 CLASSES = 4
+
+
+def rows_of(pairs: list[tuple[int, int]], nodes: int = 6) -> Rows:
+    """Both ways."""
+    ends = np.array(sorted([*pairs, *((b, a) for a, b in pairs)]))
+    return Rows.of(ends[:, 0], ends[:, 1], nodes)
 
 
 def sample(seed: int, nodes: int = 60) -> tuple[Known, np.ndarray]:
@@ -53,7 +62,8 @@ def test_rows_have_differences_intervals_and_what_is_empty_is_null() -> None:
     better = likely.copy()
     better[known.node_N, known.label_N] += 1
     better /= better.sum(1, keepdims=True)
-    rows = measure({"test": known}, {"a": likely, "b": better}, "a", 50, 3, date(2020, 1, 1), "run").to_pylist()
+    likely_of = {"test": {"a": likely[known.node_N], "b": better[known.node_N]}}
+    rows = measure({"test": known}, likely_of, "a", 50, 3, date(2020, 1, 1), "run").to_pylist()
     by = {(row["model"], row["slice"], row["metric"]): row for row in rows}
     delta = by["b", delta_vs_default(), "accuracy"]
     assert delta["value"] == pytest.approx(by["b", ALL, "accuracy"]["value"] - by["a", ALL, "accuracy"]["value"])
@@ -65,9 +75,8 @@ def test_rows_have_differences_intervals_and_what_is_empty_is_null() -> None:
 def test_slices_go_by_labelled_neighbours() -> None:
     label = np.array([0, 0, 1, -1, 1, 0])
     pairs = [(0, 1), (0, 2), (0, 3), (2, 4), (3, 4)]
-    edge = np.array([*pairs, *((b, a) for a, b in pairs)]).T
-    nodes = np.array([0, 1, 2, 4, 5])
-    shares, degrees = homophily(label, edge), np.bincount(edge[1], minlength=6)
+    nodes, graph = np.array([0, 1, 2, 4, 5]), rows_of(pairs)
+    shares, degrees = homophily(graph, label), np.diff(graph.offsets_N1)
     found = {name: nodes[mask].tolist() for name, mask in slices_of(shares[nodes], degrees[nodes])}
     assert found["homophily=unknown"] == [5] and found["homophily=0.5 to 0.75"] == [0, 2]
     assert found["homophily=0.75 to 1"] == [1, 4] and found["homophily=0 to 0.25"] == []
@@ -79,5 +88,19 @@ def test_users_who_meet_at_items_only_are_alike_by_two_steps() -> None:
     """Users 0 to 3, of whom 3 has no label, and items 4 and 5: 0 meets 1 twice and 2 once."""
     label = np.array([0, 0, 1, -1, -1, -1])
     pairs = [(0, 4), (1, 4), (2, 4), (3, 4), (0, 5), (1, 5)]
-    edge = np.array([*pairs, *((b, a) for a, b in pairs)]).T
-    np.testing.assert_allclose(homophily(label, edge), [2 / 3, 2 / 3, 0, np.nan, np.nan, np.nan])
+    np.testing.assert_allclose(homophily(rows_of(pairs), label), [2 / 3, 2 / 3, 0, np.nan, np.nan, np.nan])
+
+
+@pytest.mark.parametrize("block", [1, 7, 10**6])
+def test_homophily_by_blocks_is_own_homophily_where_a_neighbour_has_a_label(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    label, pairs = rng.integers(-1, 3, 50), np.unique(rng.integers(0, 50, (60, 2)), axis=0)
+    graph = rows_of([(a, b) for a, b in pairs.tolist() if a < b], 50)
+    monkeypatch.setattr(homophily_of, "_BLOCK", block)
+    edge = np.stack([graph.ids_E, np.repeat(np.arange(50), np.diff(graph.offsets_N1))])
+    own, found = own_homophily(edge, label), homophily(graph, label)
+    near = ~np.isnan(own)
+    assert 0 < near.sum() < (~np.isnan(found)).sum() < (label >= 0).sum()
+    np.testing.assert_allclose(found[near], own[near])

@@ -88,10 +88,25 @@ class LabelSplit(Strict):
         return self
 
 
+class TreeConfig(Strict):
+    """Training on trees in place of the whole graph: around each of ``batch`` nodes a step ``fan_out`` neighbours, hop
+    by hop, drawn anew in each of ``passes`` over the nodes to learn from, after which the model is validated. A model
+    of L layers sees all it can by L + 1 hops. ``use: auto`` is where the whole graph does not fit (see
+    ``NodeTrainingConfig``)."""
+
+    use: Literal["auto", "always", "never"] = "auto"
+    fan_out: Annotated[tuple[Positive, ...], Field(min_length=1)] = (10, 5, 3)
+    batch: Positive = 256
+    passes: Positive = 20
+
+
 class NodeTrainingConfig(TrainerConfig):
-    """A step is one of the whole graph."""
+    """A step is one of the whole graph where that is estimated to take no more than ``memory_gb`` in each worker
+    (default: half of this machine's, over the workers); else see ``trees``."""
 
     workers: Positive = 1
+    memory_gb: Rate | None = None
+    trees: TreeConfig = TreeConfig()
     steps: Positive = 400
     validate_every: Positive = 4
     learning_rate: Rate = 0.01

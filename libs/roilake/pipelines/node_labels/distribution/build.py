@@ -63,14 +63,20 @@ def distribute(
     order, one way or both, doubled, or be loops, which count for nothing; ``features`` are (node int, features
     array<int>). The ``folder`` is empty and on a disk that all tasks see. Raises LakeError for a node out of range."""
     each, cores = partial(_in_tasks, spark), spark.sparkContext.defaultParallelism
-    ends = edges.select("src", "dst").where("src != dst")
-    owned = features.select("node", F.array_compact("features").alias("features")).where("features is not null")
-    for name, rows, pairs in (("neighbours", ends, _both_ways), ("features", owned, _flat)):
-        lay_out(folder / name, nodes, _spilled(rows, pairs, folder / name), each, cores=cores)
+    lay_out_graph(spark, edges, features, nodes, folder)
     offsets_N1 = load(folder / "neighbours" / "offsets.npy")
     surroundings = surround(folder, rules, _ranges(offsets_N1, cores), each)
     ranges = _ranges(offsets_N1, 4 * cores)  # the rows are most of the work: no core waits long for another's last one
     return Distributed(spark.range(0, len(ranges), 1, len(ranges)), ranges, surroundings)
+
+
+def lay_out_graph(spark: SparkSession, edges: DataFrame, features: DataFrame, nodes: int, folder: Path) -> None:
+    """``neighbours`` and ``features`` (see ``Rows``) below ``folder``, of what ``distribute`` takes."""
+    each, cores = partial(_in_tasks, spark), spark.sparkContext.defaultParallelism
+    ends = edges.select("src", "dst").where("src != dst")
+    owned = features.select("node", F.array_compact("features").alias("features")).where("features is not null")
+    for name, rows, pairs in (("neighbours", ends, _both_ways), ("features", owned, _flat)):
+        lay_out(folder / name, nodes, _spilled(rows, pairs, folder / name), each, cores=cores)
 
 
 def distribute_in_memory(

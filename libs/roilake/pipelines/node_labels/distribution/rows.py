@@ -29,6 +29,19 @@ class Rows:
         """Map what ``lay_out`` has written."""
         return cls(load(folder / "offsets.npy"), load(folder / "ids.npy"))
 
+    @classmethod
+    def of(cls, row_E: NDArray[np.integer], ids_E: NDArray[np.integer], nodes: int) -> Rows:
+        """Of entries in order of (row, id)."""
+        offsets_N1 = np.concatenate([[0], np.cumsum(np.bincount(row_E, minlength=nodes))])
+        return cls(offsets_N1, ids_E.astype(np.int32))
+
+    def take(self, rows: NDArray[np.integer]) -> Rows:
+        """Some rows, any of them as often as it is asked for."""
+        start_R, count_R = self.offsets_N1[rows], self.offsets_N1[rows + 1] - self.offsets_N1[rows]
+        offsets_R1 = np.concatenate([[0], np.cumsum(count_R)])
+        place_E = np.arange(offsets_R1[-1]) + np.repeat(start_R - offsets_R1[:-1], count_R)
+        return Rows(offsets_R1, np.asarray(self.ids_E[place_E]))
+
     @property
     def nodes(self) -> int:
         """N."""

@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from roilake.hashing import keyed_hash
@@ -77,7 +75,7 @@ def _mean(values_N: Floats, chosen_N: NDArray[np.bool_]) -> Summed:
 
 def measure(
     known: Mapping[str, Known],
-    likely: Mapping[str, Floats],
+    likely: Mapping[str, Mapping[str, Floats]],
     default_model: str,
     bootstrap: int,
     seed: int,
@@ -85,11 +83,12 @@ def measure(
     run: str,
 ) -> pa.Table:
     """Rows of ``metrics``: of every split, model and slice each of the pipeline's metrics, the paired differences to
-    the model that serves, and AUCs of shuffled labels. ``likely`` maps a model to probabilities of all nodes [N, C]."""
+    the model that serves, and AUCs of shuffled labels. ``likely`` maps a split and a model to probabilities of the
+    split's nodes [N, C]."""
     rows = []
     for split, nodes in known.items():
         draws = Draws(nodes.node_N, bootstrap, seed)
-        own = {model: likely_NC[nodes.node_N] for model, likely_NC in likely.items()}
+        own = likely[split]
         baseline = {cut: observe(nodes, own[default_model], chosen_N) for cut, chosen_N in nodes.cuts.items()}
         for model, likely_NC in sorted(own.items()):
             for cut, chosen_N in nodes.cuts.items():
@@ -128,24 +127,3 @@ def slices_of(share_N: Floats, degree_N: NDArray[np.int64]) -> Iterator[tuple[st
         yield f"{HOMOPHILY}={low:g} to {min(high, 1):g}", (share_N >= low) & (share_N < high)
     for name, low, high in (("0", 0, 1), ("1 to 3", 1, 4), ("4 to 15", 4, 16), ("16 and more", 16, np.inf)):
         yield f"{DEGREE}={name}", (degree_N >= low) & (degree_N < high)
-
-
-def homophily(label_N: NDArray[np.int64], edge_2E: NDArray[np.int64]) -> Floats:
-    """The share of each node's labelled neighbours that have its own label [N]; of a node without one, as a user whose
-    neighbours are all items, that of the labelled nodes two steps away, a node as often as there are ways to it. NaN
-    where there are none, and for a node without a label. Labels of all splits count: this is for readers, not for
-    models."""
-    nodes, known_N = len(label_N), label_N >= 0
-    beside = sp.csr_matrix((np.ones(edge_2E.shape[1]), (edge_2E[1], edge_2E[0])), (nodes, nodes))
-    rows = np.flatnonzero(known_N)
-    one_NC = sp.csr_matrix((np.ones(len(rows)), (rows, label_N[rows])), (nodes, label_N.max(initial=0) + 1))
-    near_NC = beside @ one_NC
-    far_NC = beside @ near_NC - sp.diags(_sums(beside)) @ one_NC  # not by the way back to itself
-    (near_N, nears_N), (far_N, fars_N) = ((_sums(each.multiply(one_NC)), _sums(each)) for each in (near_NC, far_NC))
-    alike_N, all_N = np.where(nears_N > 0, near_N, far_N), np.where(nears_N > 0, nears_N, fars_N)
-    return np.where(known_N & (all_N > 0), alike_N / np.maximum(all_N, 1), np.nan)
-
-
-def _sums(matrix: Any) -> Floats:
-    """Of each row."""
-    return np.asarray(matrix.sum(1)).ravel()

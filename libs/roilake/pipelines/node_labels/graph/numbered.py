@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -11,8 +14,10 @@ from roilake.pipelines.node_labels.config import LabelSplit
 _HASHES = 1 << 24
 
 
-def numbered(rows: DataFrame, name: str, *order: str) -> DataFrame:
-    """Rows with column ``name``: 0, 1, ... in the order of columns whose values differ. No task sees all rows."""
+@contextmanager
+def numbered(rows: DataFrame, name: str, *order: str) -> Iterator[DataFrame]:
+    """Rows with column ``name``: 0, 1, ... in the order of columns whose values differ. No task sees all rows. Spark
+    keeps what they are made of, and them where they are read, while the block lasts."""
     ranges = rows.repartitionByRange(*order).withColumn("range", F.spark_partition_id())
     with cached(ranges) as ranges:
         counts = {row["range"]: row["count"] for row in ranges.groupBy("range").count().collect()}
@@ -22,8 +27,8 @@ def numbered(rows: DataFrame, name: str, *order: str) -> DataFrame:
         start = F.create_map(*(F.lit(value) for pair in (starts or {0: 0}).items() for value in pair))
         place = F.row_number().over(Window.partitionBy("range").orderBy(*order)) - 1
         number = (start[F.col("range")] + place).cast("int")
-        made = ranges.select(number.alias(name), *rows.columns)
-        return made.localCheckpoint()
+        with cached(ranges.select(number.alias(name), *rows.columns)) as made:
+            yield made
 
 
 def with_split(nodes: DataFrame, shares: LabelSplit, seed: int) -> DataFrame:
@@ -34,10 +39,12 @@ def with_split(nodes: DataFrame, shares: LabelSplit, seed: int) -> DataFrame:
     return nodes.withColumn("split", F.coalesce(split, known, F.lit("train"))).drop("sought")
 
 
-def feature_names(nodes: DataFrame, minimum: int) -> DataFrame:
-    """(feature, name, nodes) of what at least ``minimum`` nodes have, numbered by name."""
+@contextmanager
+def feature_names(nodes: DataFrame, minimum: int) -> Iterator[DataFrame]:
+    """(feature, name, nodes) of what at least ``minimum`` nodes have, numbered by name; see ``numbered``."""
     counts = nodes.select(F.explode("features").alias("name")).groupBy("name").agg(F.count(F.lit(1)).alias("nodes"))
-    return numbered(counts.where(F.col("nodes") >= minimum), "feature", "name")
+    with numbered(counts.where(F.col("nodes") >= minimum), "feature", "name") as names:
+        yield names
 
 
 def with_features(nodes: DataFrame, names: DataFrame) -> DataFrame:

@@ -11,8 +11,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from roilake import memory
+from roilake.errors import ConfigError
 from roilake.pipelines.node_labels.models.sparse import Pattern
 from roilake.training.context import to_device
+
+PAIR_BYTES = 100
+"""Of two nodes two hops apart: what ``NodeGraph.second_neighbours`` takes at most while it is made."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,15 @@ class NodeGraph:
 
     @cached_property
     def second_neighbours(self) -> Pattern:
-        """Row i has the nodes that are two hops from node i and no nearer."""
+        """Row i has the nodes that are two hops from node i and no nearer. Raises ConfigError for a graph whose hubs
+        make more of them than memory holds."""
+        degree_N = self.neighbours.start_R1.diff().double()
+        need = PAIR_BYTES * min(float(degree_N.square().sum()), float(self.nodes) ** 2)
+        if need > memory.installed() / 2:
+            raise ConfigError(
+                f"models: h2gcn would lay out up to {need / PAIR_BYTES:,.0f} pairs of nodes two hops apart, about "
+                f"{need / 1e9:,.1f} GB of the machine's {memory.installed() / 1e9:,.1f}; leave it out"
+            )
         near = self.looped.matrix(torch.ones_like(self.looped.symmetric_E)).cpu()
         walks = (near @ near).to_sparse_coo().coalesce()
         far_2E = walks.indices()

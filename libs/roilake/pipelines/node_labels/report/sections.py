@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from roilake.lake import Lake, Publication
+from roilake.pipelines.node_labels.metrics import ACCURACY, HOMOPHILY
 from roilake.report import ReportData, Section, Texts, render_section
 from roilake.report.formatting import number, percent, plural
 from roilake.report.headline import against
@@ -59,6 +60,7 @@ def labels_section(data: ReportData) -> Section | None:
         examples=data.night.own,
         model=data.night.default_model,
         sure=percent(data.night.config["scoring"]["sure"]),
+        shares=_by_homophily(data),
     )
 
 
@@ -69,6 +71,28 @@ def _figures(data: ReportData) -> Iterator[tuple[str, str]]:
     share = evaluated["details"].get("homophily") if evaluated else None
     if share is not None:
         yield "labelled neighbours of a node that have its own label", percent(share, 1)
+
+
+def _by_homophily(data: ReportData) -> dict[str, Any] | None:
+    """Accuracy of each model by the share of a node's labelled neighbours that have its own label, the nodes of each
+    part, and who is best on it."""
+    night, prefix = data.night, f"{HOMOPHILY}="
+    cuts = sorted(name for split, name in night.metrics if split == night.on.split and name.startswith(prefix))
+    found = {
+        name: {model: each[ACCURACY] for model, each in night.metrics[night.on.split, name].items()} for name in cuts
+    }
+    found = {name: each for name, each in found.items() if any(one["n"] for one in each.values())}
+    if not found:
+        return None
+    known = {name: [one["value"] for one in each.values() if one["value"] is not None] for name, each in found.items()}
+    nodes = {name: max(one["n"] for one in each.values()) for name, each in found.items()}
+    columns = [
+        {"name": name.removeprefix(prefix), "n": nodes[name], "best": max(known[name], default=None)} for name in found
+    ]
+    whole = night.measures
+    order = sorted(whole, key=lambda model: -(whole[model].get(ACCURACY, {}).get("value") or 0.0))
+    rows = [{"model": model, "measures": [found[name].get(model) for name in found]} for model in order]
+    return {"columns": columns, "rows": rows}
 
 
 def _labels(data: ReportData) -> Mapping[str, Mapping[str, int]]:

@@ -1,0 +1,1 @@
+"""Labels of all nodes of the sought type."""
