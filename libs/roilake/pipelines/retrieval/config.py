@@ -12,7 +12,6 @@ from pydantic import Field, field_validator, model_validator
 
 from roilake.config.base import (
     BEST,
-    FileSource,
     Fraction,
     IntakeConfig,
     ModelConfig,
@@ -20,6 +19,7 @@ from roilake.config.base import (
     NightConfig,
     Positive,
     Rate,
+    RowSource,
     Strict,
     TrainerConfig,
 )
@@ -50,12 +50,6 @@ class EventColumns(Strict):
     event_type: str = "'interaction'"
     value: str = "1.0"
     session: str | None = None  # default: a gap of ``session_gap_minutes`` starts a new one
-
-
-class RowSource(FileSource):
-    """``where``: an SQL condition over the file's columns; rows that it does not hold for are left out, counted."""
-
-    where: str | None = None
 
 
 class EventSource(RowSource):
