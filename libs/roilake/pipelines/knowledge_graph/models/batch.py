@@ -72,7 +72,7 @@ class KnownTails:
         start_F, count_F = self.start_K1[place_Q[row_F]], self.start_K1.diff()[place_Q[row_F]]
         row_P = row_F.repeat_interleave(count_F)
         first_F = count_F.cumsum(0) - count_F
-        offset_P = torch.arange(len(row_P)) - first_F.repeat_interleave(count_F)
+        offset_P = torch.arange(len(row_P), device=row_P.device) - first_F.repeat_interleave(count_F)
         return row_P, self.tail_E[start_F.repeat_interleave(count_F) + offset_P]
 
 
@@ -87,6 +87,7 @@ class TripleBatch:
     known_2P: Tensor  # each query with each tail that training knows of it
     first: int
     last: int
+    step: int
     context: Context
 
     @property
