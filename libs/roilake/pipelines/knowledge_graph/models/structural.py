@@ -1,0 +1,129 @@
+"""What models that know entities by their triples alone have in common.
+
+Legend of shape suffixes: N entities, R relations, Q queries, C candidates, D width."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from roilake.pipelines.knowledge_graph.models.batch import KnowledgeGraph, TripleBatch
+from roilake.training import Term
+from roilake.training.dropout import Dropout
+from roilake.training.models import Options
+
+Width = Annotated[int, Field(ge=2, multiple_of=2)]
+Part = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class StructuralOptions(Options):
+    """``candidates``: the tail is told from so many entities, drawn anew in each step; None: from all of them.
+    ``regularization``: weight of sum |x|^3 over the coordinates of head, relation and tail (N3, Lacroix et al. 2018,
+    arXiv 1806.07297), as the mean over queries."""
+
+    width: Width = 256
+    dropout: Part = 0.1
+    candidates: Count | None = None
+    regularization: Weight = 0.0
+
+
+class StructuralModel(nn.Module):
+    """L = mean over queries of -log softmax_c(s(q, c))_tail, with q = query(head, relation), over all entities c, or
+    over some drawn evenly, which then count N / C each. Relations and inverse relations have parameters of their own.
+
+    Source of this training for old models: Ruffinelli et al., "You CAN teach an old dog new tricks!" (2020).
+
+    Shapes: q [Q, D], entities [N, D], relations [2 R, .]."""
+
+    def __init__(self, options: StructuralOptions, graph: KnowledgeGraph, relation_width: int) -> None:
+        super().__init__()
+        self.options = options
+        self.entity = nn.Embedding(graph.entities, options.width)
+        self.relation = nn.Embedding(2 * graph.relations, relation_width)
+        self.dropout = Dropout(options.dropout)
+        nn.init.normal_(self.entity.weight, std=0.1)
+        nn.init.normal_(self.relation.weight, std=0.1)
+
+    def compose(self, head_QD: Tensor, relation_QD: Tensor) -> Tensor:
+        """Queries of vectors [Q, D]."""
+        raise NotImplementedError
+
+    def scores(self, query_QD: Tensor, entity_nD: Tensor) -> Tensor:
+        """[Q, n]."""
+        raise NotImplementedError
+
+    def queries(self, head_Q: Tensor, relation_Q: Tensor) -> Tensor:
+        """[Q, D]."""
+        return self.compose(self.entity(head_Q), self.relation(relation_Q))
+
+    def entities(self, first: int, last: int) -> Tensor:
+        """[last - first, D]."""
+        return self.entity.weight[first:last]
+
+    def losses(self, batch: TripleBatch) -> dict[str, Term]:
+        """Cross-entropy, and N3 where it has a weight."""
+        head_Q, relation_Q, tail_Q = (each[batch.own] for each in (batch.head_Q, batch.relation_Q, batch.tail_Q))
+        head_QD, relation_QD, tail_QD = self.entity(head_Q), self.relation(relation_Q), self.entity(tail_Q)
+        query_QD = self.compose(self.dropout(head_QD), self.dropout(relation_QD))
+        count = query_QD.new_tensor(float(len(head_Q)))
+        terms = {"cross_entropy": Term(self._cross_entropy(query_QD, tail_Q, batch.step), count)}
+        if weight := self.options.regularization:
+            cubes = [self.sizes(each).pow(3).sum() for each in (head_QD, tail_QD)] + [relation_QD.abs().pow(3).sum()]
+            terms["n3"] = Term(torch.stack(cubes).sum(), count, weight)
+        return terms
+
+    def sizes(self, vector_QD: Tensor) -> Tensor:
+        """What N3 is over."""
+        return vector_QD.abs()
+
+    def _cross_entropy(self, query_QD: Tensor, tail_Q: Tensor, step: int) -> Tensor:
+        entity_ND = self.entity.weight
+        if self.options.candidates is None:
+            return F.cross_entropy(self.scores(query_QD, self.dropout(entity_ND)).float(), tail_Q, reduction="sum")
+        draw = torch.Generator().manual_seed(step)
+        drawn_C = torch.randint(len(entity_ND), (self.options.candidates,), generator=draw).to(tail_Q.device)
+        each = torch.log(query_QD.new_tensor(len(entity_ND) / len(drawn_C)))
+        logit_QC = self.scores(query_QD, self.dropout(self.entity(drawn_C))).float() + each
+        logit_QC = logit_QC.masked_fill(drawn_C == tail_Q[:, None], -torch.inf)
+        own_Q1 = self.own_scores(query_QD, self.dropout(self.entity(tail_Q)))[:, None]
+        gold_Q = torch.zeros_like(tail_Q)
+        return F.cross_entropy(torch.cat([own_Q1.float(), logit_QC], dim=1), gold_Q, reduction="sum")
+
+    def own_scores(self, query_QD: Tensor, entity_QD: Tensor) -> Tensor:
+        """Of each query with its own entity [Q]."""
+        raise NotImplementedError
+
+
+class DotModel(StructuralModel):
+    """s(q, c) = q . c."""
+
+    def scores(self, query_QD: Tensor, entity_nD: Tensor) -> Tensor:
+        return query_QD @ entity_nD.t()
+
+    def own_scores(self, query_QD: Tensor, entity_QD: Tensor) -> Tensor:
+        return (query_QD * entity_QD).sum(dim=1)
+
+
+class DistanceModel(StructuralModel):
+    """s(q, c) = -a |q - c|, a > 0 learned, 1 at first."""
+
+    def __init__(self, options: StructuralOptions, graph: KnowledgeGraph, relation_width: int) -> None:
+        super().__init__(options, graph, relation_width)
+        self.log_scale = nn.Parameter(torch.zeros(()))
+
+    def scores(self, query_QD: Tensor, entity_nD: Tensor) -> Tensor:
+        # As a product of matrices, some ten times as fast as the differences; in float32, for it cancels
+        with torch.autocast(query_QD.device.type, enabled=False):
+            query_QD, entity_nD = query_QD.float(), entity_nD.float()
+            squares = query_QD.square().sum(1)[:, None] + entity_nD.square().sum(1) - 2 * query_QD @ entity_nD.t()
+            return -self.log_scale.exp() * squares.clamp(min=1e-6).sqrt()
+
+    def own_scores(self, query_QD: Tensor, entity_QD: Tensor) -> Tensor:
+        squares = (query_QD.float() - entity_QD.float()).square().sum(dim=1)
+        return -self.log_scale.exp() * squares.clamp(min=1e-6).sqrt()
