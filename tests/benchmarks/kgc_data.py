@@ -71,7 +71,8 @@ def _umls(folder: Path) -> Texts:
 def _codex(folder: Path) -> Texts:
     """Label, description, types, and the beginning of the Wikipedia article."""
     entities = {
-        row[0]: f"{row[1]}: {row[2]}; {row[3].replace('|', ', ')}; {row[4]}" for row in _rows(folder / "entities.tsv.gz")
+        row[0]: f"{row[1]}: {row[2]}; {row[3].replace('|', ', ')}; {row[4]}"
+        for row in _rows(folder / "entities.tsv.gz")
     }
     return entities, {row[0]: row[1] for row in _rows(folder / "relations.tsv")}
 

@@ -128,7 +128,8 @@ def within(graph: Tensor, head_q: Tensor, hops: int) -> Tensor:
 def filtered_ranks(scores: Scorer, query_Q3: Tensor, known: KnownTails, entities: int) -> Ranks:
     """The rank of the tail of each (head, relation, tail) among all entities but the other known tails of its query."""
     found = [
-        _ranks(scores.all_scores(*part_q3.unbind(1)[:2]), part_q3, known) for part_q3 in query_blocks(query_Q3, entities)
+        _ranks(scores.all_scores(*part_q3.unbind(1)[:2]), part_q3, known)
+        for part_q3 in query_blocks(query_Q3, entities)
     ]
     better, tied = zip(*found, strict=True)
     return Ranks(torch.cat(better), torch.cat(tied))

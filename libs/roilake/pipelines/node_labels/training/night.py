@@ -17,10 +17,10 @@ from roilake.pipelines.node_labels.config import NodeLabelsConfig, NodeTrainingC
 from roilake.pipelines.node_labels.models import GraphShape, NodeGraph
 from roilake.pipelines.node_labels.training.inputs import SEEN, NodeInputs, classes_of, label_numbers, read_graph
 from roilake.pipelines.node_labels.training.task import NodeTask, predict
-from roilake.pipelines.node_labels.training.temperature import fit_temperature
 from roilake.runtime.step import Recorder
 from roilake.training import Artifacts, Context, Plan, Settings, night
 from roilake.training.artifacts import WEIGHTS, read_manifest
+from roilake.training.temperature import fit_temperature
 
 
 def plan_models(record: Recorder, config: NodeLabelsConfig, folder: Path) -> Plan[NodeInputs]:

@@ -1,0 +1,67 @@
+"""The best new tails of pairs, block by block: no matrix of entities by entities is ever held.
+
+Legend: N entities, q pairs of a block, K tails, V validation queries, P known (pair, tail)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from roilake.pipelines.knowledge_graph.evaluation.ranking import Scorer
+from roilake.pipelines.knowledge_graph.models import KnownTails
+from roilake.topk import Best, Hidden, decode
+from roilake.training.temperature import fit_temperature
+
+CELLS = 16_000_000
+"""Scores held at a time."""
+_QUERIES = 500
+
+
+@dataclass(frozen=True)
+class Block:
+    """``tail_qK`` in order of ``score_qK``, then of the entity; -1 where fewer than K are new."""
+
+    score_qK: NDArray[np.float32]
+    tail_qK: NDArray[np.int64]
+    probability_qK: NDArray[np.float32]
+
+
+def best_new(scorer: Scorer, pair_q2: Tensor, known: KnownTails, top: int, temperature: float) -> Block:
+    """Of each (head, relation) the ``top`` entities that are no known tail and not the head, with
+
+        p_t = exp(s_t / T) / sum over all such entities of exp(s / T)
+
+    Raises MetricError for a score that is no number."""
+    score_qN = scorer.all_scores(*pair_q2.unbind(1)).float().cpu().contiguous()
+    best = Best(_hidden(pair_q2, known), top)
+    best.add(score_qN, 0)  # sets what is hidden to -inf
+    score_qK, tail_qK = decode(np.sort(best.keys(), axis=1)[:, ::-1])
+    total_q1 = (score_qN / temperature).logsumexp(dim=1, keepdim=True).numpy()
+    with np.errstate(invalid="ignore"):  # where nothing is new both are -inf
+        return Block(score_qK, tail_qK, np.exp(score_qK / np.float32(temperature) - total_q1))
+
+
+def _hidden(pair_q2: Tensor, known: KnownTails) -> Hidden:
+    """What may not be named of each pair: known tails, and the head."""
+    row_P, tail_P = known.pairs(*pair_q2.unbind(1))
+    rows = torch.cat([row_P, torch.arange(len(pair_q2))]).numpy()
+    tails = torch.cat([tail_P, pair_q2[:, 0]]).numpy()
+    order = np.lexsort((tails, rows))
+    first_q1 = np.searchsorted(rows[order], np.arange(len(pair_q2) + 1))
+    return Hidden(first_q1, tails[order].astype(np.int32))
+
+
+def validated_temperature(scorer: Scorer, query_V3: Tensor, known: KnownTails, entities: int) -> float:
+    """The temperature at which the right tails of validation queries, among all entities but the other known ones, are
+    likeliest. Of the queries some are taken, evenly."""
+    most = max(1, min(_QUERIES, CELLS // max(1, entities)))
+    chosen_V3 = query_V3[torch.linspace(0, len(query_V3) - 1, min(most, len(query_V3))).long()]
+    score_VN = scorer.all_scores(*chosen_V3.unbind(1)[:2]).float().cpu()
+    row_P, tail_P = known.pairs(*chosen_V3.unbind(1)[:2])
+    other_P = tail_P != chosen_V3[row_P, 2]
+    score_VN[row_P[other_P], tail_P[other_P]] = -torch.inf
+    return fit_temperature(score_VN, chosen_V3[:, 2])

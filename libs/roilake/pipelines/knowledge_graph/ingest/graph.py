@@ -1,0 +1,73 @@
+"""Sound rows of triples, texts and items -> the numbered entities and relations of a night."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from roilake.errors import AuditError
+from roilake.ingest import numbered
+from roilake.pipelines.knowledge_graph.config import TripleGraphConfig
+from roilake.pipelines.knowledge_graph.ingest.texts import alike, tidy, words_of
+
+
+def triples_of(sound: DataFrame) -> DataFrame:
+    """(head, relation, tail, split)."""
+    return sound.where(F.col("source").startswith("triples.")).select("head", "relation", "tail", "split")
+
+
+def entities_of(sound: DataFrame, given: TripleGraphConfig) -> DataFrame:
+    """(entity, key, text, items), numbered by key: all that a file of entities has, and those of triples whose key is
+    their text. Where several files have one key, the first of the config that has a text for it counts."""
+    names = [f"entities.{name}" for name in given.entities]
+    place = F.array_position(F.array(*map(F.lit, names)).cast("array<string>"), F.col("source"))
+    told = sound.where(F.col("source").startswith("entities.")).select("key", "text", place.alias("place"))
+    new = sound.where(F.col("source").startswith("triples.") & F.col("new_entities"))
+    keys = new.select(F.explode(F.array("head", "tail")).alias("key")).distinct()
+    own = keys.select("key", F.col("key").alias("text"), F.lit(len(names) + 1).alias("place"))
+    known = told.unionByName(own).withColumn("text", tidy(F.col("text"), given.longest_text))
+    best = F.min(F.struct((F.col("text") == "").alias("blank"), "place", "text"))
+    texts = known.groupBy("key").agg(best.alias("best")).select("key", "best.text")
+    rows = texts.join(_items_of(sound, given), on="key", how="left")
+    items = F.coalesce("items", F.array().cast("array<string>"))
+    return numbered(rows.withColumn("items", items), "entity", "key")
+
+
+def _items_of(sound: DataFrame, given: TripleGraphConfig) -> DataFrame:
+    """(key, items) of entities that are items."""
+    if given.items is None:
+        return sound.sparkSession.createDataFrame([], "key string, items array<string>")
+    rows = sound.where(F.col("source") == "items")
+    return rows.groupBy(F.col("entity").alias("key")).agg(F.sort_array(F.collect_set("item")).alias("items"))
+
+
+def relations_of(sound: DataFrame, given: TripleGraphConfig) -> DataFrame:
+    """(relation, key, text) of the relations of triples, numbered by key. Raises AuditError for one without a text, and
+    for two whose texts a model cannot tell apart."""
+    keys = triples_of(sound).select(F.col("relation").alias("key")).distinct()
+    own = tidy(words_of(F.col("key")), given.longest_text)
+    if given.relations is not None:
+        told = sound.where(F.col("source") == "relations").select("key", F.col("text").alias("told"))
+        keys = keys.join(told, on="key", how="left")
+        own = F.coalesce(F.nullif(tidy(F.col("told"), given.longest_text), F.lit("")), own)
+    found = numbered(keys.select("key", own.alias("text")), "relation", "key")
+    _check_relations(found)
+    return found
+
+
+def _check_relations(relations: DataFrame) -> None:
+    silent = relations.where(alike(F.col("text")) == "").orderBy("key").limit(1).collect()
+    if silent:
+        raise AuditError(
+            f"graph.triples: relation {silent[0]['key']!r} has no words; give it a text in graph.relations"
+        )
+    same = Window.partitionBy(alike(F.col("text")))
+    twins = relations.withColumn("keys", F.sort_array(F.collect_set("key").over(same))).where(F.size("keys") > 1)
+    found = twins.orderBy("key").limit(1).collect()
+    if found:
+        keys = " and ".join(repr(key) for key in found[0]["keys"][:3])
+        raise AuditError(
+            f"graph.triples: relations {keys} have one text, {found[0]['text'].lower()!r}, when case and signs are "
+            "left out, and a model of texts cannot tell them apart; give them other texts in graph.relations, or map "
+            "them to one relation"
+        )
