@@ -66,6 +66,10 @@ class StructuralModel(nn.Module):
         """[last - first, D]."""
         return self.entity.weight[first:last]
 
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Parameters, and how fast they learn beside the others."""
+        return [(list(self.parameters()), 1.0)]
+
     def losses(self, batch: TripleBatch) -> dict[str, Term]:
         """Cross-entropy, and N3 where it has a weight."""
         head_Q, relation_Q, tail_Q = (each[batch.own] for each in (batch.head_Q, batch.relation_Q, batch.tail_Q))

@@ -69,11 +69,12 @@ class KgTask:
         terms: dict[str, Term] = model.losses(batch)
         return terms
 
-    def optimizers(self, model: nn.Module) -> Sequence[OptimizerPlan]:
+    def optimizers(self, model: Any) -> Sequence[OptimizerPlan]:
         training = self.training
         schedule = Schedule(training.warmup_steps, training.decay)
         rate = self.config.learning_rate or training.learning_rate
-        return [OptimizerPlan(list(model.parameters()), rate, schedule, training.weight_decay)]
+        groups = model.groups()
+        return [OptimizerPlan(own, rate * factor, schedule, training.weight_decay) for own, factor in groups if own]
 
     def validate(self, model: Any, context: Context) -> dict[str, float]:
         """``mrr`` and ``hits@K`` of both directions, filtered by training and validation."""

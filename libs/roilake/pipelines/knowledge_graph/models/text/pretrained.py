@@ -66,14 +66,14 @@ def tokenize(texts: Sequence[str], limit: int) -> Tokens:
     return Tokens.of([each.ids for each in tokenizer.encode_batch([text[: limit * 50] for text in texts])])
 
 
-def load() -> tuple[Embedding, list[Layer]]:
+def load(dropout: float) -> tuple[Embedding, list[Layer]]:
     """The embedding and the layers, with their weights."""
     weights = {name: tensor.float() for name, tensor in load_file(folder() / "model.safetensors").items()}
-    return Embedding(weights), [_layer(weights, f"encoder.layer.{number}.") for number in range(LAYERS)]
+    return Embedding(weights), [_layer(weights, f"encoder.layer.{number}.", dropout) for number in range(LAYERS)]
 
 
-def _layer(weights: Mapping[str, Tensor], prefix: str) -> Layer:
-    layer = Layer(WIDTH, HEADS, INNER, dropout=0.0)
+def _layer(weights: Mapping[str, Tensor], prefix: str, dropout: float) -> Layer:
+    layer = Layer(WIDTH, HEADS, INNER, dropout)
     state = {
         f"{ours}.{kind}": weights[f"{prefix}{theirs}.{kind}"]
         for ours, theirs in _NAMES.items()

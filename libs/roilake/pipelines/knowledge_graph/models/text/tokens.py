@@ -13,6 +13,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from roilake.training.context import to_device
+
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -29,6 +31,16 @@ class Tokens:
         lengths = torch.tensor([len(numbers) for numbers in texts], dtype=torch.int64)
         start_N1 = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
         return cls(start_N1, torch.tensor([number for numbers in texts for number in numbers], dtype=torch.int64))
+
+    def on(self, device: torch.device) -> Tokens:
+        """The same on a device; moved there once."""
+        if device not in self._copies:
+            self._copies[device] = to_device(self, device)
+        return self._copies[device]
+
+    @cached_property
+    def _copies(self) -> dict[torch.device, Tokens]:
+        return {self.start_N1.device: self}
 
     def layout(self, text_n: Tensor) -> Layout:
         """Where the tokens of some texts lie."""
