@@ -25,7 +25,7 @@ from roilake.runtime.step import Recorder, StepResult, recorded
 def run(lake: Lake, config: KnowledgeGraphConfig, ds: date) -> StepResult:
     """Write table ``completed_edges``, by Spark's tasks. Raises AuditError where nothing is asked for."""
     scratch = lake.scratch("complete_triples")
-    with recorded(lake, config, ds, "complete_triples") as record, scratch_folder(scratch) as folder:
+    with recorded(lake, config, ds, "complete_triples") as record, scratch_folder(scratch) as spill:
         facts, model = read_facts(record), serving_model(record, config)
         pair_Q2, vector_ND = asked_pairs(facts, config.completion), _vectors(record)
         record.rows_in = len(pair_Q2)
@@ -34,12 +34,12 @@ def run(lake: Lake, config: KnowledgeGraphConfig, ds: date) -> StepResult:
         with record.stage("temperature"):
             scorer = model.open(facts.graph).scorer(vector_ND)
             query_V3 = both_ways(facts.triples["validation"], facts.relations.num_rows)
-            known = facts.known(*SPLITS)
-            temperature = validated_temperature(scorer, query_V3, known, facts.entities.num_rows)
-        lay_out(folder, facts, facts.entities)
-        lay_out_pairs(folder, pair_Q2, known, vector_ND)
-        completion = Completion(folder, model, ds, config.completion.top, temperature)
-        _complete(record, completion, pairs_at_once(facts.entities.num_rows))
+            temperature = validated_temperature(scorer, query_V3, facts.known(*SPLITS), facts.entities.num_rows)
+        folder = lay_out(spill, facts)
+        lay_out_pairs(folder, pair_Q2, vector_ND)
+        asked = config.completion
+        completion = Completion(folder, model, ds, asked.top, temperature, asked.named == "seen")
+        _complete(record, completion, pairs_at_once(facts))
     return record.result
 
 

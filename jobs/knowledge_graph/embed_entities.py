@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from datetime import date
 
-import numpy as np
-import pyarrow as pa
-import torch
-
 from roilake.lake import Lake
 from roilake.lake.scratch import scratch_folder
 from roilake.pipelines.knowledge_graph.completion.tasks import Embedding, lay_out
 from roilake.pipelines.knowledge_graph.config import KnowledgeGraphConfig
 from roilake.pipelines.knowledge_graph.evaluation.saved import BLOCK, serving_model
-from roilake.pipelines.knowledge_graph.training.inputs import Facts, read_facts
+from roilake.pipelines.knowledge_graph.training.inputs import read_facts
 from roilake.runtime.command import main
 from roilake.runtime.step import StepResult, recorded
 
@@ -21,24 +17,15 @@ from roilake.runtime.step import StepResult, recorded
 def run(lake: Lake, config: KnowledgeGraphConfig, ds: date) -> StepResult:
     """Write table ``entities``, by Spark's tasks."""
     scratch = lake.scratch("embed_entities")
-    with recorded(lake, config, ds, "embed_entities") as record, scratch_folder(scratch) as folder:
+    with recorded(lake, config, ds, "embed_entities") as record, scratch_folder(scratch) as spill:
         facts, model = read_facts(record), serving_model(record, config)
         record.rows_in = facts.entities.num_rows
-        lay_out(folder, facts, _described(facts))
+        folder = lay_out(spill, facts)
         blocks = -(-record.rows_in // BLOCK)
         tasks = lake.spark.range(0, blocks, 1, min(blocks, 4 * lake.spark.sparkContext.defaultParallelism))
         record.write_from_tasks(["entities"], tasks, Embedding(folder, model, ds))
         record.details["model"] = model.name
     return record.result
-
-
-def _described(facts: Facts) -> pa.Table:
-    """The entities with their number of known triples; a loop counts once."""
-    triple_E3 = torch.cat(list(facts.triples.values())).numpy()
-    loops = triple_E3[:, 0] == triple_E3[:, 2]
-    ends = np.concatenate([triple_E3[:, 0], triple_E3[~loops, 2]])
-    counts = np.bincount(ends, minlength=facts.entities.num_rows)
-    return facts.entities.select(["entity", "key", "text", "items"]).append_column("triples", pa.array(counts))
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import date
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from roilake.errors import AuditError
 from roilake.ingest import Budget, accounted, count_keys
-from roilake.lake import Lake
+from roilake.lake import TABLES, Lake
 from roilake.lake.session import cached
 from roilake.pipelines.knowledge_graph.config import KnowledgeGraphConfig, TripleGraphConfig
 from roilake.pipelines.knowledge_graph.ingest.files import source_rows
@@ -38,7 +39,8 @@ def _write(record: Recorder, sound: DataFrame, given: TripleGraphConfig) -> None
         _check(record, triples, given.minimum_keys)
         relations, entities = relations_of(sound, given), entities_of(sound, given)
         record.details["texts"] = _texts(entities, given.longest_text)
-        record.write("relations", relations.select(night, "*").coalesce(1))
+        rows = [{"ds": record.run.ds, "relation": n, "key": k, "text": t} for n, (k, t) in enumerate(relations.items())]
+        record.write("relations", pa.Table.from_pylist(rows, schema=TABLES["relations"].arrow_schema))
         record.write("entity_texts", entities.select(night, "*").coalesce(_FILES))
         record.write("triples", triples.select(night, "*").coalesce(_FILES))
 

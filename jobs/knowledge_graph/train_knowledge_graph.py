@@ -7,6 +7,8 @@ from datetime import date, timedelta
 from roilake.lake import Lake
 from roilake.lake.scratch import scratch_folder
 from roilake.pipelines.knowledge_graph.config import KnowledgeGraphConfig
+from roilake.pipelines.knowledge_graph.training.hybrids import hybrid_rows
+from roilake.pipelines.knowledge_graph.training.inputs import KgInputs
 from roilake.pipelines.knowledge_graph.training.night import plan_models
 from roilake.runtime.command import main
 from roilake.runtime.step import StepResult, recorded
@@ -18,7 +20,8 @@ def run(lake: Lake, config: KnowledgeGraphConfig, ds: date) -> StepResult:
     scratch = lake.scratch("train_knowledge_graph")
     with recorded(lake, config, ds, "train_knowledge_graph") as record, scratch_folder(scratch) as folder:
         plan = plan_models(record, config, folder)
-        write_models(record, train_models(record, plan, config.training.workers, ds + timedelta(days=1)))
+        rows = train_models(record, plan, config.training.workers, ds + timedelta(days=1))
+        write_models(record, [*rows, *hybrid_rows(record, config, rows, KgInputs.open(folder))])
     return record.result
 
 

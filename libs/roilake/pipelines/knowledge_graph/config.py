@@ -122,14 +122,32 @@ class KgTrainingConfig(TrainerConfig):
     clip_norm: Rate | None = 10.0
 
 
+class KgModelConfig(ModelConfig):
+    """A model of ``knowledge_graph.models``; what it does not say of its training, ``training`` does. ``rerank``: what
+    is near the head in the known graph gets a bonus, as high and as far as validation prefers."""
+
+    epochs: Positive | None = None
+    batch_size: Positive | None = None
+    rerank: bool = False
+
+
+class HybridConfig(Strict):
+    """Two of the models, whose scores are added by the weight that validation prefers."""
+
+    text: ModelName
+    structure: ModelName
+
+
 class CompletionConfig(Strict):
     """What is looked for: the ``top`` best new tails of each (head, relation), and with ``head`` among ``sought`` the
-    best new heads of each (relation, tail). Asked are entities that have a known fact of the relation, and with
-    ``items`` all that are items, or ``all`` entities. ``relations``: those to complete; None: all."""
+    best new heads of each (relation, tail). Asked are entities that have a known fact of the relation (``seen``), with
+    ``items`` also all that are items where some item has it, or ``all``. Named are entities that are known as such a
+    tail or head (``seen``), or ``all``. ``relations``: those to complete; None: all."""
 
     relations: tuple[str, ...] | None = None
     sought: Annotated[tuple[Literal["tail", "head"], ...], Field(min_length=1)] = ("tail",)
     asked: Literal["seen", "items", "all"] = "seen"
+    named: Literal["seen", "all"] = "seen"
     top: Annotated[int, Field(gt=0, le=1000)] = 10
 
 
@@ -149,30 +167,44 @@ class KnowledgeGraphConfig(NightConfig):
     default_model: str = BEST
     best_by: Literal["filtered_mrr", "hits@1", "hits@3", "hits@10"] = "filtered_mrr"
     graph: TripleGraphConfig
-    models: dict[ModelName, ModelConfig]
+    models: dict[ModelName, KgModelConfig]
+    hybrids: dict[ModelName, HybridConfig] = {}
     training: KgTrainingConfig = KgTrainingConfig()
     completion: CompletionConfig = CompletionConfig()
     evaluation: KgEvaluationConfig = KgEvaluationConfig()
 
     @field_validator("models")
     @classmethod
-    def _some(cls, models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
+    def _some(cls, models: dict[str, KgModelConfig]) -> dict[str, KgModelConfig]:
         if not models:
             raise ValueError("name at least one model")
         return models
 
     @model_validator(mode="after")
     def _default_is_there(self) -> KnowledgeGraphConfig:
-        if self.default_model not in (BEST, *self.models):
+        if self.default_model not in (BEST, *self.evaluated):
             raise ValueError(
-                f"default_model: {self.default_model!r} is not among the models ({', '.join(self.models)}); add it, "
+                f"default_model: {self.default_model!r} is not among the models ({', '.join(self.evaluated)}); add it, "
                 f"name one, or say {BEST}"
             )
         return self
 
+    @model_validator(mode="after")
+    def _hybrids_are_of_models(self) -> KnowledgeGraphConfig:
+        for name, parts in self.hybrids.items():
+            if name in self.models:
+                raise ValueError(f"hybrids.{name}: is a model's name, too; rename one of them")
+            for side, part in (("text", parts.text), ("structure", parts.structure)):
+                if part not in self.models:
+                    raise ValueError(
+                        f"hybrids.{name}.{side}: {part!r} is not among the models ({', '.join(self.models)}); add it, "
+                        "or name one"
+                    )
+        return self
+
     @property
     def evaluated(self) -> tuple[str, ...]:
-        return tuple(self.models)
+        return (*self.models, *self.hybrids)
 
     def check(self) -> None:
         """Raises ConfigError for a model's unknown kind or option."""

@@ -4,6 +4,7 @@ Legend: N entities, q pairs of a block, K tails, V validation queries, P known (
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,19 +31,42 @@ class Block:
     probability_qK: NDArray[np.float32]
 
 
-def best_new(scorer: Scorer, pair_q2: Tensor, known: KnownTails, top: int, temperature: float) -> Block:
-    """Of each (head, relation) the ``top`` entities that are no known tail and not the head, with
+@dataclass(frozen=True)
+class Rules:
+    """``known`` tails are none that are new. ``named`` maps a relation to the entities that may be its tails [n]; None:
+    all. ``temperature`` T makes probabilities of scores."""
+
+    top: int
+    temperature: float
+    known: KnownTails
+    named: Mapping[int, Tensor] | None = None
+
+
+def best_new(scorer: Scorer, pair_q2: Tensor, rules: Rules) -> Block:
+    """Of each (head, relation) the ``top`` entities that may be its tails, are no known one and not the head, with
 
         p_t = exp(s_t / T) / sum over all such entities of exp(s / T)
 
     Raises MetricError for a score that is no number."""
     score_qN = scorer.all_scores(*pair_q2.unbind(1)).float().cpu().contiguous()
+    if rules.named is not None:
+        score_qN = _among(score_qN, pair_q2[:, 1], rules.named)
+    top, temperature, known = rules.top, rules.temperature, rules.known
     best = Best(_hidden(pair_q2, known), top)
     best.add(score_qN, 0)  # sets what is hidden to -inf
     score_qK, tail_qK = decode(np.sort(best.keys(), axis=1)[:, ::-1])
     total_q1 = (score_qN / temperature).logsumexp(dim=1, keepdim=True).numpy()
     with np.errstate(invalid="ignore"):  # where nothing is new both are -inf
         return Block(score_qK, tail_qK, np.exp(score_qK / np.float32(temperature) - total_q1))
+
+
+def _among(score_qN: Tensor, relation_q: Tensor, named: Mapping[int, Tensor]) -> Tensor:
+    """-inf for all entities but those that may be tails of the pair's relation."""
+    found_qN = torch.full_like(score_qN, -torch.inf)
+    for relation in relation_q.unique().tolist():
+        rows_p1, tail_n = (relation_q == relation).nonzero(), named[relation]
+        found_qN[rows_p1, tail_n] = score_qN[rows_p1, tail_n]
+    return found_qN
 
 
 def _hidden(pair_q2: Tensor, known: KnownTails) -> Hidden:

@@ -82,7 +82,8 @@ def _slices(facts: Facts, query_Q3: torch.Tensor, most: int) -> Iterator[tuple[s
     keys = facts.relations["key"].to_pylist()
     for relation in common:
         yield f"{RELATION}={keys[relation]}", own_Q == relation
-    yield f"{RELATION}=other", ~np.isin(own_Q, common)
+    if count > most:
+        yield f"{RELATION}=other", ~np.isin(own_Q, common)
 
 
 def ranked(scorer: Scorer, facts: Facts, queries: Queries, seed: int) -> Ranked:

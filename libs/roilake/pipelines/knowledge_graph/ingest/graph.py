@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame, Window
+from collections.abc import Mapping
+
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from roilake.errors import AuditError
 from roilake.ingest import numbered
 from roilake.pipelines.knowledge_graph.config import TripleGraphConfig
-from roilake.pipelines.knowledge_graph.ingest.texts import alike, tidy, words_of
+from roilake.pipelines.knowledge_graph.ingest.texts import tidy, words_of
 
 
 def triples_of(sound: DataFrame) -> DataFrame:
@@ -41,33 +43,29 @@ def _items_of(sound: DataFrame, given: TripleGraphConfig) -> DataFrame:
     return rows.groupBy(F.col("entity").alias("key")).agg(F.sort_array(F.collect_set("item")).alias("items"))
 
 
-def relations_of(sound: DataFrame, given: TripleGraphConfig) -> DataFrame:
-    """(relation, key, text) of the relations of triples, numbered by key. Raises AuditError for one without a text, and
-    for two whose texts a model cannot tell apart."""
-    keys = triples_of(sound).select(F.col("relation").alias("key")).distinct()
-    own = tidy(words_of(F.col("key")), given.longest_text)
+def relations_of(sound: DataFrame, given: TripleGraphConfig) -> dict[str, str]:
+    """Text by key of the relations of triples, in order of the key; relations are few. Raises AuditError for one
+    without a text, and for two whose texts a model cannot tell apart."""
+    keys = [row["relation"] for row in triples_of(sound).select("relation").distinct().collect()]
+    found = {key: words_of(key) for key in sorted(keys)}
     if given.relations is not None:
-        told = sound.where(F.col("source") == "relations").select("key", F.col("text").alias("told"))
-        keys = keys.join(told, on="key", how="left")
-        own = F.coalesce(F.nullif(tidy(F.col("told"), given.longest_text), F.lit("")), own)
-    found = numbered(keys.select("key", own.alias("text")), "relation", "key")
-    _check_relations(found)
+        told = sound.where(F.col("source") == "relations").select("key", tidy(F.col("text"), given.longest_text))
+        found |= {key: text for key, text in told.collect() if key in found and text}
+    check_relations(found)
     return found
 
 
-def _check_relations(relations: DataFrame) -> None:
-    silent = relations.where(alike(F.col("text")) == "").orderBy("key").limit(1).collect()
-    if silent:
-        raise AuditError(
-            f"graph.triples: relation {silent[0]['key']!r} has no words; give it a text in graph.relations"
-        )
-    same = Window.partitionBy(alike(F.col("text")))
-    twins = relations.withColumn("keys", F.sort_array(F.collect_set("key").over(same))).where(F.size("keys") > 1)
-    found = twins.orderBy("key").limit(1).collect()
-    if found:
-        keys = " and ".join(repr(key) for key in found[0]["keys"][:3])
-        raise AuditError(
-            f"graph.triples: relations {keys} have one text, {found[0]['text'].lower()!r}, when case and signs are "
-            "left out, and a model of texts cannot tell them apart; give them other texts in graph.relations, or map "
-            "them to one relation"
-        )
+def check_relations(texts: Mapping[str, str]) -> None:
+    alike: dict[str, list[str]] = {}
+    for key, text in texts.items():
+        words = words_of(text)
+        if not words:
+            raise AuditError(f"graph.triples: relation {key!r} has no words; give it a text in graph.relations")
+        alike.setdefault(words, []).append(key)
+    for words, keys in alike.items():
+        if len(keys) > 1:
+            raise AuditError(
+                f"graph.triples: relations {' and '.join(map(repr, keys[:3]))} have one text, {words!r}, when case and "
+                "signs are left out, and a model of texts cannot tell them apart; give them other texts in "
+                "graph.relations, or map them to one relation"
+            )

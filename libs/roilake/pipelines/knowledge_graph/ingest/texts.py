@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
@@ -13,12 +15,11 @@ def tidy(text: Column, longest: int) -> Column:
     return F.rtrim(F.substring(line, 1, longest))
 
 
-def words_of(key: Column) -> Column:
-    """The words of a key: ``_has_part`` -> has part, ``birthPlace`` -> birth Place."""
-    apart = F.regexp_replace(key, r"(\p{Ll})(\p{Lu})", "$1 $2")
-    return F.trim(F.regexp_replace(apart, r"[^\p{L}\p{M}\p{N}]+", " "))
+def words_of(key: str) -> str:
+    """The words of a key: ``_has_part`` -> has part, ``birthPlace`` -> birth place."""
+    apart = "".join(f" {char}" if before.islower() and char.isupper() else char for before, char in _pairs(key))
+    return " ".join(re.split(r"[\W_]+", apart)).strip().lower()
 
 
-def alike(text: Column) -> Column:
-    """What two texts have in common that a model cannot tell apart: lower-cased words without signs."""
-    return F.lower(words_of(text))
+def _pairs(text: str) -> zip[tuple[str, str]]:
+    return zip(f" {text}", text, strict=False)

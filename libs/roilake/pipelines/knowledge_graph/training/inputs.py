@@ -19,6 +19,7 @@ from roilake.pipelines.knowledge_graph.models import KnowledgeGraph, KnownTails,
 from roilake.runtime.step import Recorder
 
 SPLITS = ("train", "validation", "test")
+_TRIPLES = "triples.npz"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,27 @@ class Facts:
         """What models see."""
         entities, relations = (tuple(table["text"].to_pylist()) for table in (self.entities, self.relations))
         return KnowledgeGraph(entities, relations, self.triples["train"])
+
+    def save(self, folder: Path) -> None:
+        """As files in ``folder``, for tasks that see them."""
+        for name, table in (("entities", self.entities), ("relations", self.relations)):
+            feather.write_feather(table, str(folder / name))
+        np.savez(folder / _TRIPLES, **{name: triple_E3.numpy() for name, triple_E3 in self.triples.items()})
+
+    @classmethod
+    def open(cls, folder: Path) -> Facts:
+        """What ``save`` wrote."""
+        entities, relations = (feather.read_table(str(folder / name)) for name in ("entities", "relations"))
+        with np.load(folder / _TRIPLES, allow_pickle=False) as found:
+            return cls(entities, relations, {name: torch.from_numpy(found[name]) for name in SPLITS})
+
+    @property
+    def triples_N(self) -> NDArray[np.int64]:
+        """The number of known triples with each entity [N]; a loop counts once."""
+        triple_E3 = torch.cat(list(self.triples.values())).numpy()
+        loops_E = triple_E3[:, 0] == triple_E3[:, 2]
+        ends = np.concatenate([triple_E3[:, 0], triple_E3[~loops_E, 2]])
+        return np.bincount(ends, minlength=self.entities.num_rows)
 
     @property
     def items_N(self) -> NDArray[np.bool_]:
@@ -65,6 +87,12 @@ class KgInputs:
 
     graph: KnowledgeGraph
     validation_V3: Tensor
+
+    @property
+    def known(self) -> KnownTails:
+        """The tails of both, both ways."""
+        triple_E3 = torch.cat([self.graph.train_E3, self.validation_V3])
+        return KnownTails.of(both_ways(triple_E3, self.graph.relations), 2 * self.graph.relations)
 
     def save(self, folder: Path) -> None:
         """As files in ``folder``."""

@@ -102,9 +102,7 @@ class ScratchEncoder(nn.Module):
     """u = mean over words of the last states of a transformer over the vectors of words and positions; a word is the
     mean of the vectors of its buckets (see ``hashed_words``)."""
 
-    def __init__(
-        self, texts: Sequence[str], limit: int, layers: int, sides: int, dropout: float, width: int
-    ) -> None:
+    def __init__(self, texts: Sequence[str], limit: int, layers: int, sides: int, dropout: float, width: int) -> None:
         super().__init__()
         self.width = width
         words = [hashed_words(text, _BUCKETS, limit) for text in texts]
