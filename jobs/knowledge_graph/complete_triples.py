@@ -39,7 +39,7 @@ def run(lake: Lake, config: KnowledgeGraphConfig, ds: date) -> StepResult:
         lay_out_pairs(folder, pair_Q2, vector_ND)
         asked = config.completion
         completion = Completion(folder, model, ds, asked.top, temperature, asked.named == "seen")
-        _complete(record, completion, pairs_at_once(facts))
+        _complete(record, completion, pairs_at_once(facts.entities.num_rows))
     return record.result
 
 

@@ -17,8 +17,9 @@ from roilake.pipelines.knowledge_graph.models import KnownTails
 from roilake.topk import Best, Hidden, decode
 from roilake.training.temperature import fit_temperature
 
-CELLS = 16_000_000
-"""Scores held at a time."""
+CELLS = 4_000_000
+"""Scores held at a time: of much more, fresh memory would cost as much as what is done with it."""
+_ROWS = 8
 _QUERIES = 500
 
 
@@ -55,9 +56,15 @@ def best_new(scorer: Scorer, pair_q2: Tensor, rules: Rules) -> Block:
     best = Best(_hidden(pair_q2, known), top)
     best.add(score_qN, 0)  # sets what is hidden to -inf
     score_qK, tail_qK = decode(np.sort(best.keys(), axis=1)[:, ::-1])
-    total_q1 = (score_qN / temperature).logsumexp(dim=1, keepdim=True).numpy()
-    with np.errstate(invalid="ignore"):  # where nothing is new both are -inf
-        return Block(score_qK, tail_qK, np.exp(score_qK / np.float32(temperature) - total_q1))
+    first_q1 = np.where(np.isneginf(score_qK[:, :1]), np.float32(0), score_qK[:, :1])  # -inf: nothing is new
+    total_q1 = _exponentials(score_qN, torch.from_numpy(first_q1), temperature).clamp(min=1).numpy()
+    return Block(score_qK, tail_qK, np.exp((score_qK - first_q1) / np.float32(temperature)) / total_q1)
+
+
+def _exponentials(score_qN: Tensor, first_q1: Tensor, temperature: float) -> Tensor:
+    """Sums of exp((s - first) / T) [q, 1]; the scores are overwritten, some rows at a time, while they are in cache."""
+    parts = zip(score_qN.split(_ROWS), first_q1.split(_ROWS), strict=True)
+    return torch.cat([each.sub_(own).div_(temperature).exp_().sum(1, keepdim=True) for each, own in parts])
 
 
 def _among(score_qN: Tensor, relation_q: Tensor, named: Mapping[int, Tensor]) -> Tensor:
@@ -82,7 +89,7 @@ def _hidden(pair_q2: Tensor, known: KnownTails) -> Hidden:
 def validated_temperature(scorer: Scorer, query_V3: Tensor, known: KnownTails, entities: int) -> float:
     """The temperature at which the right tails of validation queries, among all entities but the other known ones, are
     likeliest. Of the queries some are taken, evenly."""
-    most = max(1, min(_QUERIES, CELLS // max(1, entities)))
+    most = max(1, min(_QUERIES, 4 * CELLS // max(1, entities)))
     chosen_V3 = query_V3[torch.linspace(0, len(query_V3) - 1, min(most, len(query_V3))).long()]
     score_VN = scorer.all_scores(*chosen_V3.unbind(1)[:2]).float().cpu()
     row_P, tail_P = known.pairs(*chosen_V3.unbind(1)[:2])

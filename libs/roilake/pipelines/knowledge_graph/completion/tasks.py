@@ -80,7 +80,11 @@ class Completion:
 
     def __call__(self, tasks: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         pair_Q2, facts = np.load(self.folder / _PAIRS, mmap_mode="r"), _facts(self.folder)
-        scorer, rules, size = _scorer(self.folder, self.model), self._rules(facts), pairs_at_once(facts)
+        scorer, rules, size = (
+            _scorer(self.folder, self.model),
+            self._rules(facts),
+            pairs_at_once(facts.entities.num_rows),
+        )
         for task in tasks["id"].to_pylist():
             pair_q2 = torch.from_numpy(np.array(pair_Q2[task * size : (task + 1) * size]))
             with threads(1):
@@ -108,9 +112,9 @@ class Completion:
         return _rows_of(COMPLETED_EDGES, columns, self)
 
 
-def pairs_at_once(facts: Facts) -> int:
+def pairs_at_once(entities: int) -> int:
     """How many pairs are scored at a time: their scores are bounded."""
-    return max(1, min(_MOST_PAIRS, CELLS // max(1, facts.entities.num_rows)))
+    return max(1, min(_MOST_PAIRS, CELLS // max(1, entities)))
 
 
 def known_tails(facts: Facts) -> dict[int, Tensor]:
