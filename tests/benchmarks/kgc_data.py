@@ -8,6 +8,7 @@ import gzip
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -30,7 +31,7 @@ class KgData:
     test_E3: Tensor
     negative: tuple[Tensor, Tensor] | None
 
-    @property
+    @cached_property
     def known(self) -> KnownTails:
         """All that a rank is filtered by."""
         every_E3 = torch.cat([self.graph.train_E3, self.valid_E3, self.test_E3])
@@ -71,7 +72,8 @@ def _umls(folder: Path) -> Texts:
 def _codex(folder: Path) -> Texts:
     """Label, description, types, and the beginning of the Wikipedia article."""
     entities = {
-        row[0]: f"{row[1]}: {row[2]}; {row[3].replace('|', ', ')}; {row[4]}" for row in _rows(folder / "entities.tsv.gz")
+        row[0]: f"{row[1]}: {row[2]}; {row[3].replace('|', ', ')}; {row[4]}"
+        for row in _rows(folder / "entities.tsv.gz")
     }
     return entities, {row[0]: row[1] for row in _rows(folder / "relations.tsv")}
 

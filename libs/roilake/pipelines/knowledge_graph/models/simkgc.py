@@ -66,7 +66,7 @@ class Head(nn.Module):
         inner_nH = self.inner(input_nX)
         if relation_n is not None:
             inner_nH = inner_nH * (1 + self.scale(relation_n)) + self.shift(relation_n)
-        return F.normalize(self.straight(input_nX) + self.outer(F.gelu(inner_nH)), dim=1)
+        return F.normalize((self.straight(input_nX) + self.outer(F.gelu(inner_nH))).float(), dim=1)
 
 
 class Model(nn.Module):

@@ -35,7 +35,9 @@ class Embedding(nn.Module):
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
-        word, position, kind = (weights[f"embeddings.{n}_embeddings.weight"] for n in ("word", "position", "token_type"))
+        word, position, kind = (
+            weights[f"embeddings.{n}_embeddings.weight"] for n in ("word", "position", "token_type")
+        )
         self.word = nn.Embedding.from_pretrained(word, freeze=False)
         self.position = nn.Embedding.from_pretrained(position + kind[0], freeze=False)
         self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
