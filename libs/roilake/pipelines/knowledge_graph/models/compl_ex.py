@@ -11,8 +11,8 @@ from roilake.training import Term
 
 
 class Options(StructuralOptions):
-    """``regularization``: weight of N3, the sum of |x|^3 over the coordinates of head, relation and tail, as a mean over
-    queries (Lacroix et al. 2018, arXiv 1806.07297)."""
+    """``regularization``: weight of N3, the sum of |x|^3 over the coordinates of head, relation and tail, as a mean
+    over queries (Lacroix et al. 2018, arXiv 1806.07297)."""
 
     regularization: Weight = 0.0
 
