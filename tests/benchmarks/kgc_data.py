@@ -8,6 +8,7 @@ import gzip
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -30,7 +31,7 @@ class KgData:
     test_E3: Tensor
     negative: tuple[Tensor, Tensor] | None
 
-    @property
+    @cached_property
     def known(self) -> KnownTails:
         """All that a rank is filtered by."""
         every_E3 = torch.cat([self.graph.train_E3, self.valid_E3, self.test_E3])

@@ -1,7 +1,7 @@
 """InfoNCE over the answers of all ranks, of earlier steps, and the head itself.
 
-Legend of shape suffixes: Q queries of a step over all ranks, q of this rank, C candidates, K tails of the ring, P pairs,
-D width."""
+Legend of shape suffixes: Q queries of a step over all ranks, q of this rank, C candidates, K tails of the ring, P
+pairs, D width."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Ring(nn.Module):
 
 
 class InfoNCE(nn.Module):
-    """l_i = -log softmax_j((q_i . t_j - m [i = j]) / T)_i over the tails t_j of the step on all ranks, and the same with
-    q and t exchanged. The tails of earlier steps join the first softmax with half their logits, never the second.
+    """l_i = -log softmax_j((q_i . t_j - m [i = j]) / T)_i over the tails t_j of the step on all ranks, and the same
+    with q and t exchanged. The tails of earlier steps join the first softmax with half their logits, never the second.
 
     Left out are tails that training knows as answers of the query (``false_negative_mask``), and without
     ``self_negatives`` the query's own head: as every triple is in a step both ways, it is among the tails.
@@ -66,7 +66,11 @@ class InfoNCE(nn.Module):
         self.ring = Ring(ring, width)
 
     def forward(self, query_qD: Tensor, tail_qD: Tensor, batch: TripleBatch) -> dict[str, Term]:
-        """Of this rank's queries and their tails."""
+        """Of this rank's queries and their tails; in float32 under mixed precision too."""
+        with torch.autocast(query_qD.device.type, enabled=False):
+            return self._terms(query_qD, tail_qD, batch)
+
+    def _terms(self, query_qD: Tensor, tail_qD: Tensor, batch: TripleBatch) -> dict[str, Term]:
         all_QD, tail_QD = (all_gather(each, batch.context).float() for each in (query_qD, tail_qD))
         own, scale = batch.own, self.log_inverse.exp()
         gold_q = torch.arange(batch.first, batch.last, device=query_qD.device)

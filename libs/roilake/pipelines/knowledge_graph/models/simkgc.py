@@ -49,31 +49,47 @@ class Options(ModelOptions):
 
 
 class Head(nn.Module):
-    """y = unit(A x + C GELU((1 + s_r) * (B x) + b_r)), r the relation; of entities s = 0 and b does not depend on r.
+    """y = unit(A x + C GELU((1 + s) * (B x) + b)); s and b are 0 of an entity, and of a query those of its relation.
 
-    Shapes: x [n, X], y [n, D], s and b [2 R, H]."""
+    Shapes: x [n, X], y [n, D], s and b [n, H]."""
 
-    def __init__(self, inputs: int, options: Options, relations: int) -> None:
+    def __init__(self, inputs: int, hidden: int, width: int) -> None:
         super().__init__()
-        self.straight = nn.Linear(inputs, options.width, bias=False)
-        self.inner, self.outer = nn.Linear(inputs, options.hidden), nn.Linear(options.hidden, options.width)
-        if relations:
-            self.scale, self.shift = (nn.Embedding(relations, options.hidden) for _ in range(2))
-            nn.init.zeros_(self.scale.weight)
-            nn.init.normal_(self.shift.weight, std=0.5)
+        self.straight = nn.Linear(inputs, width, bias=False)
+        self.inner, self.outer = nn.Linear(inputs, hidden), nn.Linear(hidden, width)
 
-    def forward(self, input_nX: Tensor, relation_n: Tensor | None = None) -> Tensor:
+    def forward(self, input_nX: Tensor, scale_nH: Tensor | None = None, shift_nH: Tensor | None = None) -> Tensor:
         inner_nH = self.inner(input_nX)
-        if relation_n is not None:
-            inner_nH = inner_nH * (1 + self.scale(relation_n)) + self.shift(relation_n)
-        return F.normalize(self.straight(input_nX) + self.outer(F.gelu(inner_nH)), dim=1)
+        if scale_nH is not None and shift_nH is not None:
+            inner_nH = inner_nH * (1 + scale_nH) + shift_nH
+        return F.normalize((self.straight(input_nX) + self.outer(F.gelu(inner_nH))).float(), dim=1)
+
+
+class Relations(nn.Module):
+    """(s, b) of relation r = E text(r) + f_r, f learned, 0 and of deviation 0.5 at first.
+
+    Shapes: text [2 R, W], s and b [2 R, H]."""
+
+    def __init__(self, relations: int, width: int, hidden: int) -> None:
+        super().__init__()
+        self.text = nn.Linear(width, 2 * hidden, bias=False)
+        self.free = nn.Embedding(relations, 2 * hidden)
+        nn.init.zeros_(self.text.weight)
+        nn.init.zeros_(self.free.weight[:, :hidden])
+        nn.init.normal_(self.free.weight[:, hidden:], std=0.5)
+
+    def forward(self, text_RW: Tensor) -> Tensor:
+        """[2 R, 2 H]."""
+        both: Tensor = self.text(text_RW) + self.free.weight
+        return both
 
 
 class Model(nn.Module):
-    """s(h, r, t) = q . t,   q = head_q([text_q(h) || around(h)], r),   t = head_t([text_t(t) || around(t)])
+    """s(h, r, t) = q . t,   q = head_q(input_q(h), text_q(r)),   t = head_t(input_t(t))
 
-    text: the mean over tokens of a transformer's last states. around: the mean of the neighbours' texts, as they are
-    before any training (see ``Neighbours``); in training the answer of a query is left out of it, on both sides.
+    input(e) = [text(e) || around(e)]. text: the mean over tokens of a transformer's last states; that of the inverse of
+    r is of "inverse" and r's text. around: the mean of the neighbours' texts, as they are before any training (see
+    ``Neighbours``); in training the answer of a query is left out of it, on both sides.
     Loss: see ``InfoNCE``.
 
     Source: Wang et al., "SimKGC: simple contrastive knowledge graph completion with pre-trained language models" (2022,
@@ -85,7 +101,9 @@ class Model(nn.Module):
     def __init__(self, options: Options, graph: KnowledgeGraph) -> None:
         super().__init__()
         self.options, self._count = options, graph.entities
-        common = graph.entity_text, options.max_tokens, options.layers, 1 if options.shared else 2, options.dropout
+        inverse = [f"inverse {text}" for text in graph.relation_text]
+        texts = (*graph.entity_text, *graph.relation_text, *inverse)
+        common = texts, options.max_tokens, options.layers, 1 if options.shared else 2, options.dropout
         self.encoder: PretrainedEncoder | ScratchEncoder
         if options.encoder == "pretrained":
             self.encoder = PretrainedEncoder(*common)
@@ -95,7 +113,8 @@ class Model(nn.Module):
         self.text_norm = nn.LayerNorm(width)
         self.neighbours = Neighbours(graph, options.neighbours, width) if options.neighbours else None
         inputs = 2 * width if options.neighbours else width
-        self.head_queries, self.head_entities = Head(inputs, options, 2 * graph.relations), Head(inputs, options, 0)
+        self.relations = Relations(2 * graph.relations, width, options.hidden)
+        self.head_queries, self.head_entities = (Head(inputs, options.hidden, options.width) for _ in range(2))
         self.dropout = Dropout(options.dropout)
         self.contrast = InfoNCE(
             options.width,
@@ -117,7 +136,7 @@ class Model(nn.Module):
         tails_nW = heads_nW if self.options.shared else self.encoder(distinct_n, 1)
         query_qX = self._inputs(heads_nW[head_index], head_q, tail_q)
         tail_qX = self._inputs(tails_nW[tail_index], tail_q, head_q)
-        return self.contrast(self.head_queries(query_qX, relation_q), self.head_entities(tail_qX), batch)
+        return self.contrast(self.compose(query_qX, relation_q), self.head_entities(tail_qX), batch)
 
     def queries(self, head_Q: Tensor, relation_Q: Tensor) -> Tensor:
         """[Q, D]; each distinct head is encoded once."""
@@ -130,7 +149,9 @@ class Model(nn.Module):
 
     def compose(self, head_QX: Tensor, relation_Q: Tensor) -> Tensor:
         """Queries of heads [Q, D]."""
-        query_QD: Tensor = self.head_queries(head_QX, relation_Q)
+        number_R = torch.arange(self._count, self._count + len(self.relations.free.weight), device=relation_Q.device)
+        both_RH = self.relations(self.text_norm(self.encoder(number_R, 0)))
+        query_QD: Tensor = self.head_queries(head_QX, *both_RH[relation_Q].chunk(2, dim=1))
         return query_QD
 
     def entities(self, first: int, last: int) -> Tensor:

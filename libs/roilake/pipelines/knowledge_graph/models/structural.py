@@ -23,14 +23,11 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class StructuralOptions(Options):
-    """``candidates``: the tail is told from so many entities, drawn anew in each step; None: from all of them.
-    ``regularization``: weight of sum |x|^3 over the coordinates of head, relation and tail (N3, Lacroix et al. 2018,
-    arXiv 1806.07297), as the mean over queries."""
+    """``candidates``: the tail is told from so many entities, drawn anew in each step; None: from all of them."""
 
     width: Width = 256
     dropout: Part = 0.1
     candidates: Count | None = None
-    regularization: Weight = 0.0
 
 
 class StructuralModel(nn.Module):
@@ -71,20 +68,16 @@ class StructuralModel(nn.Module):
         return [(list(self.parameters()), 1.0)]
 
     def losses(self, batch: TripleBatch) -> dict[str, Term]:
-        """Cross-entropy, and N3 where it has a weight."""
-        head_Q, relation_Q, tail_Q = (each[batch.own] for each in (batch.head_Q, batch.relation_Q, batch.tail_Q))
-        head_QD, relation_QD, tail_QD = self.entity(head_Q), self.relation(relation_Q), self.entity(tail_Q)
+        """``cross_entropy`` of this rank's queries."""
+        head_QD, relation_QD, _ = self.vectors(batch)
         query_QD = self.compose(self.dropout(head_QD), self.dropout(relation_QD))
-        count = query_QD.new_tensor(float(len(head_Q)))
-        terms = {"cross_entropy": Term(self._cross_entropy(query_QD, tail_Q, batch.step), count)}
-        if weight := self.options.regularization:
-            cubes = [self.sizes(each).pow(3).sum() for each in (head_QD, tail_QD)] + [relation_QD.abs().pow(3).sum()]
-            terms["n3"] = Term(torch.stack(cubes).sum(), count, weight)
-        return terms
+        total = self._cross_entropy(query_QD, batch.tail_Q[batch.own], batch.step)
+        return {"cross_entropy": Term(total, total.detach().new_tensor(float(len(query_QD))))}
 
-    def sizes(self, vector_QD: Tensor) -> Tensor:
-        """What N3 is over."""
-        return vector_QD.abs()
+    def vectors(self, batch: TripleBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of heads, relations and tails of this rank's queries."""
+        own = batch.own
+        return self.entity(batch.head_Q[own]), self.relation(batch.relation_Q[own]), self.entity(batch.tail_Q[own])
 
     def _cross_entropy(self, query_QD: Tensor, tail_Q: Tensor, step: int) -> Tensor:
         entity_ND = self.entity.weight

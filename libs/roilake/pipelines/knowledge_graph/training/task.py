@@ -104,5 +104,5 @@ class KgTask:
         known_2P = torch.stack(self.graph.known.pairs(head_Q, relation_Q))
         size = len(query_Q3) // context.workers
         own = context.rank * size, (context.rank + 1) * size
-        moved = (each.to(context.device) for each in (head_Q, relation_Q, tail_Q, known_2P))
-        return TripleBatch(*moved, *own, step, context)
+        moved = [each.to(context.device) for each in (head_Q, relation_Q, tail_Q, known_2P)]
+        return TripleBatch(moved[0], moved[1], moved[2], moved[3], *own, step, context)

@@ -43,6 +43,7 @@ class PretrainedEncoder(nn.Module):
 
     def forward(self, text_n: Tensor, side: int) -> Tensor:
         """u [n, D]."""
+        self._to(text_n.device)
         layout = self._tokens.layout(text_n)
         state_TD = self._first_states(layout)
         for layer in self._learnt(side):
@@ -78,7 +79,6 @@ class PretrainedEncoder(nn.Module):
         """What the layers that do not learn make of the tokens [T, D]."""
         if self._kept_TD is not None and len(self._kept_TD):
             return self._kept_TD[layout.index_T].float()
-        self._to(layout.start_n.device)
         return self._run(layout, 0, self._first)
 
     def _run(self, layout: Layout, first: int, last: int, state_TD: Tensor | None = None) -> Tensor:
@@ -90,6 +90,8 @@ class PretrainedEncoder(nn.Module):
 
     def _to(self, device: torch.device) -> None:
         """Move what is no part of the state."""
+        if self._tokens.start_N1.device == device:
+            return
         self._tokens = self._tokens.on(device)
         for module in (*self._embedding, *self._every):
             module.to(device)

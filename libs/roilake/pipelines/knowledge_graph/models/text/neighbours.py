@@ -28,7 +28,8 @@ class Neighbours(nn.Module):
         nn.init.ones_(self.weight.weight)
 
     def forward(self, text: Callable[[Tensor], Tensor], entity_n: Tensor, without_n: Tensor | None) -> Tensor:
-        near_nK, relation_nK = (each.to(entity_n.device)[entity_n] for each in (self._entity_NK, self._relation_NK))
+        self._to(entity_n.device)
+        near_nK, relation_nK = self._entity_NK[entity_n], self._relation_NK[entity_n]
         is_nK = near_nK >= 0
         if without_n is not None:
             is_nK = is_nK & (near_nK != without_n[:, None])
@@ -38,6 +39,11 @@ class Neighbours(nn.Module):
         total_nW = text_PW.new_zeros(len(entity_n), text_PW.shape[1]).index_add(0, row_P, text_PW)
         around_nW: Tensor = self.norm(total_nW / is_nK.sum(dim=1).clamp(min=1)[:, None])
         return around_nW
+
+    def _to(self, device: torch.device) -> None:
+        """Move what is no part of the state, once."""
+        if self._entity_NK.device != device:
+            self._entity_NK, self._relation_NK = self._entity_NK.to(device), self._relation_NK.to(device)
 
     def _texts(self, text: Callable[[Tensor], Tensor], entity_n: Tensor) -> Tensor:
         return text(entity_n) if len(entity_n) else self.weight.weight[:0]
