@@ -43,9 +43,8 @@ def main() -> None:
     graph = _graph(args.entities)
     pair_Q2 = torch.cartesian_prod(torch.arange(args.heads), torch.arange(2 * RELATIONS))
     rules = Rules(TOP, 0.05, graph.known)
-    found = {
-        name: _measured(name, scorer, pair_Q2, rules, args.entities) for name, scorer in _scorers(graph, args.text)
-    }
+    blocks = pair_Q2.split(pairs_at_once(args.entities))
+    found = {name: _measured(name, scorer, blocks, rules) for name, scorer in _scorers(graph, args.text)}
     figures = {"entities": args.entities, "pairs": len(pair_Q2), "top": TOP, "by_model": found}
     print(json.dumps({**figures, "load_average": round(os.getloadavg()[0], 1)}), flush=True)
 
