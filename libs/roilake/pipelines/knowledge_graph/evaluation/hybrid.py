@@ -12,6 +12,8 @@ from torch import Tensor
 from roilake.pipelines.knowledge_graph.evaluation.ranking import Scorer, best_variant
 from roilake.pipelines.knowledge_graph.models.batch import KnownTails
 
+_ROWS = 8
+"""Queries whose scores stay in cache while they are added."""
 WEIGHTS = tuple(step / 20 for step in range(21))
 
 
@@ -23,20 +25,22 @@ class Hybrid:
 
     def all_scores(self, head_q: Tensor, relation_q: Tensor) -> Tensor:
         """[q, N]."""
-        text_qN, structure_qN = (each.all_scores(head_q, relation_q) for each in (self._text, self._structure))
-        return mixed(standardised(text_qN), standardised(structure_qN), self._weight)
+        parts = (each.all_scores(head_q, relation_q).split(_ROWS) for each in (self._text, self._structure))
+        rows = (mixed(*map(standardised, both), self._weight) for both in zip(*parts, strict=True))
+        return torch.cat(list(rows))
 
 
 def standardised(score_qN: Tensor) -> Tensor:
     """Mean 0 and deviation 1 over entities; 0 where all score the same."""
-    mean_q1 = score_qN.mean(dim=1, keepdim=True)
-    deviation_q1 = score_qN.std(dim=1, keepdim=True)
-    return (score_qN - mean_q1) / torch.where(deviation_q1 > 0, deviation_q1, 1.0)
+    centred_qN = score_qN - score_qN.mean(dim=1, keepdim=True)
+    # A tenth of the time of torch.std
+    deviation_q1 = torch.linalg.vector_norm(centred_qN, dim=1, keepdim=True) / max(1, score_qN.shape[1] - 1) ** 0.5
+    return centred_qN.div_(torch.where(deviation_q1 > 0, deviation_q1, 1.0))
 
 
 def mixed(text_qN: Tensor, structure_qN: Tensor, weight: float) -> Tensor:
     """[q, N]."""
-    return weight * text_qN + (1 - weight) * structure_qN
+    return torch.lerp(structure_qN, text_qN, weight)
 
 
 def choose_weight(text: Scorer, structure: Scorer, query_Q3: Tensor, known: KnownTails, entities: int) -> float:
