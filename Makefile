@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 SYSTEM_PYTHON := $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help env night test lint format dictionary bench-scale bench-scale-rois bench-night bench-sampling bench-roi bench-published bench-topk bench-zoom bench-cvr bench-cvr-speed bench-gpu bench-nodes bench-nld lock bundle doctor clean
+.PHONY: help env night test lint format dictionary bench-scale bench-scale-rois bench-night bench-sampling bench-roi bench-published bench-topk bench-zoom bench-cvr bench-cvr-speed bench-gpu bench-nodes bench-nld bench-kgc bench-kgc-speed lock bundle doctor clean
 
 help:
 	@echo "make night       run one night: CONF=$(CONF) LAKE=$(LAKE) [DS=YYYY-MM-DD]"
@@ -22,6 +22,8 @@ help:
 	@echo "make bench-cvr   UKD against seven methods, on Coat and seven regimes of a generated truth"
 	@echo "make bench-cvr-speed  training conversion models by one and by two workers"
 	@echo "make bench-nodes node labels on ten published graphs, every model with the same trials"
+	@echo "make bench-kgc   knowledge graphs with texts: SimKGC, TransE, ComplEx, RotatE and a hybrid, ranked"
+	@echo "make bench-kgc-speed  completing a graph of WN18RR's size: pairs a second and core, memory"
 	@echo "make bench-nld   node distributions of random graphs up to EDGES=1e7"
 	@echo "make bench-gpu   training every kind of model on a GPU, against the CPU and against itself"
 	@echo "make bench-scale cost of a graph's build against its size: EDGES=1e7"
@@ -59,7 +61,7 @@ format: env
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench-roi bench-published bench-topk bench-zoom bench-cvr bench-cvr-speed bench-gpu bench-nodes: env
+bench-roi bench-published bench-topk bench-zoom bench-cvr bench-cvr-speed bench-gpu bench-nodes bench-kgc bench-kgc-speed: env
 	@$(BIN)/python -m tests.benchmarks.$(subst -,_,$@)
 
 dictionary: env

@@ -49,7 +49,8 @@ def install_horovod(run: Run) -> None:
 
 
 def install_data(run: Run) -> None:
-    """MovieLens-100K as it ships in recbole: none of its code is run, so no dependency of it is needed."""
+    """MovieLens-100K as it ships in recbole, and a small model of texts: none of their code is run, so no dependency of
+    theirs is needed. Nor is that of the tokenizers, a client that would fetch some from a network."""
     _install(run, "--no-deps", "--require-hashes", "-r", HERE / "data.txt")
 
 
@@ -99,7 +100,7 @@ STEPS = (
         install_horovod,
         "look for the first `error:` in the log; the build needs g++ 11 or later and 4 GB of memory",
     ),
-    Step("movielens data", (HERE / "data.txt",), install_data, _NETWORK),
+    Step("data and tokenizers", (HERE / "data.txt",), install_data, _NETWORK),
     Step(
         "delta jars",
         (HERE / "jars.txt",),

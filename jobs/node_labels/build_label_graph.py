@@ -10,11 +10,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from roilake.errors import AuditError
-from roilake.ingest import Budget, accounted, count_keys
+from roilake.ingest import Budget, accounted, count_keys, numbered
 from roilake.lake import Lake
 from roilake.pipelines.node_labels.config import NodeLabelsConfig
 from roilake.pipelines.node_labels.graph.files import NODE, source_rows
-from roilake.pipelines.node_labels.graph.numbered import feature_names, numbered, pairs, with_features, with_split
+from roilake.pipelines.node_labels.graph.numbered import feature_names, pairs, with_features, with_split
 from roilake.pipelines.node_labels.graph.published import PublishedNight
 from roilake.runtime.command import main
 from roilake.runtime.step import Recorder, StepResult, recorded

@@ -15,7 +15,7 @@ from roilake.ingest import Budget, accounted, give_ids
 from roilake.lake import DataFile, Lake, TaskFiles, extremes
 from roilake.lake.scratch import empty, scratch_folder
 from roilake.lake.session import cached
-from roilake.pipelines.retrieval.config import PredictedLabels, RetrievalConfig
+from roilake.pipelines.retrieval.config import PredictedLabels, PublishedFacts, RetrievalConfig
 from roilake.pipelines.retrieval.events import NODE_TYPE_OF, attribute_rows, attribute_sources, node_attributes
 from roilake.pipelines.retrieval.graph import (
     SimilarityRules,
@@ -25,6 +25,7 @@ from roilake.pipelines.retrieval.graph import (
     similar_pairs,
     similarity_contributions,
 )
+from roilake.pipelines.retrieval.graph.facts import PublishedNight
 from roilake.pipelines.retrieval.graph.histories import cut_users, drop_spilled
 from roilake.pipelines.retrieval.graph.incremental import SEEN, IncrementalAggregates, StaleSumsError, check_parts
 from roilake.pipelines.retrieval.graph.nodes import ATTRIBUTES, describe_nodes, labels_of, with_labels
@@ -100,6 +101,8 @@ def _night(
         plan = replace(plan, nodes=_lay_out_keys(record, plan, earlier))
         _spread(plan, earlier, nodes)
     written = _similar(record, plan, config, nodes)
+    for table, files_of_known in _known(record, plan, config, nodes).items():
+        written.setdefault(table, []).extend(files_of_known)
     most = build.slice_events(sum(own.values()), cores)
     again = sorted(own.keys() - {file.path for file in new})  # of a rerun: for histories only
     _build(record, plan, tasks + plan_slices(again, most, new=False, own=own), most, written)
@@ -130,6 +133,8 @@ def _describe(record: Recorder, nodes: DataFrame, attributes: DataFrame, config:
     described = describe_nodes(nodes, attributes, query_terms_from_key=source.queries is None)
     if config.graph.labels:
         described = _labelled(record, described, config.graph.labels, plan.instants[0])
+    if config.graph.facts and config.graph.facts.vectors:
+        described = _with_vectors(record, described, config.graph.facts)
     with cached(described) as described:
         counts = described.groupBy("node_type").agg(F.count(F.lit(1)).alias("seen"), F.sum("described").alias("known"))
         found = {row["node_type"]: (row["known"], row["seen"]) for row in counts.collect()}
@@ -159,6 +164,17 @@ def _labelled(record: Recorder, described: DataFrame, given: PredictedLabels, fi
     had = described.join(labels, on=["node_type", "key"], how="inner").groupBy("source").count().collect()
     record.details["labelled"] = {row["source"]: row["count"] for row in had}
     return with_labels(described, labels.drop("source"), given.field)
+
+
+def _with_vectors(record: Recorder, described: DataFrame, given: PublishedFacts) -> DataFrame:
+    """Nodes with the vectors of items that ``knowledge_graph`` published. How many items have one is noted."""
+    vectors = PublishedNight.of(record, given).vectors()
+    found = record.lake.spark.createDataFrame(vectors.to_pandas(), "key string, vector array<float>")
+    own = described.drop("vector").join(
+        found.withColumn("node_type", F.lit("item")), on=["node_type", "key"], how="left"
+    )
+    record.details["published_vectors"] = vectors.num_rows
+    return own.select(*described.columns)
 
 
 def _lay_out_keys(record: Recorder, plan: Plan, earlier: IncrementalAggregates) -> dict[str, int]:
@@ -191,6 +207,17 @@ def _similar(record: Recorder, plan: Plan, config: RetrievalConfig, nodes: DataF
         rules = SimilarityRules(plan.ds, plan.instants, similarity.top, plan.max_neighbours, plan.timed)
         contributions = similarity_contributions(pairs).repartition("edge_type", "src")
         return lake.files_from_tasks(contributions, rules.tables)
+
+
+def _known(record: Recorder, plan: Plan, config: RetrievalConfig, nodes: DataFrame) -> TaskFiles:
+    """Edges of items that have published facts in common; like those of similarity, few pairs make them."""
+    if not config.graph.facts:
+        return {}
+    with record.stage("facts"):
+        pairs = PublishedNight.of(record, config.graph.facts).pairs(nodes)
+        rules = SimilarityRules(plan.ds, plan.instants, config.graph.facts.top, plan.max_neighbours, plan.timed)
+        contributions = similarity_contributions(pairs).repartition("edge_type", "src")
+        return record.lake.files_from_tasks(contributions, rules.tables)
 
 
 def _build(record: Recorder, plan: Plan, tasks: list[list[Slice]], most: int, files: TaskFiles) -> None:

@@ -48,7 +48,7 @@ def measure(users: int, items: int, dim: int, shown: list[int], rounds: int) -> 
         ways["whole"] = lambda: scorer.requests_BD @ scorer.items_ID.T
     for k in shown:
         ways[f"top {k}"] = lambda k=k: top_k(scorer, k, seen=seen)
-    peaks = {k: _peak(ways[f"top {k}"]) for k in shown}
+    peaks = {k: peak_bytes(ways[f"top {k}"]) for k in shown}
     best = dict.fromkeys(ways, float("inf"))
     for _ in range(rounds):
         for name, way in ways.items():
@@ -101,7 +101,7 @@ def _seen(users: int, items: int) -> Seen:
     return seen_pairs(user.astype(np.int64), item.astype(np.int64), users)
 
 
-def _peak(work: Callable[[], object]) -> int:
+def peak_bytes(work: Callable[[], object]) -> int:
     """Growth of resident memory while it runs, in bytes."""
     before = _resident()
     with _sampled() as seen:

@@ -267,3 +267,26 @@ def test_readers_see_the_last_published_night_until_the_next_commit(lake: Lake, 
     latest = lake.publication("toy", ds=TUESDAY)
     assert latest is not None and rows_of(lake, version=latest.versions["quarantine"]) == [("2020-01-06", "whole")]
     assert lake.read("publications").groupBy("pipeline", "ds").count().where(F.col("count") > 1).isEmpty()
+
+
+def test_a_table_of_an_older_version_of_the_code_gets_its_new_columns(
+    lake: Lake, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its old rows have nulls there; a new column that may not be null is named."""
+    now = TABLES["nodes"]
+    old = replace(now, columns=tuple(column for column in now.columns if column.name != "vector"))
+    row = {"node_type": "item", "id": 7, "key": "k", "fields": [], "terms": [], "title": None, "vector": [0.5, 2.0]}
+    for ds, definition in ((MONDAY, old), (TUESDAY, now)):
+        monkeypatch.setitem(TABLES, "nodes", definition)
+        rows = pa.Table.from_pylist([{"ds": ds, **row}], schema=definition.arrow_schema)
+        lake.write("nodes", rows, where={"ds": ds}, run=make_run(ds))
+    expected = [(MONDAY, None), (TUESDAY, [0.5, 2.0])]
+    found = lake.to_arrow("nodes", lake.version("nodes"), columns=["ds", "vector"]).to_pylist()
+    assert sorted((each["ds"], each["vector"]) for each in found) == expected
+    by_spark = lake.read("nodes").select("ds", "vector").collect()
+    assert sorted((each["ds"], each["vector"]) for each in by_spark) == expected
+    assert "vector" in {field.name for field in DeltaTable(lake.table_path("nodes")).schema().fields}
+    strict = replace(now, columns=tuple(replace(each, nullable=False) for each in now.columns))
+    monkeypatch.setitem(TABLES, "nodes", strict)
+    with pytest.raises(LakeError, match="has no column 'vector'; run its night again"):
+        lake.to_arrow("nodes", lake.version("nodes"), columns=["vector"])

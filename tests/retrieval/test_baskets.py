@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from roilake.config.base import GatesConfig
+from roilake.ingest import UNASKED
 from roilake.ingest.files import resolve_path
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.events import UNASKED
 from roilake.pipelines.retrieval.roi import Layouts
 from roilake.report import report_path
 from roilake.runtime.night import run_night

@@ -65,6 +65,12 @@ class FileSource(Strict):
         return self
 
 
+class RowSource(FileSource):
+    """``where``: an SQL condition over the file's columns; rows that it does not hold for are left out, counted."""
+
+    where: str | None = None
+
+
 class IntakeConfig(Strict):
     """How much of each source's rows a night may lose, and how few keys it may come down to, before it fails."""
 

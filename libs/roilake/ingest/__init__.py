@@ -3,13 +3,15 @@
 from roilake.ingest.account import Budget, accounted, count_keys, count_parsed
 from roilake.ingest.expressions import FUNCTIONS, check_query, error_line
 from roilake.ingest.ids import give_ids
-from roilake.ingest.rows import LATER, map_rows, take, with_reason
+from roilake.ingest.numbering import numbered
+from roilake.ingest.rows import LATER, UNASKED, map_rows, take, unasked, with_reason
 from roilake.ingest.sources import CORRUPT, SourceRows, mapped, read_source, texts, trimmed
 
 __all__ = [
     "CORRUPT",
     "FUNCTIONS",
     "LATER",
+    "UNASKED",
     "Budget",
     "SourceRows",
     "accounted",
@@ -20,9 +22,11 @@ __all__ = [
     "give_ids",
     "map_rows",
     "mapped",
+    "numbered",
     "read_source",
     "take",
     "texts",
     "trimmed",
+    "unasked",
     "with_reason",
 ]

@@ -7,9 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from roilake.config.base import RowSource
+from roilake.errors import SourceError
 from roilake.ingest.sources import CORRUPT, SourceRows, mapped, texts
 
 LATER = "later than the night"
+UNASKED = "its condition where does not hold"
 STRANGE_TIME = "time is before 1971 or after 2100 (milliseconds for seconds, or the other way round?)"
 NOT_UTF8 = "a key is not UTF-8 (set options: {encoding: ...} of the source)"
 _FIRST_TIME, _LAST_TIME = "1971-01-01", "2101-01-01"
@@ -64,6 +67,17 @@ def map_rows(
     whole = F.when(F.col("corrupt"), _hash("row")).otherwise(_hash(*expressions))
     rows = rows.withColumn("row_id", whole)
     return rows if identity in columns else _numbered(rows, identity, identified_by, expressions)
+
+
+def unasked(files: SourceRows, key: str, source: RowSource) -> Column:
+    """Whether a row parses, and ``source.where`` does not hold for it. Raises SourceError."""
+    if source.where is None:
+        return F.lit(False)
+    holds = mapped(files, key, {"where": source.where})["where"]
+    (kind,) = (kind for _, kind in files.rows.select(holds).dtypes)
+    if kind != "boolean":
+        raise SourceError(f"{files.path}: {key}.where: {source.where!r} is no condition, but a {kind}; compare it")
+    return F.col(CORRUPT).isNull() & ~F.coalesce(holds, F.lit(False))
 
 
 def _label(text: Column) -> Column:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from roilake.errors import LakeError
 from roilake.lake.digests import digest
-from roilake.lake.tables import TABLES, Table
+from roilake.lake.tables import TABLES, Column, Table
 
 if TYPE_CHECKING:
     from roilake.lake.lake import Lake
@@ -38,10 +38,11 @@ def read_file(file: DataFile, table: Table, columns: Iterable[str]) -> pa.Table:
     is damaged."""
     stored = [name for name in columns if name not in file.partition]
     try:
-        rows = pq.read_table(file.path, columns=stored, partitioning=None)
+        there = {*pq.read_schema(file.path).names}  # an older version of the code may not have known a column
+        rows = pq.read_table(file.path, columns=[name for name in stored if name in there], partitioning=None)
     except pa.ArrowInvalid as error:
         raise LakeError(f"{file.path}: is damaged ({error}); restore it, or run its night again") from error
-    arrays = {name: rows[name] for name in stored}
+    arrays = {name: rows[name] if name in there else _nulls(file, table.column(name)) for name in stored}
     for name in columns:
         if name in file.partition:
             arrays[name] = (
@@ -50,6 +51,13 @@ def read_file(file: DataFile, table: Table, columns: Iterable[str]) -> pa.Table:
                 .take(pa.array([0] * file.rows, pa.int32()))
             )
     return pa.table({name: arrays[name].cast(table.column(name).arrow_type) for name in columns})
+
+
+def _nulls(file: DataFile, column: Column) -> pa.Array:
+    """Raises LakeError for a column that may not be null."""
+    if not column.nullable:
+        raise LakeError(f"{file.path}: has no column {column.name!r}; run its night again")
+    return pa.nulls(file.rows, column.arrow_type)
 
 
 def content_of(files: Iterable[DataFile], table: Table) -> Counter[Partition]:

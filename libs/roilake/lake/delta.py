@@ -40,24 +40,30 @@ def written(file: AddAction) -> Active:
 
 
 def ready(path: Path, table: Table) -> DeltaTable:
-    """The table, made where it is missing, with the properties that keep its history (a lake of an older version of the
-    code has none)."""
+    """The table, made where it is missing, with the properties that keep its history and all columns; a lake of an
+    older version of the code may have neither."""
     if not DeltaTable.is_deltatable(str(path)):
         _create(path, table)
     delta = DeltaTable(path)
     if not PROPERTIES.items() <= delta.metadata().configuration.items():
         delta.alter.set_table_properties(PROPERTIES)
+    there = {field.name for field in delta.schema().fields}
+    if missing := [field for field in _fields(table) if field.name not in there]:
+        delta.alter.add_columns(missing)
     return delta
 
 
 def _create(path: Path, table: Table) -> None:
+    keys, schema = list(table.partitions), Schema(_fields(table))
+    DeltaTable.create(path, schema, partition_by=keys, description=table.meaning, configuration=PROPERTIES)
+
+
+def _fields(table: Table) -> list[Field]:
     stored = Schema.from_arrow(table.arrow_schema).fields
-    fields = [
+    return [
         Field(column.name, kept.type, nullable=column.nullable, metadata={"comment": column.meaning})
         for column, kept in zip(table.columns, stored, strict=True)
     ]
-    keys = list(table.partitions)
-    DeltaTable.create(path, Schema(fields), partition_by=keys, description=table.meaning, configuration=PROPERTIES)
 
 
 def replace(delta: DeltaTable, files: Sequence[AddAction], where: Mapping[str, str], run: Run) -> None:

@@ -96,6 +96,7 @@ def test_what_is_from_after_its_request_is_found_in_every_table(lake: Lake, make
         }),
         ("interest_vectors", change(degree=0), {"vectors_before_requests": "must be the 380 before it"}),
         ("adjacency", change(neighbours=[0, 19]), {"lists_before_requests": "names item 19, must be at most 18"}),
+        ("adjacency", change(edge_type="item_item_known", src=19, neighbours=[0, 18]), {}),
         ("models", change(train_end=DS), {"models_before_requests": "was trained until 2020-01-10"}),
     ]  # fmt: skip
     for table, fault, expected in cases:

@@ -13,11 +13,12 @@ from pyspark.sql import SparkSession
 from jobs.retrieval import ingest_events
 from roilake.config.base import FileSource
 from roilake.errors import AuditError, SourceError
+from roilake.ingest import UNASKED
 from roilake.ingest.rows import STRANGE_TIME
 from roilake.ingest.sources import read_source
 from roilake.lake import Lake
 from roilake.pipelines.retrieval.config import RetrievalConfig
-from roilake.pipelines.retrieval.events import KNOWN, UNASKED
+from roilake.pipelines.retrieval.events import KNOWN
 
 DS = date(2020, 1, 10)
 HEADER = "user,item,query,time\n"

@@ -10,7 +10,19 @@ from roilake.errors import LakeError
 from roilake.pipelines.retrieval.feed.features import FeatureStore, read_nodes
 from roilake.pipelines.retrieval.feed.rows import read_items
 from roilake.pipelines.retrieval.feed.vocabulary import Vocabulary
-from tests.retrieval.feed.data import DIM, ITEMS, QUERIES, USERS, WINDOW, write_items, write_nodes, write_vectors
+from roilake.pipelines.retrieval.models.encoder import FieldEncoder
+from tests.retrieval.feed.data import (
+    DIM,
+    ITEMS,
+    QUERIES,
+    USERS,
+    WINDOW,
+    node_table,
+    write_file,
+    write_items,
+    write_nodes,
+    write_vectors,
+)
 
 
 @pytest.fixture()
@@ -82,3 +94,23 @@ def test_words_of_one_node_only_are_left_out_unless_known(tmp_path: Path) -> Non
     table = pa.Table.from_pylist([{"terms": terms, "fields": []} for terms in rows], schema)
     assert Vocabulary.build({"item": table}).terms == ("rock", "pop")
     assert Vocabulary.build({"item": table}, Vocabulary(("rare",), {})).terms == ("rare", "rock", "pop")
+
+
+def test_vectors_of_facts_lie_at_their_ids_and_only_items_have_them(tmp_path: Path) -> None:
+    nodes = node_table()
+    told = [
+        [float(id), 1.0] if node_type == "item" and id % 2 else None
+        for node_type, id in zip(nodes["node_type"].to_pylist(), nodes["id"].to_pylist(), strict=True)
+    ]
+    with_vectors = nodes.append_column("vector", pa.array(told, pa.list_(pa.float32())))
+    file = write_file(tmp_path / "nodes", "part-1", with_vectors, {"ds": str(WINDOW)})
+    store = FeatureStore([file], [write_vectors(tmp_path)])
+    features, schema = store.features(WINDOW), store.schema(DIM)
+    assert schema.vector_dim == {"item": 2} and features["user"].vector_NV is None
+    vector_NV = features["item"].vector_NV
+    assert vector_NV is not None
+    assert vector_NV.tolist() == [[id, 1.0] if id % 2 else [0.0, 0.0] for id in range(ITEMS)]
+    encoder = FieldEncoder(schema, "item", 8)
+    assert encoder(features["item"]).shape == (ITEMS, 5, 8)
+    assert not encoder(features["item"])[::2, 4].any() and encoder(features["item"])[1::2, 4].any(dim=1).all()
+    assert FieldEncoder(schema, "item", 8, vectors=False)(features["item"]).shape == (ITEMS, 4, 8)

@@ -257,7 +257,8 @@ def test_without_user_ids_a_new_user_is_served_as_an_old_one(kind: str, options:
     given, batch = features(), requests(2)
     alike = {name: torch.stack([getattr(batch, name)[0]] * 2) for name in RequestBatch.__dataclass_fields__}
     both = RequestBatch(**{**alike, "user_B": torch.tensor([0, 1])})
-    twins = {name: tensor.index_copy(0, torch.tensor([1]), tensor[:1]) for name, tensor in vars(given["user"]).items()}
+    there = {name: tensor for name, tensor in vars(given["user"]).items() if tensor is not None}
+    twins = {name: tensor.index_copy(0, torch.tensor([1]), tensor[:1]) for name, tensor in there.items()}
     given["user"] = TypeFeatures(**twins)
     for user_ids, same in (("none", True), ("learned", False)):
         vectors_BD = shaken(kind, user_ids=user_ids, **options).embed_requests(both, given)

@@ -16,7 +16,10 @@ PIPELINE = Pipeline(
         Step("ingest_events", reads=("events", "quarantine"), writes=("events", "quarantine"), reconciles=True),
         Step(
             "build_graph",
-            reads=("events", "node_ids", "models", "champions", "node_labels.node_predictions"),
+            reads=(
+                "events", "node_ids", "models", "champions", "node_labels.node_predictions", "knowledge_graph.triples",
+                "knowledge_graph.completed_edges", "knowledge_graph.entities",
+            ),
             writes=("node_ids", "nodes", "histories", "edges", "adjacency"),
         ),
         Step("build_requests", reads=("events", "nodes", "models", "champions"), writes=("requests",)),
@@ -59,6 +62,9 @@ PIPELINE = Pipeline(
     upstreams=(
         Upstream("conversion", "pair_scores", "expected conversions of recommended items", optional=True),
         Upstream("node_labels", "node_predictions", "labels of nodes, as one of their fields", optional=True),
+        Upstream("knowledge_graph", "triples", "which items share an entity", optional=True),
+        Upstream("knowledge_graph", "completed_edges", "which items likely share one", optional=True),
+        Upstream("knowledge_graph", "entities", "what is known of items, as vectors", optional=True),
     ),
     filled="roilake.pipelines.retrieval.evaluation.checks:filled",
     checks="roilake.pipelines.retrieval.evaluation.checks:checks",

@@ -12,7 +12,6 @@ from pydantic import Field, field_validator, model_validator
 
 from roilake.config.base import (
     BEST,
-    FileSource,
     Fraction,
     IntakeConfig,
     ModelConfig,
@@ -20,6 +19,7 @@ from roilake.config.base import (
     NightConfig,
     Positive,
     Rate,
+    RowSource,
     Strict,
     TrainerConfig,
 )
@@ -31,6 +31,7 @@ from roilake.pipelines.retrieval.metrics import OWN, SLICES
 EdgeType = Literal[
     "user_query", "query_user", "user_item", "item_user", "query_item", "item_query",
     "item_item", "item_item_similar", "query_item_similar", "item_query_similar", "user_item_recent",
+    "item_item_known",
 ]  # fmt: skip
 NODE_TYPES = ("user", "query", "item")
 EDGE_TYPES: tuple[str, ...] = get_args(EdgeType)
@@ -50,12 +51,6 @@ class EventColumns(Strict):
     event_type: str = "'interaction'"
     value: str = "1.0"
     session: str | None = None  # default: a gap of ``session_gap_minutes`` starts a new one
-
-
-class RowSource(FileSource):
-    """``where``: an SQL condition over the file's columns; rows that it does not hold for are left out, counted."""
-
-    where: str | None = None
 
 
 class EventSource(RowSource):
@@ -125,8 +120,23 @@ class PredictedLabels(Strict):
     least: Fraction = 0.8
 
 
+class PublishedFacts(Strict):
+    """Facts that pipeline ``knowledge_graph`` published in the same lake up to this night: known ones, and new ones
+    that are at least as probable as ``least``. They say what items are, not what anybody did, so that all windows may
+    know them. Items that share an entity, or are in one fact, are neighbours by ``item_item_known``: the ``top`` ones
+    of each. An entity that more than ``most_items`` items share joins none. ``vectors``: so many principal coordinates
+    of the entities' vectors are features of items; 0: none. ``relations``: those that count; None: all."""
+
+    least: Fraction = 0.5
+    relations: tuple[str, ...] | None = None
+    top: Positive = 10
+    most_items: Annotated[int, Field(ge=2)] = 200
+    vectors: Annotated[int, Field(ge=0, le=1024)] = 32
+
+
 class GraphConfig(Strict):
     labels: PredictedLabels | None = None
+    facts: PublishedFacts | None = None
     half_life_days: Rate = 180.0
     max_neighbours: Positive = 50
     edges: bool = True
@@ -293,7 +303,8 @@ class RetrievalConfig(NightConfig):
     @property
     def upstreams(self) -> dict[str, bool]:
         labels = {"node_labels": False} if self.graph.labels else {}
-        return {"conversion": self.scoring.rank_by == "pctcvr", **labels}
+        facts = {"knowledge_graph": True} if self.graph.facts else {}
+        return {"conversion": self.scoring.rank_by == "pctcvr", **labels, **facts}
 
     def check(self) -> None:
         """Raises ConfigError for a default model that is not among the models, a model's unknown kind or option, hops

@@ -6,15 +6,14 @@ from __future__ import annotations
 from datetime import date, timedelta
 from functools import reduce
 
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from roilake.errors import SourceError
-from roilake.ingest import CORRUPT, LATER, SourceRows, map_rows, mapped, read_source, take, texts, trimmed, with_reason
-from roilake.pipelines.retrieval.config import AttributeSource, RetrievalConfig, RowSource, SourceConfig
+from roilake.ingest import LATER, UNASKED, map_rows, mapped, read_source, take, texts, trimmed, unasked, with_reason
+from roilake.pipelines.retrieval.config import AttributeSource, RetrievalConfig, SourceConfig
 
 KNOWN = "known from earlier nights"
-UNASKED = "its condition where does not hold"
 IDENTIFIED_BY = ("time", "user", "query", "item", "event_type", "session")
 """What an event without an id of its own is known by, beside a number among equal ones."""
 NODE_TYPE_OF = {"users": "user", "items": "item", "queries": "query"}
@@ -34,7 +33,7 @@ def source_events(spark: SparkSession, source: SourceConfig) -> DataFrame:
         identified_by=IDENTIFIED_BY,
         required=("user", "item", "time", "event_id"),
         numbers=("value",),
-        derived={"unasked": _unasked(files, "source.events", source.events)},
+        derived={"unasked": unasked(files, "source.events", source.events)},
     )
     no_number = F.col("value").isNull() | F.isnan("value") | (F.abs("value") == float("inf"))
     required = ("time", "user", "item", "event_id")
@@ -62,17 +61,6 @@ def night_rows(
     end = F.lit(str(ds + timedelta(days=1))).cast("timestamp")
     twice = ("event_id", "repeats an event id") if repeats else None
     return take(rows, {UNASKED: F.col("unasked"), LATER: F.col("time") >= end, KNOWN: known}, twice)
-
-
-def _unasked(files: SourceRows, key: str, source: RowSource) -> Column:
-    """Whether a row parses, and ``source.where`` does not hold for it. Raises SourceError."""
-    if source.where is None:
-        return F.lit(False)
-    holds = mapped(files, key, {"where": source.where})["where"]
-    (kind,) = (kind for _, kind in files.rows.select(holds).dtypes)
-    if kind != "boolean":
-        raise SourceError(f"{files.path}: {key}.where: {source.where!r} is no condition, but a {kind}; compare it")
-    return F.col(CORRUPT).isNull() & ~F.coalesce(holds, F.lit(False))
 
 
 def with_queries(events: DataFrame, queries: DataFrame | None, seed: int) -> DataFrame:
@@ -141,7 +129,7 @@ def _attribute_rows(spark: SparkSession, source: AttributeSource, name: str) -> 
         identified_by=(),
         required=("key",),
         derived={
-            "unasked": _unasked(files, f"source.{name}", source),
+            "unasked": unasked(files, f"source.{name}", source),
             "node_type": F.lit(NODE_TYPE_OF[name]),
             "fields": F.array(*named).cast("array<struct<key:string,value:string>>"),
         },
@@ -169,7 +157,7 @@ def queries_of_items(spark: SparkSession, source: SourceConfig) -> DataFrame | N
     asked = mapped(files, "source", {"query_of_item": source.query_of_item})["query_of_item"].cast("array<string>")
     queries = F.filter(F.transform(asked, trimmed), lambda query: query != "")
     return (
-        files.rows.where(~_unasked(files, "source.items", source.items))
+        files.rows.where(~unasked(files, "source.items", source.items))
         .select(key.alias("item"), F.explode(queries).alias("query"))
         .where(F.col("item").isNotNull())
         .groupBy("item")

@@ -46,7 +46,8 @@ NODES = table(
     key string key of the node in the events
     fields string->string categories by field name
     terms string[] distinct lower-cased words of the node's text, in order
-    title string? what people call the node, as the source has it; null where it has none""",
+    title string? what people call the node, as the source has it; null where it has none
+    vector float[]? coordinates of what published facts tell of the item (graph.facts); null where there are none""",
 )
 
 EDGES = table(
@@ -56,12 +57,12 @@ EDGES = table(
     partitions="ds as_of",
     columns=f"""{DS}
     as_of date midnight UTC whose past the edge sums up
-    edge_type string SOURCE_TARGET node types; *_similar from terms
+    edge_type string SOURCE_TARGET node types; *_similar from terms, *_known from published facts
     src int node id of the source
     dst int node id of the target
-    weight float sum over events of 2^(-(as_of - time) / half_life), or Jaccard similarity of terms
-    first_time timestamp earliest event of the pair (similarity: when both nodes had been seen)
-    last_time timestamp latest event of the pair (similarity: when both nodes had been seen)""",
+    weight float sum over events of 2^(-(as_of - time) / half_life), Jaccard similarity of terms, or what is shared
+    first_time timestamp earliest event of the pair (similar: when both had been seen; known: when the target had been)
+    last_time timestamp latest event of the pair (similar and known: as first_time)""",
 )
 
 ADJACENCY = table(

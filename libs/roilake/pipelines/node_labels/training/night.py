@@ -29,7 +29,6 @@ from roilake.pipelines.node_labels.training.inputs import (
 )
 from roilake.pipelines.node_labels.training.size import GraphSize, fits
 from roilake.pipelines.node_labels.training.task import NodeTask
-from roilake.pipelines.node_labels.training.temperature import fit_temperature
 from roilake.pipelines.node_labels.trees.graph import Trees
 from roilake.pipelines.node_labels.trees.layout import lay_out_night
 from roilake.pipelines.node_labels.trees.task import TreeTask
@@ -37,6 +36,7 @@ from roilake.runtime.step import Recorder
 from roilake.training import Artifacts, Context, Plan, Settings, night
 from roilake.training.artifacts import WEIGHTS, read_manifest
 from roilake.training.context import pick_device
+from roilake.training.temperature import fit_temperature
 
 
 def plan_models(record: Recorder, config: NodeLabelsConfig, folder: Path) -> Plan[NodeInputs]:

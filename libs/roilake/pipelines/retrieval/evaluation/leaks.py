@@ -101,11 +101,13 @@ def unknown_events(night: NightTables, known: Mapping[tuple[date, str], Known]) 
 
 
 def unknown_neighbours(lists: DataFrame, known: Mapping[tuple[date, str], Known]) -> Iterator[str]:
-    """Instants whose neighbour lists name a node that had no event before."""
+    """Instants whose neighbour lists name a node that had no event before. What published facts join to such neighbours
+    may be new: they are no events."""
     largest = (F.max("src").alias("source"), F.max(F.array_max("neighbours")).alias("target"))
     for row in sorted(lists.groupBy("as_of", "edge_type").agg(*largest).collect()):
         kinds = row["edge_type"].split("_")
-        for kind, node in ((kinds[0], row["source"]), (kinds[1], row["target"])):
+        ends = [(kinds[1], row["target"]), *([] if kinds[2:] == ["known"] else [(kinds[0], row["source"])])]
+        for kind, node in sorted(ends):
             most = known.get((row["as_of"], kind), Known(0, 1, -1)).largest
             if node is not None and node > most:
                 yield (

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
@@ -57,6 +58,11 @@ class FeatureStore:
             for node_type, table in tables.items()
         }
         self._static = {node_type: self._static_features(node_type, table) for node_type, table in tables.items()}
+        self._vectors_of = {
+            node_type: found
+            for node_type, table in tables.items()
+            if (found := self._vector(node_type, table)) is not None
+        }
         self._window = lru_cache(windows_held(sum(self._sizes.values())))(self._read_window)
 
     def features(self, as_of: date) -> NodeFeatures:
@@ -78,6 +84,7 @@ class FeatureStore:
             num_terms=len(self.vocabulary.terms) + 1,
             num_categories={node_type: self.vocabulary.categories(node_type) for node_type in NODE_TYPES},
             interest_dim=interest_dim,
+            vector_dim={node_type: each.shape[1] for node_type, each in self._vectors_of.items()},
         )
 
     def _static_features(self, node_type: str, nodes: pa.Table) -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,6 +92,16 @@ class FeatureStore:
         terms_NT = scatter(ids, self.vocabulary.term_ids(nodes["terms"]), self._sizes[node_type])
         fields_NF = scatter(ids, self.vocabulary.field_ids(node_type, nodes), self._sizes[node_type])
         return torch.from_numpy(terms_NT).to(self._device), torch.from_numpy(fields_NF).to(self._device)
+
+    def _vector(self, node_type: str, nodes: pa.Table) -> torch.Tensor | None:
+        """[N, V]; None where no node of the type has one."""
+        told = nodes.filter(pc.is_valid(nodes["vector"]))
+        if not told.num_rows:
+            return None
+        vector_NV = scatter(
+            told["id"].to_numpy(), matrix(told["vector"], len(told["vector"][0])), self._sizes[node_type]
+        )
+        return torch.from_numpy(vector_NV).to(self._device)
 
     def _read_window(self, as_of: date) -> tuple[NodeFeatures, Mapping[str, NDArray[np.int64]]]:
         """Features by node type as of a window, and the exact degrees."""
@@ -105,6 +122,7 @@ class FeatureStore:
                 degree_N=torch.from_numpy(_bucket(degrees[node_type])).to(self._device),
                 terms_NT=terms_NT,
                 fields_NF=fields_NF,
+                vector_NV=self._vectors_of.get(node_type),
             )
         return features, degrees
 

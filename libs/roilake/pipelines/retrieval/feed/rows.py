@@ -166,8 +166,8 @@ def _pad(lists: pd.Series, width: int) -> NDArray[np.int32]:
 
 
 def read_nodes(files: Sequence[DataFile]) -> dict[str, pa.Table]:
-    """The rows of ``nodes`` by node type, sorted by id (columns id, terms, fields)."""
-    return {kind: rows.sort_by("id") for kind, rows in read_by_type(files, "id", "terms", "fields").items()}
+    """The rows of ``nodes`` by node type, sorted by id (columns id, terms, fields, vector)."""
+    return {kind: rows.sort_by("id") for kind, rows in read_by_type(files, "id", "terms", "fields", "vector").items()}
 
 
 def read_by_type(files: Sequence[DataFile], *columns: str) -> dict[str, pa.Table]:
@@ -175,8 +175,17 @@ def read_by_type(files: Sequence[DataFile], *columns: str) -> dict[str, pa.Table
     if not files:
         raise LakeError(f"no data files to read {', '.join(columns)} from: run the steps before this one first")
     wanted = ["node_type", *columns]
-    table = pa.concat_tables([pq.read_table(file.path, columns=wanted, partitioning=None) for file in files])
+    table = pa.concat_tables([_read(file.path, wanted) for file in files])
     return {kind: table.filter(pc.equal(table["node_type"], kind)).select(columns) for kind in NODE_TYPES}
+
+
+def _read(path: str, columns: list[str]) -> pa.Table:
+    """Columns of a file; one of an older version of the code has no vectors of facts."""
+    there = [name for name in columns if name in pq.read_schema(path).names]
+    rows = pq.read_table(path, columns=there, partitioning=None)
+    for name in set(columns).difference(there):
+        rows = rows.append_column(name, pa.nulls(rows.num_rows, pa.list_(pa.float32())))
+    return rows.select(columns)
 
 
 def matrix(lists: pa.ChunkedArray, dim: int) -> NDArray[np.float32]:

@@ -19,9 +19,9 @@ ATTRIBUTES = "node_type string, key string, fields map<string,string>, terms arr
 
 
 def describe_nodes(ids: DataFrame, attributes: DataFrame, query_terms_from_key: bool) -> DataFrame:
-    """(node_type, id, key, fields, terms, title) of every id, and ``described``: 1 where a source knows it, else 0.
-    Nodes that no source describes have no fields, no terms and no title; with ``query_terms_from_key`` (no source for
-    queries) the terms of a query are the words of its key."""
+    """(node_type, id, key, fields, terms, title, vector) of every id, and ``described``: 1 where a source knows it,
+    else 0. No node has a vector yet. Nodes that no source describes have no fields, no terms and no title; with
+    ``query_terms_from_key`` (no source for queries) the terms of a query are the words of its key."""
     own_words = F.when((F.col("node_type") == "query") & F.lit(query_terms_from_key), words(F.col("key")))
     no_fields = F.create_map().cast("map<string,string>")
     no_terms = F.array().cast("array<string>")
@@ -32,6 +32,7 @@ def describe_nodes(ids: DataFrame, attributes: DataFrame, query_terms_from_key: 
         F.coalesce("fields", no_fields).alias("fields"),
         F.coalesce(own_words, "terms", no_terms).alias("terms"),
         "title",
+        F.lit(None).cast("array<float>").alias("vector"),
         F.col("fields").isNotNull().cast("int").alias("described"),
     )
 

@@ -6,7 +6,7 @@ one type, D interest dimension, T terms, F categorical fields, L history items."
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
 from torch import Tensor
@@ -42,7 +42,7 @@ Batch = TypeVar("Batch", RequestBatch, ItemBatch)
 
 def split(batch: Batch, rows: int) -> list[Batch]:
     """The batch in parts of ``rows`` rows, the last one of what is left."""
-    columns = (getattr(batch, field.name).split(rows) for field in fields(batch))
+    columns = (getattr(batch, each.name).split(rows) for each in fields(batch))
     return [type(batch)(*part) for part in zip(*columns, strict=True)]
 
 
@@ -55,6 +55,7 @@ class TypeFeatures:
     degree_N: Tensor  # int64 bucket: floor(log2(1 + events_N))
     terms_NT: Tensor  # int64 term ids, 0 padded
     fields_NF: Tensor  # int64 category ids, 0 = unknown
+    vector_NV: Tensor | None = None  # float32 what published facts tell; zero for a node of which they tell nothing
 
 
 NodeFeatures = Mapping[str, TypeFeatures]
@@ -70,3 +71,4 @@ class FeatureSchema:
     num_terms: int
     num_categories: Mapping[str, Mapping[str, int]]
     interest_dim: int
+    vector_dim: Mapping[str, int] = field(default_factory=dict)  # of types that have vectors

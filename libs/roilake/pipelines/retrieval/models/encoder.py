@@ -30,7 +30,8 @@ class FieldEncoder(nn.Module):
     * id: a learned row per node, 0 for a node that the graph of the window does not hold (it was never trained);
       of a type with more than ``id_buckets`` nodes, a ``HashedEmbedding``;
     * degree: a row per power of two of the number of events before the window;
-    * terms: mean of the rows of the node's terms; categories: a row per category, 0 for unknown.
+    * terms: mean of the rows of the node's terms; categories: a row per category, 0 for unknown;
+    * vector: u U of what published facts tell, where the type has it.
 
     A linear map of a concatenation of embedded fields is the sum of fields embedded by their own maps; so the type
     mapping of ZOOMER (step 2) needs no matrix of its own here."""
@@ -43,9 +44,10 @@ class FieldEncoder(nn.Module):
         id_buckets: int | None = None,
         without_fields: Collection[str] = (),
         *,
+        vectors: bool = True,
         spread: float = 0.02,
     ) -> None:
-        """``spread`` is the standard deviation of the rows that are drawn."""
+        """``spread`` is the standard deviation of the rows that are drawn; without ``vectors`` these are not seen."""
         super().__init__()
         self.interest = nn.Linear(schema.interest_dim, dim, bias=False)
         nn.init.eye_(self.interest.weight)
@@ -59,6 +61,10 @@ class FieldEncoder(nn.Module):
         self.categories = nn.ModuleList(
             nn.Embedding(count + 1, dim, padding_idx=0) for name, count in counts.items() if name not in without_fields
         )
+        width = schema.vector_dim.get(node_type, 0) if vectors else 0
+        self.vector = nn.Linear(width, dim, bias=False) if width else None
+        if self.vector:
+            nn.init.normal_(self.vector.weight, std=spread)
         for table in (part for part in self.modules() if isinstance(part, nn.Embedding)):
             nn.init.normal_(table.weight, std=spread)
             if table.padding_idx is not None:
@@ -85,6 +91,9 @@ class FieldEncoder(nn.Module):
             rows_N = torch.arange(len(degree_N), device=degree_N.device) if ids_N is None else ids_N
             fields.append(self.id(rows_N) * known_N1)
         fields.append(self._mean_of_terms(pick(features.terms_NT)))
+        if self.vector:
+            assert features.vector_NV is not None
+            fields.append(self.vector(pick(features.vector_NV)))
         categories_NF = pick(features.fields_NF)
         tables = zip(self._places, self.categories, strict=True)
         return fields + [table(categories_NF[:, place]) for place, table in tables]
@@ -128,7 +137,8 @@ class Encoders(nn.ModuleDict):
 
     def __init__(self, schema: FeatureSchema, options: EncoderOptions) -> None:
         given = options.dim, options.id_buckets, options.without_fields
-        super().__init__({name: FieldEncoder(schema, name, *given) for name in NODE_TYPES})
+        vectors = not options.without_vectors
+        super().__init__({name: FieldEncoder(schema, name, *given, vectors=vectors) for name in NODE_TYPES})
 
     def __getitem__(self, key: str) -> FieldEncoder:
         return cast(FieldEncoder, super().__getitem__(key))

@@ -30,6 +30,8 @@ class EncoderOptions(Options):
     without_fields: tuple[str, ...] = ()
     """Category fields of nodes that the model does not see. Beside the same model with them it tells what they are
     worth."""
+    without_vectors: bool = False
+    """The model does not see what published facts tell of items (``graph.facts``)."""
 
 
 class TwinTower(nn.Module, ABC):

@@ -25,7 +25,7 @@ from roilake.report.formatting import listed
 REQUESTS, LENGTH, KEPT = 4, 5, 8
 """Served requests that are shown, of a user each, and how many items of each list and neighbours of a region."""
 TABLES = ("rois", "recommendations", "nodes", "histories", "adjacency")
-BESIDE = {"item_item": "chosen beside", "item_item_similar": "described like"}
+BESIDE = {"item_item": "chosen beside", "item_item_similar": "described like", "item_item_known": "known like"}
 """Edge types from items that are kept of a history to items of a list, in words."""
 Row = dict[str, Any]
 Links = dict[tuple[str, int], set[int]]

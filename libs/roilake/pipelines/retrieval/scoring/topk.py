@@ -23,8 +23,8 @@ from torch import Tensor
 from roilake.errors import MetricError
 from roilake.metrics.ranking import NEVER
 from roilake.pipelines.retrieval.models import Fitted
-from roilake.pipelines.retrieval.scoring.kernel import Best, Hidden, count_before, decode
 from roilake.pipelines.retrieval.seen import Seen
+from roilake.topk import Best, Hidden, count_before, decode
 
 Tile = tuple[int, int]
 WIDE: Tile = (128, 1 << 16)

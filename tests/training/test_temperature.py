@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from roilake.pipelines.node_labels.training.temperature import fit_temperature
+from roilake.training.temperature import fit_temperature
 
 
 @pytest.mark.parametrize("scale", [0.25, 1.0, 6.0])

@@ -1,0 +1,1 @@
+"""Files of triples and texts -> the knowledge graph of a night."""

@@ -1,0 +1,1 @@
+"""Texts as vectors: tokens, a transformer, and a pretrained one."""

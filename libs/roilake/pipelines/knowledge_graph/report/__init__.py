@@ -1,0 +1,1 @@
+"""What the page of a night of the knowledge graph shows beside what every page does."""
