@@ -25,9 +25,9 @@ class Hybrid:
 
     def all_scores(self, head_q: Tensor, relation_q: Tensor) -> Tensor:
         """[q, N]."""
-        parts = (each.all_scores(head_q, relation_q).split(_ROWS) for each in (self._text, self._structure))
-        rows = (mixed(*map(standardised, both), self._weight) for both in zip(*parts, strict=True))
-        return torch.cat(list(rows))
+        text, structure = (each.all_scores(head_q, relation_q).split(_ROWS) for each in (self._text, self._structure))
+        both = zip(text, structure, strict=True)
+        return torch.cat([mixed(standardised(one), standardised(other), self._weight) for one, other in both])
 
 
 def standardised(score_qN: Tensor) -> Tensor:

@@ -121,8 +121,7 @@ class DistanceModel(StructuralModel):
             # Fresh memory, here for the squares of all entities, would cost as much as the product
             query_Q, entity_n = (torch.linalg.vector_norm(each, dim=1).square() for each in (query_QD, entity_nD))
             squares = torch.addmm(entity_n, query_QD, entity_nD.t(), alpha=-2).add_(query_Q[:, None])
-            squares = squares.clamp_(min=1e-6)
-            return squares.sqrt_() * -self.log_scale.exp()
+            return squares.clamp_(min=1e-6).sqrt_() * -self.log_scale.exp()
 
     def own_scores(self, query_QD: Tensor, entity_QD: Tensor) -> Tensor:
         squares = (query_QD.float() - entity_QD.float()).square().sum(dim=1)
