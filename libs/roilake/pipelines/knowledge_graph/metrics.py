@@ -9,7 +9,8 @@ FILTERED_MRR = register(
         "filtered_mrr", "Filtered MRR", "ranking", 1, f"{_MEASURES}:reciprocal", leading=0,
         definition="mean over both directions of 1 / rank of the right entity among all entities but the other right "
         "ones; where several score the same, the mean over all orders of these",
-    )
+    ),
+    after="mrr",
 ).name  # fmt: skip
 HITS = register(
     Metric(

@@ -25,9 +25,9 @@ class Hybrid:
 
     def all_scores(self, head_q: Tensor, relation_q: Tensor) -> Tensor:
         """[q, N]."""
-        parts = (each.all_scores(head_q, relation_q).split(_ROWS) for each in (self._text, self._structure))
-        rows = ((standardised(text_qN), standardised(own_qN)) for text_qN, own_qN in zip(*parts, strict=True))
-        return torch.cat([mixed(text_qN, own_qN, self._weight) for text_qN, own_qN in rows])
+        text, structure = (each.all_scores(head_q, relation_q).split(_ROWS) for each in (self._text, self._structure))
+        both = zip(text, structure, strict=True)
+        return torch.cat([mixed(standardised(one), standardised(other), self._weight) for one, other in both])
 
 
 def standardised(score_qN: Tensor) -> Tensor:

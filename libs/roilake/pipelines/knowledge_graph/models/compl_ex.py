@@ -36,6 +36,12 @@ class Model(DotModel):
         """``cross_entropy``, and ``n3`` where it has a weight."""
         terms = super().losses(batch)
         if self.regularization:
-            cubes = [torch.stack(each.chunk(2, dim=1)).norm(dim=0).pow(3).sum() for each in self.vectors(batch)]
+            cubes = [cubed(each) for each in self.vectors(batch)]
             terms["n3"] = Term(torch.stack(cubes).sum(), terms["cross_entropy"].weight, self.regularization)
         return terms
+
+
+def cubed(vector_QD: Tensor) -> Tensor:
+    """The sum of |x|^3. ``norm`` over two numbers takes many times as long."""
+    real, imaginary = vector_QD.chunk(2, dim=1)
+    return (real.square() + imaginary.square()).pow(1.5).sum()

@@ -74,11 +74,10 @@ class InfoNCE(nn.Module):
         all_QD, tail_QD = (all_gather(each, batch.context).float() for each in (query_qD, tail_qD))
         own, scale = batch.own, self.log_inverse.exp()
         gold_q = torch.arange(batch.first, batch.last, device=query_qD.device)
-        margin_qQ = self.margin * F.one_hot(gold_q, len(all_QD))
         left_QQ = self._left_out(batch, batch.tail_Q)
-        left_QQ.fill_diagonal_(False)
-        forward_qQ = ((all_QD[own] @ tail_QD.t() - margin_qQ) * scale).masked_fill(left_QQ[own], _NEVER)
-        back_qQ = ((tail_QD[own] @ all_QD.t() - margin_qQ) * scale).masked_fill(left_QQ.t()[own], _NEVER)
+        added_QQ = torch.where(left_QQ, _NEVER, 0.0).fill_diagonal_(-self.margin)
+        forward_qQ = torch.addmm(added_QQ[own], all_QD[own], tail_QD.t()) * scale
+        back_qQ = torch.addmm(added_QQ.t()[own], tail_QD[own], all_QD.t()) * scale
         logit_qC = torch.cat([forward_qQ, self._earlier(all_QD[own], batch, scale)], dim=1)
         self.ring.push(batch.tail_Q, tail_QD)
         weight = scale.detach().new_tensor(float(len(gold_q)))

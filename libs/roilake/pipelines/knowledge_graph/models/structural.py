@@ -1,6 +1,6 @@
 """What models that know entities by their triples alone have in common.
 
-Legend of shape suffixes: N entities, R relations, Q queries, C candidates, D width."""
+Legend of shape suffixes: N entities, R relations, Q queries, q distinct ones, C candidates, D width."""
 
 from __future__ import annotations
 
@@ -68,21 +68,26 @@ class StructuralModel(nn.Module):
         return [(list(self.parameters()), 1.0)]
 
     def losses(self, batch: TripleBatch) -> dict[str, Term]:
-        """``cross_entropy`` of this rank's queries."""
-        head_QD, relation_QD, _ = self.vectors(batch)
-        query_QD = self.compose(self.dropout(head_QD), self.dropout(relation_QD))
-        total = self._cross_entropy(query_QD, batch.tail_Q[batch.own], batch.step)
-        return {"cross_entropy": Term(total, total.detach().new_tensor(float(len(query_QD))))}
+        """``cross_entropy`` of this rank's queries; one that is there twice is scored once."""
+        head_Q, relation_Q, tail_Q = (each[batch.own] for each in (batch.head_Q, batch.relation_Q, batch.tail_Q))
+        relations = len(self.relation.weight)
+        distinct_q, index_Q = (head_Q * relations + relation_Q).unique(return_inverse=True)
+        head_qD, relation_qD = self.entity(distinct_q // relations), self.relation(distinct_q % relations)
+        query_qD = self.compose(self.dropout(head_qD), self.dropout(relation_qD))
+        total = self._cross_entropy(query_qD, index_Q, tail_Q, batch.step)
+        return {"cross_entropy": Term(total, total.detach().new_tensor(float(len(tail_Q))))}
 
     def vectors(self, batch: TripleBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Of heads, relations and tails of this rank's queries."""
         own = batch.own
         return self.entity(batch.head_Q[own]), self.relation(batch.relation_Q[own]), self.entity(batch.tail_Q[own])
 
-    def _cross_entropy(self, query_QD: Tensor, tail_Q: Tensor, step: int) -> Tensor:
+    def _cross_entropy(self, query_qD: Tensor, index_Q: Tensor, tail_Q: Tensor, step: int) -> Tensor:
         entity_ND = self.entity.weight
         if self.options.candidates is None:
-            return F.cross_entropy(self.scores(query_QD, self.dropout(entity_ND)).float(), tail_Q, reduction="sum")
+            logit_qN = self.scores(query_qD, self.dropout(entity_ND)).float()
+            return (logit_qN.logsumexp(dim=1)[index_Q] - logit_qN[index_Q, tail_Q]).sum()
+        query_QD = query_qD[index_Q]
         draw = torch.Generator().manual_seed(step)
         drawn_C = torch.randint(len(entity_ND), (self.options.candidates,), generator=draw).to(tail_Q.device)
         each = torch.log(query_QD.new_tensor(len(entity_ND) / len(drawn_C)))
@@ -121,8 +126,7 @@ class DistanceModel(StructuralModel):
             # Fresh memory, here for the squares of all entities, would cost as much as the product
             query_Q, entity_n = (torch.linalg.vector_norm(each, dim=1).square() for each in (query_QD, entity_nD))
             squares = torch.addmm(entity_n, query_QD, entity_nD.t(), alpha=-2).add_(query_Q[:, None])
-            squares = squares.clamp_(min=1e-6)
-            return squares.sqrt_() * -self.log_scale.exp()
+            return squares.clamp_(min=1e-6).sqrt_() * -self.log_scale.exp()
 
     def own_scores(self, query_QD: Tensor, entity_QD: Tensor) -> Tensor:
         squares = (query_QD.float() - entity_QD.float()).square().sum(dim=1)

@@ -1,6 +1,6 @@
 """The texts of an entity's neighbours in the graph of training.
 
-Legend of shape suffixes: N entities, n of them, K neighbours of each, E edges both ways, W width."""
+Legend of shape suffixes: N entities, n of them, m distinct ones, K neighbours of each, E edges both ways, W width."""
 
 from __future__ import annotations
 
@@ -29,16 +29,23 @@ class Neighbours(nn.Module):
 
     def forward(self, text: Callable[[Tensor], Tensor], entity_n: Tensor, without_n: Tensor | None) -> Tensor:
         self._to(entity_n.device)
-        near_nK, relation_nK = self._entity_NK[entity_n], self._relation_NK[entity_n]
-        is_nK = near_nK >= 0
+        left_n = torch.full_like(entity_n, -1)
         if without_n is not None:
-            is_nK = is_nK & (near_nK != without_n[:, None])
-        row_P, column_P = is_nK.nonzero().unbind(1)
-        distinct, index_P = near_nK[row_P, column_P].unique(return_inverse=True)
-        text_PW = self._texts(text, distinct)[index_P] * self.weight(relation_nK[row_P, column_P])
-        total_nW = text_PW.new_zeros(len(entity_n), text_PW.shape[1]).index_add(0, row_P, text_PW)
-        around_nW: Tensor = self.norm(total_nW / is_nK.sum(dim=1).clamp(min=1)[:, None])
+            # What is not there needs no leaving out: most queries of an entity have the same neighbours then
+            is_n = (self._entity_NK[entity_n] == without_n[:, None]).any(dim=1)
+            left_n = torch.where(is_n, without_n, left_n)
+        distinct_m2, index_n = torch.stack([entity_n, left_n], dim=1).unique(dim=0, return_inverse=True)
+        around_nW: Tensor = self.norm(self._mean(text, *distinct_m2.unbind(1)))[index_n]
         return around_nW
+
+    def _mean(self, text: Callable[[Tensor], Tensor], entity_m: Tensor, left_m: Tensor) -> Tensor:
+        near_mK, relation_mK = self._entity_NK[entity_m], self._relation_NK[entity_m]
+        is_mK = (near_mK >= 0) & (near_mK != left_m[:, None])
+        row_P, column_P = is_mK.nonzero().unbind(1)
+        distinct, index_P = near_mK[row_P, column_P].unique(return_inverse=True)
+        text_PW = self._texts(text, distinct)[index_P] * self.weight(relation_mK[row_P, column_P])
+        total_mW = text_PW.new_zeros(len(entity_m), text_PW.shape[1]).index_add(0, row_P, text_PW)
+        return total_mW / is_mK.sum(dim=1).clamp(min=1)[:, None]
 
     def _to(self, device: torch.device) -> None:
         """Move what is no part of the state, once."""
