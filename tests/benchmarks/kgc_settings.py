@@ -31,7 +31,7 @@ SETTINGS: dict[str, dict[str, Setting]] = {
             warmup_steps=20,
         ),
         "rotat_e": Setting("rotat_e", {"width": 256, "dropout": 0.2}, 16, 1024, 8, 2000, 1e-2),
-        "simkgc": Setting("simkgc", SMALL, 10, 1024, 5, 2000, 3e-3, rerank=True),
+        "simkgc": Setting("simkgc", SMALL, 8, 1024, 4, 2000, 3e-3, rerank=True),
     },
     "wn18rr": {
         "trans_e": Setting("trans_e", {"width": 256, "dropout": 0.1, "candidates": 4096}, 30, 1024, 10),
