@@ -21,7 +21,14 @@ SETTINGS: dict[str, dict[str, Setting]] = {
     "codex_s": {
         "trans_e": Setting("trans_e", {"width": 256, "dropout": 0.1}, 24, 1024, 12, 2000, 6e-3),
         "compl_ex": Setting(
-            "compl_ex", {"width": 256, "dropout": 0.0, "regularization": 0.015}, 40, 1024, 20, 2000, 3e-2
+            "compl_ex",
+            {"width": 256, "dropout": 0.0, "regularization": 0.007},
+            24,
+            1024,
+            12,
+            2000,
+            3e-2,
+            warmup_steps=20,
         ),
         "rotat_e": Setting("rotat_e", {"width": 256, "dropout": 0.2}, 16, 1024, 8, 2000, 1e-2),
         "simkgc": Setting("simkgc", SMALL, 8, 1024, 4, 2000, 3e-3, rerank=True),

@@ -42,7 +42,9 @@ class PretrainedEncoder(nn.Module):
         self._kept_TD: Tensor | None = None
 
     def forward(self, text_n: Tensor, side: int) -> Tensor:
-        """u [n, D]."""
+        """u [n, D]. Where no layer learns, what ``prepare`` made, if it did."""
+        if self._first == len(self._every) and (made_nD := self.plain(text_n)).any():
+            return made_nD
         self._to(text_n.device)
         layout = self._tokens.layout(text_n)
         state_TD = self._first_states(layout)
@@ -72,7 +74,8 @@ class PretrainedEncoder(nn.Module):
 
     @property
     def _cached(self) -> bool:
-        return len(self._tokens.number_T) * self.width * 2 < _CACHE_BYTES
+        learns = self._first < len(self._every)
+        return learns and len(self._tokens.number_T) * self.width * 2 < _CACHE_BYTES
 
     @torch.no_grad()
     def _first_states(self, layout: Layout) -> Tensor:
