@@ -17,6 +17,7 @@ import logging
 import sys
 import time
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Runs:
         """One run; trained if it is not there yet."""
         name = _name(data.name, model, setting.tuned)
         if name not in self._found:
-            trained, figures = fit(data, setting, self.weights(data, model))
+            trained, figures = fit(data, setting, self.weights(name))
             scores, near = scorer(data, setting, trained)
             self._add(data, model, setting.tuned, {**figures, **near, **judged(data, scores)})
         return self._found[name]
@@ -54,16 +55,16 @@ class Runs:
         name = _name(data.name, "hybrid", tuned)
         if name not in self._found:
             parts = [
-                scorer(data, setting, reopen(data, setting, self.weights(data, model)))[0]
+                scorer(data, setting, reopen(data, setting, self.weights(_name(data.name, model, setting.tuned))))[0]
                 for model, setting in settings.items()
             ]
             both, weight = hybrid(data, *parts)
             self._add(data, "hybrid", tuned, {**weight, **judged(data, both)})
         return self._found[name]
 
-    def weights(self, data: KgData, model: str) -> Path:
-        """Where a model's weights lie."""
-        return self._path.with_suffix("") / f"{data.name}.{model}.safetensors"
+    def weights(self, name: str) -> Path:
+        """Where those of a run lie."""
+        return self._path.with_suffix("") / f"{sha256(name.encode()).hexdigest()[:16]}.safetensors"
 
     def _add(self, data: KgData, model: str, setting: dict[str, Any], result: dict[str, Any]) -> None:
         row = {"data": data.name, "model": model, "setting": setting, **result}
@@ -96,7 +97,9 @@ def benchmark(runs: Runs, data: KgData, models: list[str], ablations: list[str])
         runs.get(data, "simkgc", settings["simkgc"])
         found["hybrid"] = runs.hybrid(data, "simkgc", best)
     for name in ablations:
-        found[name] = runs.get(data, name, ablated(settings["simkgc"], name))
+        without = ablated(settings["simkgc"], name)
+        if without != settings["simkgc"]:  # else it has not what is to be left out
+            found[name] = runs.get(data, name, without)
     return {model: summed(row) for model, row in found.items()}
 
 

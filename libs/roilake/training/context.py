@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -13,6 +14,7 @@ from torch import Tensor
 
 Determinism = Literal["strict", "fast"]
 DataclassT = TypeVar("DataclassT")
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")  # each process would say so
 
 
 class Context(Protocol):

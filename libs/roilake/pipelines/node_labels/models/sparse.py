@@ -4,15 +4,12 @@ Legend of shape suffixes: R rows and C columns of the sparse matrix, E its value
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")  # each process would say so
 
 
 @dataclass(frozen=True)
