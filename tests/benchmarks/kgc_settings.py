@@ -44,7 +44,16 @@ SETTINGS: dict[str, dict[str, Setting]] = {
             learning_rate=3e-3,
         ),
         "rotat_e": Setting("rotat_e", {"width": 512, "candidates": 4096}, 60, 1024, 15, learning_rate=3e-3),
-        "simkgc": Setting("simkgc", {"layers": 1, "shared": True}, 15, 1024, 5, rerank=True),
+        "simkgc": Setting(
+            "simkgc",
+            {"layers": 0, "hidden": 1024, "width": 256, "dropout": 0.2},
+            8,
+            1024,
+            2,
+            learning_rate=2e-3,
+            warmup_steps=50,
+            rerank=True,
+        ),
     },
 }
 """The numbers are epochs, queries of a step, epochs between validations, triples of one, and the learning rate."""
