@@ -37,11 +37,13 @@ SETTINGS: dict[str, dict[str, Setting]] = {
         "trans_e": Setting("trans_e", {"width": 256, "dropout": 0.1, "candidates": 4096}, 30, 1024, 10),
         "compl_ex": Setting(
             "compl_ex",
-            {"width": 512, "dropout": 0.0, "regularization": 0.1, "candidates": 4096},
-            60,
+            {"width": 256, "dropout": 0.0, "regularization": 0.05, "candidates": 4096},
+            6,
             1024,
-            15,
-            learning_rate=3e-3,
+            2,
+            300,
+            3e-2,
+            warmup_steps=50,
         ),
         "rotat_e": Setting("rotat_e", {"width": 512, "candidates": 4096}, 60, 1024, 15, learning_rate=3e-3),
         "simkgc": Setting(
