@@ -98,7 +98,8 @@ def _citations(folder: Path) -> Raw:
 
 
 def unit_rows(features_NF: csr_matrix) -> csr_matrix:
-    """Each node's features have length 1. Rows that add up to 1 are common too, but learn slowly."""
+    """Each node's features have length 1; a night's have value 1 each (see ``feature_rows``). Rows that add up to 1 are
+    common too, but learn slowly."""
     length_N = np.sqrt(np.asarray(features_NF.multiply(features_NF).sum(axis=1)).ravel())
     return features_NF.multiply(1 / np.where(length_N > 0, length_N, 1)[:, None]).tocsr()
 
