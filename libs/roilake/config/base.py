@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from roilake.masking import secret_in
@@ -189,6 +189,28 @@ class NightConfig(Strict):
 
     def check(self) -> None:
         """What a later step would fail at, beyond what the types say. Raises ConfigError."""
+
+
+class ContestConfig(NightConfig):
+    """A night with ``models`` and, where none is named, with the one among ``evaluated`` that validation prefers."""
+
+    default_model: str = BEST
+
+    @field_validator("models", check_fields=False)
+    @classmethod
+    def _some(cls, models: dict[str, Any]) -> dict[str, Any]:
+        if not models:
+            raise ValueError("name at least one model")
+        return models
+
+    @model_validator(mode="after")
+    def _default_is_there(self) -> Self:
+        if self.default_model not in (BEST, *self.evaluated):
+            raise ValueError(
+                f"default_model: {self.default_model!r} is not among the models ({', '.join(self.evaluated)}); add it, "
+                f"name one, or say {BEST}"
+            )
+        return self
 
 
 class TrainerConfig(Strict):

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from roilake.config.base import (
-    BEST,
+    ContestConfig,
     FileSource,
     IntakeConfig,
     ModelConfig,
     ModelName,
-    NightConfig,
     Positive,
     Rate,
     RowSource,
@@ -158,13 +157,12 @@ class KgEvaluationConfig(Strict):
     relations: Positive = 12
 
 
-class KnowledgeGraphConfig(NightConfig):
+class KnowledgeGraphConfig(ContestConfig):
     """All that one night of the knowledge graph needs beside its ``ds`` and its lake. ``default_model: best`` is the
     model that the validation triples prefer by ``best_by``, until another one is better by more than their paired
     interval."""
 
     pipeline: Literal["knowledge_graph"]
-    default_model: str = BEST
     best_by: Literal["filtered_mrr", "hits@1", "hits@3", "hits@10"] = "filtered_mrr"
     graph: TripleGraphConfig
     models: dict[ModelName, KgModelConfig]
@@ -172,22 +170,6 @@ class KnowledgeGraphConfig(NightConfig):
     training: KgTrainingConfig = KgTrainingConfig()
     completion: CompletionConfig = CompletionConfig()
     evaluation: KgEvaluationConfig = KgEvaluationConfig()
-
-    @field_validator("models")
-    @classmethod
-    def _some(cls, models: dict[str, KgModelConfig]) -> dict[str, KgModelConfig]:
-        if not models:
-            raise ValueError("name at least one model")
-        return models
-
-    @model_validator(mode="after")
-    def _default_is_there(self) -> KnowledgeGraphConfig:
-        if self.default_model not in (BEST, *self.evaluated):
-            raise ValueError(
-                f"default_model: {self.default_model!r} is not among the models ({', '.join(self.evaluated)}); add it, "
-                f"name one, or say {BEST}"
-            )
-        return self
 
     @model_validator(mode="after")
     def _hybrids_are_of_models(self) -> KnowledgeGraphConfig:

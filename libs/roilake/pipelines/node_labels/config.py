@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from roilake.config.base import (
-    BEST,
+    ContestConfig,
     FileSource,
     Fraction,
     IntakeConfig,
     ModelConfig,
     ModelName,
-    NightConfig,
     Positive,
     Rate,
     Strict,
@@ -124,12 +123,11 @@ class NodeEvaluationConfig(Strict):
     bootstrap: Positive = 200
 
 
-class NodeLabelsConfig(NightConfig):
+class NodeLabelsConfig(ContestConfig):
     """All that one night of node labels needs beside its ``ds`` and its lake. ``default_model: best`` is the model that
     the validation nodes prefer by ``best_by``, until another one is better by more than their paired interval."""
 
     pipeline: Literal["node_labels"]
-    default_model: str = BEST
     best_by: Literal["accuracy", "macro_f1", "cross_entropy"] = "accuracy"
     graph: LabelGraphConfig
     split: LabelSplit = LabelSplit()
@@ -138,22 +136,6 @@ class NodeLabelsConfig(NightConfig):
     training: NodeTrainingConfig = NodeTrainingConfig()
     scoring: NodeScoringConfig = NodeScoringConfig()
     evaluation: NodeEvaluationConfig = NodeEvaluationConfig()
-
-    @field_validator("models")
-    @classmethod
-    def _some(cls, models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
-        if not models:
-            raise ValueError("name at least one model")
-        return models
-
-    @model_validator(mode="after")
-    def _default_is_there(self) -> NodeLabelsConfig:
-        if self.default_model not in (BEST, *self.models):
-            raise ValueError(
-                f"default_model: {self.default_model!r} is not among the models ({', '.join(self.models)}); add it, "
-                f"name one, or say {BEST}"
-            )
-        return self
 
     @property
     def evaluated(self) -> tuple[str, ...]:
