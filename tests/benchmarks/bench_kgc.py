@@ -16,12 +16,11 @@ import json
 import logging
 import sys
 import time
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from roilake.pipelines.knowledge_graph.evaluation.ranking import Scorer
+from roilake.pipelines.knowledge_graph.evaluation.ranking import NearBonus, Scorer
 from tests.benchmarks.kgc_classes import classified
 from tests.benchmarks.kgc_data import SETS, KgData, load
 from tests.benchmarks.kgc_fit import Setting, fit, hybrid, ranked, reopen, scorer
@@ -45,7 +44,8 @@ class Runs:
         if name not in self._found:
             trained, figures = fit(data, setting, self.weights(name))
             scores, near = scorer(data, setting, trained)
-            self._add(data, model, setting.tuned, {**figures, **near, **judged(data, scores)})
+            plain = {"no_reranking": judged(data, scores.scores)} if isinstance(scores, NearBonus) else {}
+            self._add(data, model, setting.tuned, {**figures, **near, **judged(data, scores), **plain})
         return self._found[name]
 
     def hybrid(self, data: KgData, text: str, structure: str) -> dict[str, Any]:
@@ -97,15 +97,11 @@ def benchmark(runs: Runs, data: KgData, models: list[str], ablations: list[str])
         runs.get(data, "simkgc", settings["simkgc"])
         found["hybrid"] = runs.hybrid(data, "simkgc", best)
     for name in ablations:
-        without = ablated(settings["simkgc"], name)
-        if without != settings["simkgc"]:  # else it has not what is to be left out
-            found[name] = runs.get(data, name, without)
+        if name == "no_reranking":
+            found[name] = runs.get(data, "simkgc", settings["simkgc"])[name]
+        elif (without := settings["simkgc"].with_options(**ABLATIONS[name])) != settings["simkgc"]:
+            found[name] = runs.get(data, name, without)  # else it has not what is to be left out
     return {model: summed(row) for model, row in found.items()}
-
-
-def ablated(setting: Setting, name: str) -> Setting:
-    """SimKGC without one of its parts."""
-    return replace(setting, rerank=False) if name == "no_reranking" else setting.with_options(**ABLATIONS[name])
 
 
 def summed(row: dict[str, Any]) -> dict[str, float]:

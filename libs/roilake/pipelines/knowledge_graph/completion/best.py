@@ -63,8 +63,13 @@ def best_new(scorer: Scorer, pair_q2: Tensor, rules: Rules) -> Block:
 
 def _exponentials(score_qN: Tensor, first_q1: Tensor, temperature: float) -> Tensor:
     """Sums of exp((s - first) / T) [q, 1]; the scores are overwritten, some rows at a time, while they are in cache."""
+
+    def total(part_qN: Tensor, own_q1: Tensor) -> Tensor:
+        # What is below e^-80 adds nothing to a sum of 1 and more, but exp is ten times as slow there
+        return part_qN.sub_(own_q1).div_(temperature).clamp_(min=-80).exp_().sum(1, keepdim=True)
+
     parts = zip(score_qN.split(_ROWS), first_q1.split(_ROWS), strict=True)
-    return torch.cat([each.sub_(own).div_(temperature).exp_().sum(1, keepdim=True) for each, own in parts])
+    return torch.cat([total(*part) for part in parts])
 
 
 def _among(score_qN: Tensor, relation_q: Tensor, named: Mapping[int, Tensor]) -> Tensor:

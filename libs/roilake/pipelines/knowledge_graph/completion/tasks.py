@@ -19,8 +19,8 @@ from torch import Tensor
 
 from roilake.lake.tables import Table
 from roilake.pipelines.knowledge_graph.completion.best import CELLS, Block, Rules, best_new
-from roilake.pipelines.knowledge_graph.evaluation.ranking import Scorer
-from roilake.pipelines.knowledge_graph.evaluation.saved import BLOCK, Opened, SavedModel
+from roilake.pipelines.knowledge_graph.evaluation.ranking import BLOCK, Scorer
+from roilake.pipelines.knowledge_graph.evaluation.saved import Opened, SavedModel
 from roilake.pipelines.knowledge_graph.models import both_ways
 from roilake.pipelines.knowledge_graph.tables import COMPLETED_EDGES, ENTITIES
 from roilake.pipelines.knowledge_graph.training.inputs import SPLITS, Facts

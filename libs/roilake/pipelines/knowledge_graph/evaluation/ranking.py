@@ -18,7 +18,8 @@ HITS = (1, 3, 10)
 BONUSES, HOPS = (0.02, 0.05, 0.1, 0.2), (1, 2, 3, 5)
 """Of the re-ranking by the graph; the paper has 0.05, and 2 or 5 hops."""
 _CELLS = 16_000_000  # scores held at a time
-_ENTITIES = 1024
+BLOCK = 1024
+"""Entities that are embedded at a time, everywhere alike, so that they have the same bits."""
 
 
 @dataclass(frozen=True)
@@ -62,21 +63,26 @@ class Scorer(Protocol):
 
 
 class ModelScores:
-    """The scores of a model as it is now, without dropout; vectors of entities are made once."""
+    """The scores of a model as it is now, without dropout; vectors of entities are made once, or given."""
 
-    def __init__(self, model: Any, entities: int) -> None:
+    def __init__(self, model: Any, entities: int, entity_ND: Tensor | None = None) -> None:
         self._model = model
+        self._entity_ND = entity_vectors(model, 0, entities) if entity_ND is None else entity_ND
         with evaluating(model):
-            blocks = range(0, entities, _ENTITIES)
-            parts = [model.entities(first, min(first + _ENTITIES, entities)).float() for first in blocks]
-        self._entity_ND = torch.cat(parts)
+            self._ask = model.asking(self._entity_ND)
 
     def all_scores(self, head_q: Tensor, relation_q: Tensor) -> Tensor:
         device = self._entity_ND.device
         with evaluating(self._model):
-            query_qD = self._model.queries(head_q.to(device), relation_q.to(device)).float()
-            scores: Tensor = self._model.scores(query_qD, self._entity_ND)
+            scores: Tensor = self._ask(head_q.to(device), relation_q.to(device))
         return scores
+
+
+def entity_vectors(model: Any, first: int, last: int) -> Tensor:
+    """Of the entities from ``first`` to ``last`` [n, D] float32, ``BLOCK`` at a time, without dropout."""
+    with evaluating(model):
+        blocks = range(first, last, BLOCK)
+        return torch.cat([model.entities(start, min(start + BLOCK, last)).float() for start in blocks])
 
 
 class evaluating:  # noqa: N801 - read as a word: with evaluating(model)
@@ -109,7 +115,9 @@ class NearBonus:
 
     def all_scores(self, head_q: Tensor, relation_q: Tensor) -> Tensor:
         score_qN = self.scores.all_scores(head_q, relation_q)
-        return score_qN + self.bonus * within(self.graph, head_q, self.hops).to(score_qN)
+        if not self.bonus:
+            return score_qN
+        return score_qN.add_(within(self.graph, head_q, self.hops), alpha=self.bonus)
 
 
 def choose_bonus(scores: Scorer, graph: Tensor, query_Q3: Tensor, known: KnownTails, entities: int) -> NearBonus:
@@ -121,7 +129,7 @@ def choose_bonus(scores: Scorer, graph: Tensor, query_Q3: Tensor, known: KnownTa
         score_qN = scores.all_scores(head_q, relation_q)
         yield (0.0, 1), score_qN
         for hops in HOPS:
-            near_qN = within(graph, head_q, hops).to(score_qN)
+            near_qN = within(graph, head_q, hops)
             yield from (((bonus, hops), score_qN + bonus * near_qN) for bonus in BONUSES)
 
     return NearBonus(scores, graph, *best_variant(variants, query_Q3, known, entities))
@@ -137,13 +145,13 @@ def adjacency(triple_E3: Tensor, entities: int) -> Tensor:
 
 
 def within(graph: Tensor, head_q: Tensor, hops: int) -> Tensor:
-    """Which entities are at most ``hops`` hops from each head: bool [q, N]."""
-    head_q = head_q.to(graph.device)
-    reached_Nq = torch.zeros(graph.shape[0], len(head_q), device=graph.device)
-    reached_Nq[head_q, torch.arange(len(head_q), device=graph.device)] = 1.0
+    """Which entities are at most ``hops`` hops from each head: 1 or 0 [q, N]."""
+    distinct_n, index_q = head_q.to(graph.device).unique(return_inverse=True)
+    reached_Nn = torch.zeros(graph.shape[0], len(distinct_n), device=graph.device)
+    reached_Nn[distinct_n, torch.arange(len(distinct_n), device=graph.device)] = 1.0
     for _ in range(hops):
-        reached_Nq = ((graph @ reached_Nq) > 0).float()
-    return reached_Nq.t() > 0
+        reached_Nn = (graph @ reached_Nn).clamp_(max=1)
+    return reached_Nn.t()[index_q]
 
 
 def filtered_ranks(scores: Scorer, query_Q3: Tensor, known: KnownTails, entities: int) -> Ranks:

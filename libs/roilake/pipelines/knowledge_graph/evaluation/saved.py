@@ -14,7 +14,7 @@ from torch import Tensor
 from roilake.metrics.champion import find_champion
 from roilake.pipelines.knowledge_graph.config import KnowledgeGraphConfig
 from roilake.pipelines.knowledge_graph.evaluation.hybrid import Hybrid
-from roilake.pipelines.knowledge_graph.evaluation.ranking import NearBonus, Scorer, adjacency, evaluating
+from roilake.pipelines.knowledge_graph.evaluation.ranking import ModelScores, NearBonus, Scorer, adjacency, entity_vectors
 from roilake.pipelines.knowledge_graph.models import KnowledgeGraph
 from roilake.pipelines.knowledge_graph.training.night import open_model
 from roilake.runtime.step import Recorder
@@ -22,8 +22,6 @@ from roilake.training.artifacts import read_manifest
 
 PARTS = "parts"
 """In a hybrid's manifest: the folders of its two models, below the pipeline's."""
-BLOCK = 1024
-"""Entities that are embedded at a time, everywhere alike, so that they have the same bits."""
 
 
 class Opened(Protocol):
@@ -67,13 +65,10 @@ class OpenModel:
     hops: int = 1
 
     def vectors(self, first: int, last: int) -> Tensor:
-        starts = range(first, last, BLOCK)
-        with evaluating(self.model):
-            return torch.cat([self.model.entities(start, min(start + BLOCK, last)).float() for start in starts])
+        return entity_vectors(self.model, first, last)
 
     def scorer(self, entity_ND: Tensor | None = None) -> Scorer:
-        every = self.vectors(0, self.graph.entities) if entity_ND is None else entity_ND
-        scores = _Scores(self.model, every)
+        scores = ModelScores(self.model, self.graph.entities, entity_ND)
         if not self.bonus:
             return scores
         return NearBonus(scores, adjacency(self.graph.train_E3, self.graph.entities), self.bonus, self.hops)
@@ -96,17 +91,6 @@ class OpenHybrid:
         width = self.text.vectors(0, 1).shape[1]
         parts = every[:, :width].contiguous(), every[:, width:].contiguous()
         return Hybrid(self.text.scorer(parts[0]), self.structure.scorer(parts[1]), self.weight)
-
-
-@dataclass(frozen=True)
-class _Scores:
-    model: Any
-    entity_ND: Tensor
-
-    def all_scores(self, head_q: Tensor, relation_q: Tensor) -> Tensor:
-        with evaluating(self.model):
-            scores: Tensor = self.model.scores(self.model.queries(head_q, relation_q).float(), self.entity_ND)
-        return scores
 
 
 def saved_models(record: Recorder) -> dict[str, SavedModel]:

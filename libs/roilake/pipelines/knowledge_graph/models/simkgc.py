@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from roilake.pipelines.knowledge_graph.models.batch import KnowledgeGraph, TripleBatch
 from roilake.pipelines.knowledge_graph.models.contrastive import InfoNCE
-from roilake.pipelines.knowledge_graph.models.structural import Count, Part, Weight, Width
+from roilake.pipelines.knowledge_graph.models.structural import Ask, Count, Part, Weight, Width
 from roilake.pipelines.knowledge_graph.models.text.encoders import PretrainedEncoder, ScratchEncoder
 from roilake.pipelines.knowledge_graph.models.text.neighbours import Neighbours
 from roilake.training import Term
@@ -136,21 +136,28 @@ class Model(nn.Module):
         tails_nW = heads_nW if self.options.shared else self.encoder(distinct_n, 1)
         query_qX = self._inputs(heads_nW[head_index], head_q, tail_q)
         tail_qX = self._inputs(tails_nW[tail_index], tail_q, head_q)
-        return self.contrast(self.compose(query_qX, relation_q), self.head_entities(tail_qX), batch)
+        return self.contrast(self._compose(query_qX, relation_q, self._both()), self.head_entities(tail_qX), batch)
 
-    def queries(self, head_Q: Tensor, relation_Q: Tensor) -> Tensor:
-        """[Q, D]; each distinct head is encoded once."""
+    def queries(self, head_Q: Tensor, relation_Q: Tensor, both_RH: Tensor | None = None) -> Tensor:
+        """[Q, D]; each distinct head is encoded once. ``both_RH``: of relations, made unless given."""
         distinct_n, index_Q = head_Q.unique(return_inverse=True)
-        return self.compose(self.heads(distinct_n)[index_Q], relation_Q)
+        head_nX = self._inputs(self.encoder(distinct_n, 0), distinct_n, None)
+        return self._compose(head_nX[index_Q], relation_Q, self._both() if both_RH is None else both_RH)
 
-    def heads(self, entity_n: Tensor) -> Tensor:
-        """What ``compose`` makes queries of [n, X]."""
-        return self._inputs(self.encoder(entity_n, 0), entity_n, None)
+    def asking(self, entity_ND: Tensor) -> Ask:
+        """Scores of these entities for as long as the weights stay: relations are encoded once."""
+        both_RH = self._both()
+        return lambda head_Q, relation_Q: self.scores(self.queries(head_Q, relation_Q, both_RH).float(), entity_ND)
 
-    def compose(self, head_QX: Tensor, relation_Q: Tensor) -> Tensor:
+    def _both(self) -> Tensor:
+        """(s, b) of all relations [2 R, 2 H]."""
+        numbers = range(self._count, self._count + len(self.relations.free.weight))
+        number_R = torch.tensor(numbers, device=self.text_norm.weight.device)
+        both_RH: Tensor = self.relations(self.text_norm(self.encoder(number_R, 0)))
+        return both_RH
+
+    def _compose(self, head_QX: Tensor, relation_Q: Tensor, both_RH: Tensor) -> Tensor:
         """Queries of heads [Q, D]."""
-        number_R = torch.arange(self._count, self._count + len(self.relations.free.weight), device=relation_Q.device)
-        both_RH = self.relations(self.text_norm(self.encoder(number_R, 0)))
         query_QD: Tensor = self.head_queries(head_QX, *both_RH[relation_Q].chunk(2, dim=1))
         return query_QD
 

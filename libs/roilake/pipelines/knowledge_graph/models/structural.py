@@ -4,6 +4,7 @@ Legend of shape suffixes: N entities, R relations, Q queries, q distinct ones, C
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -20,6 +21,10 @@ Width = Annotated[int, Field(ge=2, multiple_of=2)]
 Part = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Ask = Callable[[Tensor, Tensor], Tensor]
+"""Scores of (head, relation)."""
+_ROWS = 4
+"""Queries whose scores stay in cache while they are changed."""
 
 
 class StructuralOptions(Options):
@@ -58,6 +63,10 @@ class StructuralModel(nn.Module):
     def queries(self, head_Q: Tensor, relation_Q: Tensor) -> Tensor:
         """[Q, D]."""
         return self.compose(self.entity(head_Q), self.relation(relation_Q))
+
+    def asking(self, entity_ND: Tensor) -> Ask:
+        """Scores of these entities for as long as the weights stay."""
+        return lambda head_Q, relation_Q: self.scores(self.queries(head_Q, relation_Q).float(), entity_ND)
 
     def entities(self, first: int, last: int) -> Tensor:
         """[last - first, D]."""
@@ -119,15 +128,32 @@ class DistanceModel(StructuralModel):
         super().__init__(options, graph, relation_width)
         self.log_scale = nn.Parameter(torch.zeros(()))
 
-    def scores(self, query_QD: Tensor, entity_nD: Tensor) -> Tensor:
+    def asking(self, entity_ND: Tensor) -> Ask:
+        square_N = _squared(entity_ND)
+        return lambda head_Q, relation_Q: self.scores(self.queries(head_Q, relation_Q).float(), entity_ND, square_N)
+
+    def scores(self, query_QD: Tensor, entity_nD: Tensor, entity_n: Tensor | None = None) -> Tensor:
+        """``entity_n``: the entities' squared lengths, if they are there."""
         # As a product of matrices, some ten times as fast as the differences; in float32, for it cancels
         with torch.autocast(query_QD.device.type, enabled=False):
             query_QD, entity_nD = query_QD.float(), entity_nD.float()
-            # Fresh memory, here for the squares of all entities, would cost as much as the product
-            query_Q, entity_n = (torch.linalg.vector_norm(each, dim=1).square() for each in (query_QD, entity_nD))
-            squares = torch.addmm(entity_n, query_QD, entity_nD.t(), alpha=-2).add_(query_Q[:, None])
-            return squares.clamp_(min=1e-6).sqrt_() * -self.log_scale.exp()
+            query_Q, entity_n = _squared(query_QD), _squared(entity_nD) if entity_n is None else entity_n
+            squares = torch.addmm(entity_n, query_QD, entity_nD.t(), alpha=-2)
+            if torch.is_grad_enabled():
+                return self._negative_roots(squares, query_Q)
+            for part, own_q in zip(squares.split(_ROWS), query_Q.split(_ROWS), strict=True):
+                self._negative_roots(part, own_q)
+            return squares
+
+    def _negative_roots(self, square_qn: Tensor, query_q: Tensor) -> Tensor:
+        """-a (squares + query)^(1/2), in place."""
+        return square_qn.add_(query_q[:, None]).clamp_(min=1e-6).sqrt_().mul_(-self.log_scale.exp())
 
     def own_scores(self, query_QD: Tensor, entity_QD: Tensor) -> Tensor:
         squares = (query_QD.float() - entity_QD.float()).square().sum(dim=1)
         return -self.log_scale.exp() * squares.clamp(min=1e-6).sqrt()
+
+
+def _squared(vector_nD: Tensor) -> Tensor:
+    """Squared lengths [n]; fresh memory, for the squares of all coordinates, would cost as much as a product does."""
+    return torch.linalg.vector_norm(vector_nD, dim=1).square()
