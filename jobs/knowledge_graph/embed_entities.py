@@ -8,7 +8,8 @@ from roilake.lake import Lake
 from roilake.lake.scratch import scratch_folder
 from roilake.pipelines.knowledge_graph.completion.tasks import Embedding, lay_out
 from roilake.pipelines.knowledge_graph.config import KnowledgeGraphConfig
-from roilake.pipelines.knowledge_graph.evaluation.saved import BLOCK, serving_model
+from roilake.pipelines.knowledge_graph.evaluation.ranking import BLOCK
+from roilake.pipelines.knowledge_graph.evaluation.saved import serving_model
 from roilake.pipelines.knowledge_graph.training.inputs import read_facts
 from roilake.runtime.command import main
 from roilake.runtime.step import StepResult, recorded

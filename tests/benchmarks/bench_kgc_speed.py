@@ -4,10 +4,10 @@ stderr, one JSON object last on stdout.
 40,943 entities with texts of 21 words, 22 relations (both directions of 11), and WN18RR's number of known triples, all
 drawn at random; models as their kinds are built, untrained. One thread, as a task of Spark has.
 ``pairs_per_second_and_core``: (head, relation) pairs, whose ten best new tails were named with probabilities, by second
-of processor time, so that what else runs counts little. Of some
-heads all relations are asked: all 900,746 pairs would take minutes, and a block takes as long whichever they are.
-``simkgc`` has the options of the night of WN18RR, which reads MiniLM as it came; ``simkgc, a layer learns`` encodes
-each head once for its 22 relations, which is in its time. ``peak_bytes`` is the growth of this process's resident memory over the vectors of entities while it runs.
+of processor time, so that what else runs counts little. Of some heads all relations are asked: all 900,746 pairs would
+take minutes, and a block takes as long whichever they are. ``simkgc`` has the options of the night of WN18RR, which
+reads MiniLM as it came; ``simkgc, a layer learns`` encodes each head once for its 22 relations, which is in its time.
+``peak_bytes`` is the growth of this process's resident memory over the vectors of entities while it runs.
 """
 
 from __future__ import annotations

@@ -14,7 +14,13 @@ from torch import Tensor
 from roilake.metrics.champion import find_champion
 from roilake.pipelines.knowledge_graph.config import KnowledgeGraphConfig
 from roilake.pipelines.knowledge_graph.evaluation.hybrid import Hybrid
-from roilake.pipelines.knowledge_graph.evaluation.ranking import ModelScores, NearBonus, Scorer, adjacency, entity_vectors
+from roilake.pipelines.knowledge_graph.evaluation.ranking import (
+    ModelScores,
+    NearBonus,
+    Scorer,
+    adjacency,
+    entity_vectors,
+)
 from roilake.pipelines.knowledge_graph.models import KnowledgeGraph
 from roilake.pipelines.knowledge_graph.training.night import open_model
 from roilake.runtime.step import Recorder

@@ -139,15 +139,12 @@ class DistanceModel(StructuralModel):
             query_QD, entity_nD = query_QD.float(), entity_nD.float()
             query_Q, entity_n = _squared(query_QD), _squared(entity_nD) if entity_n is None else entity_n
             squares = torch.addmm(entity_n, query_QD, entity_nD.t(), alpha=-2)
+            scale = -self.log_scale.exp()
             if torch.is_grad_enabled():
-                return self._negative_roots(squares, query_Q)
+                return _root(squares, query_Q) * scale
             for part, own_q in zip(squares.split(_ROWS), query_Q.split(_ROWS), strict=True):
-                self._negative_roots(part, own_q)
+                _root(part, own_q).mul_(scale)
             return squares
-
-    def _negative_roots(self, square_qn: Tensor, query_q: Tensor) -> Tensor:
-        """-a (squares + query)^(1/2), in place."""
-        return square_qn.add_(query_q[:, None]).clamp_(min=1e-6).sqrt_().mul_(-self.log_scale.exp())
 
     def own_scores(self, query_QD: Tensor, entity_QD: Tensor) -> Tensor:
         squares = (query_QD.float() - entity_QD.float()).square().sum(dim=1)
@@ -157,3 +154,8 @@ class DistanceModel(StructuralModel):
 def _squared(vector_nD: Tensor) -> Tensor:
     """Squared lengths [n]; fresh memory, for the squares of all coordinates, would cost as much as a product does."""
     return torch.linalg.vector_norm(vector_nD, dim=1).square()
+
+
+def _root(square_qn: Tensor, query_q: Tensor) -> Tensor:
+    """(squares + query)^(1/2), in place."""
+    return square_qn.add_(query_q[:, None]).clamp_(min=1e-6).sqrt_()
