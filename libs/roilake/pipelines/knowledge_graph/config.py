@@ -20,7 +20,7 @@ from roilake.config.base import (
     TrainerConfig,
 )
 from roilake.metrics.slices import ALL, delta_vs_default
-from roilake.pipelines.knowledge_graph.metrics import OWN, SLICES, VALUED
+from roilake.pipelines.knowledge_graph.metrics import OWN, VALUED
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 SourceName = Annotated[str, Field(pattern=r"^\w+$")]
@@ -199,6 +199,6 @@ class KnowledgeGraphConfig(ContestConfig):
         """Slices by metric by split."""
         delta = delta_vs_default()
         whole = dict.fromkeys(OWN, (ALL, delta))
-        groups = (*(name for name in SLICES if name != ALL), *(f"{name}=VALUE" for name in VALUED))
+        groups = tuple(f"{name}=VALUE" for name in VALUED)
         sliced = dict.fromkeys(OWN, (ALL, delta, *groups, *map(delta_vs_default, groups)))
         return {"validation": whole, "test": sliced}

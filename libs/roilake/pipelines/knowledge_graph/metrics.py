@@ -21,13 +21,9 @@ HITS = register(
 ).name  # fmt: skip
 KS = (1, 3, 10)
 OWN = (FILTERED_MRR, *(f"{HITS}@{k}" for k in KS))
-SLICES = {
-    ALL: "both directions of all triples of the split",
-    "tails": "the tail of (head, relation) is looked for",
-    "heads": "the head of (relation, tail) is looked for",
-    "seen": "the right entity is in some triple that was learnt from",
-    "unseen": "it is in none: only its text tells of it",
-}
-RELATION = "relation"
-VALUED = (RELATION,)
-"""Slices by value: by relation, the most frequent ones."""
+SLICES = {ALL: "both directions of all triples of the split"}
+SOUGHT, ANSWER, RELATION = "sought", "answer", "relation"
+VALUED = (SOUGHT, ANSWER, RELATION)
+"""Slices by value: whether the tail of (head, relation) or the head of (relation, tail) is looked for; whether the
+right entity is in some triple that was learnt from (seen), or only its text tells of it (unseen); and by relation, the
+most frequent ones."""

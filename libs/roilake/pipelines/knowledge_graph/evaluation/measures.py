@@ -23,7 +23,7 @@ from roilake.metrics.observed import observe_mean
 from roilake.metrics.registry import find
 from roilake.metrics.slices import ALL, LEAKAGE_CHECK, delta_vs_default
 from roilake.pipelines.knowledge_graph.evaluation.ranking import Ranks, Scorer, filtered_ranks
-from roilake.pipelines.knowledge_graph.metrics import OWN, RELATION
+from roilake.pipelines.knowledge_graph.metrics import ANSWER, OWN, RELATION, SOUGHT
 from roilake.pipelines.knowledge_graph.models import KnownTails, both_ways
 from roilake.pipelines.knowledge_graph.training.inputs import SPLITS, Facts
 
@@ -71,12 +71,12 @@ def queries_of(facts: Facts, split: str, relations: int) -> Queries:
 def _slices(facts: Facts, query_Q3: torch.Tensor, most: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     count = facts.relations.num_rows
     relation_Q, right_Q = query_Q3[:, 1].numpy(), query_Q3[:, 2].numpy()
-    yield "tails", relation_Q < count
-    yield "heads", relation_Q >= count
+    yield f"{SOUGHT}=tail", relation_Q < count
+    yield f"{SOUGHT}=head", relation_Q >= count
     seen_N = np.zeros(facts.entities.num_rows, np.bool_)
     seen_N[facts.triples["train"][:, [0, 2]].numpy().ravel()] = True
-    yield "seen", seen_N[right_Q]
-    yield "unseen", ~seen_N[right_Q]
+    yield f"{ANSWER}=seen", seen_N[right_Q]
+    yield f"{ANSWER}=unseen", ~seen_N[right_Q]
     own_Q = relation_Q % count
     common = np.argsort(-np.bincount(own_Q, minlength=count), kind="stable")[:most]
     keys = facts.relations["key"].to_pylist()
