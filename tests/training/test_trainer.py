@@ -68,6 +68,19 @@ def test_plans_have_their_own_rates_and_schedules(tmp_path: Path, clip_norm: flo
     assert progress.best == 2 and progress.steps == STEPS
 
 
+def test_lines_of_progress_come_between_validations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("roilake.training.trainer._QUIET_SECONDS", -1.0)
+    with caplog.at_level(logging.INFO, "roilake.training.trainer"):
+        _, progress = train_toy(tmp_path, LocalContext())
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == STEPS and all(f"of {STEPS}" in line and "rows/s" in line for line in lines)
+    validated = {int(point["step"]) for point in progress.validations}
+    metric = next(name for name in progress.validations[0] if name != "step")
+    assert {step for step, line in enumerate(lines, 1) if f"  {metric} " in line} == validated < {*range(1, STEPS + 1)}
+
+
 def test_schedules_warm_up_and_decay() -> None:
     def factors(schedule: Schedule) -> list[float]:
         return [schedule.factor(step, 6) for step in range(6)]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,10 @@ from roilake.training.batch_norm import convert_batch_norm
 from roilake.training.context import Context, determinism, threads
 from roilake.training.optimizers import Optimizers
 from roilake.training.progress import Checkpoints, Progress, State
-from roilake.training.task import BatchT, Settings, Task, Term
+from roilake.training.task import BatchT, Feed, Settings, Task, Term
 
 CURVE_POINTS = 200
+_QUIET_SECONDS = 60.0  # between lines of progress, about
 _LOG = logging.getLogger(__name__)
 
 
@@ -48,6 +50,7 @@ def train(
         Prefetch(feed.batches(progress.steps)) as batches,
     ):
         started, waited = time.perf_counter(), 0.0
+        told = started
         for step, batch in zip(_steps(progress, feed.steps, settings.patience), batches, strict=False):
             optimizers.zero_grad()
             _seed(int(keyed_hash(settings.seed, step, context.rank)), context.device)
@@ -73,8 +76,9 @@ def train(
                     metrics, last = task.validate(model, context), settings.keep == "last"
                     if progress.validated(metrics, task.select, last=last) and not last:
                         state.keep()
-                if context.rank == 0:
-                    _LOG.info("%s  %s", settings.name, _line(progress, feed.steps))
+            if context.rank == 0 and (validates or (shows and time.perf_counter() - told > _QUIET_SECONDS)):
+                _LOG.info("%s  %s", settings.name, _line(progress, feed))
+                told = time.perf_counter()
             if context.rank == 0 and progress.steps % settings.checkpoint_every == 0:
                 state.save(checkpoints)
             started, waited = time.perf_counter(), batches.waited
@@ -132,9 +136,12 @@ def _steps(progress: Progress, steps: int, patience: int | None) -> Iterator[int
         yield progress.steps
 
 
-def _line(progress: Progress, steps: int) -> str:
-    last = progress.validations[-1]
-    shown = "".join(f"  {key} {value:.4f}" for key, value in last.items() if key != "step")
+def _line(progress: Progress, feed: Feed[Any]) -> str:
+    """Where the run stands; with what validation said, if it was at this step."""
+    last = progress.validations[-1] if progress.validations else {}
+    validated = last if last.get("step") == progress.steps else {}
+    shown = "".join(f"  {key} {value:.4f}" for key, value in validated.items() if key != "step")
     loss = f"  loss {progress.curve[-1]['loss']:.4f}" if progress.curve else ""
-    waiting = f"{progress.seconds:.1f} s  waiting {100 * progress.wait_fraction:.1f} %"
-    return f"step {progress.steps} of {steps}{loss}{shown}  {waiting}"
+    rate = f"{progress.steps * feed.rows / max(progress.seconds, 1e-3):,.0f} rows/s"
+    waiting = f"{progress.seconds:.1f} s  {rate}  waiting {100 * progress.wait_fraction:.1f} %"
+    return f"step {progress.steps} of {feed.steps}{loss}{shown}  {waiting}"

@@ -6,6 +6,8 @@ Legend of shape suffixes: N texts, n of them, T their tokens, D width."""
 from __future__ import annotations
 
 import copy
+import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +18,7 @@ from roilake.pipelines.knowledge_graph.models.text import pretrained
 from roilake.pipelines.knowledge_graph.models.text.tokens import Layout, Tokens, hashed_words
 from roilake.pipelines.knowledge_graph.models.text.transformer import Layer
 
+_LOG = logging.getLogger(__name__)
 _BLOCK = 256  # texts
 _CACHE_BYTES = 4 << 30
 _HEADS, _BUCKETS = 4, 1 << 15
@@ -64,13 +67,16 @@ class PretrainedEncoder(nn.Module):
         self._to(self.text_ND.device)
         size = len(self._tokens.number_T) if self._cached else 0
         kept_TD = torch.empty(size, self.width, dtype=torch.float16, device=self.text_ND.device)
+        _LOG.info("MiniLM reads %s texts, once", f"{len(self.text_ND):,}")
+        began = time.perf_counter()
         for text_n in self._tokens.start_N1.diff().argsort().split(_BLOCK):
             layout = self._tokens.layout(text_n)
             state_TD = self._run(layout, 0, self._first)
             if size:
                 kept_TD[layout.index_T] = state_TD.half()
             self.text_ND[text_n] = layout.mean(self._run(layout, self._first, len(self._every), state_TD)).half()
-        self._kept_TD = kept_TD
+        self._kept_TD, seconds = kept_TD, time.perf_counter() - began
+        _LOG.info("MiniLM has read them in %.1f s (%s/s)", seconds, f"{len(self.text_ND) / seconds:,.0f}")
 
     @property
     def _cached(self) -> bool:
