@@ -13,13 +13,14 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from jobs.conversion import evaluate_conversions, score_conversions, write_pseudo_labels
-from roilake.lake import TABLES, report_name
+from roilake.lake import report_name
 from roilake.pipelines.conversion import PIPELINE
 from roilake.pipelines.conversion.config import ConversionScoringConfig
 from roilake.reading import read, read_arrow
 from roilake.report import compare, night_summary, nights, print_comparison, print_summary, run_rows
 from tests.conversion.conftest import Night
 from tests.conversion.small import DS, MODELS, TEACHERS, table
+from tests.nights import check_declared, check_published
 
 pytestmark = pytest.mark.slow
 GATES = {
@@ -30,9 +31,7 @@ GATES = {
 
 
 def test_the_night_is_published_after_all_gates(night: Night) -> None:
-    assert [*night.results] == [*PIPELINE.step_names]
-    gates = table(night.lake, "gates").to_pylist()
-    assert {gate["gate"] for gate in gates} == GATES and all(gate["passed"] for gate in gates)
+    check_published(night.lake, PIPELINE, night.results, GATES)
     published = night.lake.publication("conversion")
     assert published is not None and published.ds == DS
     assert {*published.versions} == {
@@ -42,16 +41,7 @@ def test_the_night_is_published_after_all_gates(night: Night) -> None:
 
 
 def test_steps_read_and_write_what_they_declare(night: Night) -> None:
-    for step in PIPELINE.steps:
-        result = night.results[step.name]
-        assert set(result.inputs) <= set(step.reads), step.name
-        assert set(result.outputs) <= set(step.writes), step.name
-    published = night.lake.publication("conversion")
-    assert published is not None
-    for name in published.versions:
-        rows, definition = table(night.lake, name), TABLES[name]
-        assert not [c.name for c in definition.columns if rows[c.name].null_count and not c.nullable], name
-        assert rows.group_by(list(definition.key)).aggregate([]).num_rows == rows.num_rows > 0, name
+    check_declared(PIPELINE, night.results)
 
 
 def test_only_the_evaluator_reads_the_truth(night: Night) -> None:

@@ -20,7 +20,7 @@ COMPLEX = {"compl_ex": {"kind": "compl_ex"}}
     [
         ({"graph": {"triples": {}}}, "at least 1 item"),
         ({"graph": {"entities": {}}}, "without graph.entities every entity is unknown; name files of entities, or say"),
-        ({"graph": {"split": {"validation": 0.5, "test": 0.5}}}, "leave no triple to learn from"),
+        ({"graph": {"split": {"validation": 0.5, "test": 0.5}}}, "leave nothing to learn from"),
         ({"graph": {"triples": {"facts": {**FACTS, "split": "valid"}}}}, "'train', 'validation' or 'test'"),
         ({"models": {}}, "name at least one model"),
         ({"default_model": "simkgc"}, r"'simkgc' is not among the models \(compl_ex\)"),
@@ -42,7 +42,7 @@ def test_a_night_that_cannot_be_is_refused(sections: dict[str, Any], message: st
 def test_bounds_may_name_slices_and_hybrids() -> None:
     bounds = [
         {"metric": "hits@10", "slice": "relation=has genre", "minimum": 0.1},
-        {"metric": "filtered_mrr", "slice": "delta_vs_default on tails", "model": "both", "maximum": 0.1},
+        {"metric": "filtered_mrr", "slice": "delta_vs_default on sought=tail", "model": "both", "maximum": 0.1},
     ]
     hybrids = {"both": {"text": "compl_ex", "structure": "compl_ex"}}
     night = night_of(Path("."), gates={"bounds": bounds}, hybrids=hybrids, default_model="both")

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.knowledge_graph import complete_triples, embed_entities
-from roilake.lake import TABLES, Lake, report_name
+from roilake.lake import Lake, report_name
 from roilake.metrics.slices import ALL
 from roilake.pipelines.knowledge_graph import PIPELINE
 from roilake.pipelines.knowledge_graph.config import KnowledgeGraphConfig
@@ -18,6 +18,7 @@ from roilake.reading import read
 from roilake.runtime.night import run_night
 from roilake.runtime.step import StepResult
 from tests.knowledge_graph.small import DS, FILMS, GENRES, PEOPLE, night_of, write_graph
+from tests.nights import check_declared, check_published
 
 GATES = {
     "shuffled_labels", "facts_in_one_split", "entities_have_vectors", "completed_edges_are_new",
@@ -43,21 +44,11 @@ def night(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Nigh
 
 def test_the_night_is_published_after_all_gates(night: Night) -> None:
     lake, _, results = night
-    assert [*results] == [*PIPELINE.step_names]
-    gates = lake.to_arrow("gates", lake.version("gates")).to_pylist()
-    assert {gate["gate"] for gate in gates} == GATES and all(gate["passed"] for gate in gates)
-    published = lake.publication("knowledge_graph")
-    assert published is not None
-    for name in published.versions:
-        rows, definition = lake.to_arrow(name, published.versions[name]), TABLES[name]
-        assert rows.group_by(list(definition.key)).aggregate([]).num_rows == rows.num_rows > 0, name
+    check_published(lake, PIPELINE, results, GATES)
 
 
 def test_steps_read_and_write_what_they_declare(night: Night) -> None:
-    for step in PIPELINE.steps:
-        result = night[2][step.name]
-        assert set(result.inputs) <= set(step.reads), step.name
-        assert set(result.outputs) <= set(step.writes), step.name
+    check_declared(PIPELINE, night[2])
 
 
 def test_every_entity_has_its_text_and_its_vector(night: Night) -> None:

@@ -16,6 +16,7 @@ from roilake.metrics.registry import direction
 
 Positive = Annotated[int, Field(gt=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _LONGEST_NAME = 100
 """Bytes: a folder's name may have 255, and some are made of a model's and more."""
@@ -210,6 +211,19 @@ class ContestConfig(NightConfig):
                 f"default_model: {self.default_model!r} is not among the models ({', '.join(self.evaluated)}); add it, "
                 f"name one, or say {BEST}"
             )
+        return self
+
+
+class HeldOut(Strict):
+    """Shares that choose a model and that evaluate it; the rest is learnt from."""
+
+    validation: Share
+    test: Share
+
+    @model_validator(mode="after")
+    def _leave_some(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test leave nothing to learn from; take smaller shares")
         return self
 
 

@@ -17,6 +17,7 @@ from roilake.config.base import (
     NightConfig,
     Positive,
     Rate,
+    Share,
     Strict,
     TrainerConfig,
 )
@@ -24,7 +25,6 @@ from roilake.metrics.slices import ALL, delta_vs_default
 from roilake.pipelines.conversion.metrics import CONVERSION, IMPRESSION, SLICES
 
 Name = Annotated[str, Field(pattern=r"^[a-z]\w*$", max_length=60)]  # names folders too
-Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Side = Literal["user", "item", "context"]
 
 

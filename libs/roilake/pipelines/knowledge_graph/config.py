@@ -10,19 +10,20 @@ from pydantic import Field, model_validator
 from roilake.config.base import (
     ContestConfig,
     FileSource,
+    HeldOut,
     IntakeConfig,
     ModelConfig,
     ModelName,
     Positive,
     Rate,
     RowSource,
+    Share,
     Strict,
     TrainerConfig,
 )
 from roilake.metrics.slices import ALL, delta_vs_default
 from roilake.pipelines.knowledge_graph.metrics import OWN, VALUED
 
-Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 SourceName = Annotated[str, Field(pattern=r"^\w+$")]
 Split = Literal["train", "validation", "test"]
 
@@ -60,19 +61,12 @@ class ItemFile(RowSource):
     item: str
 
 
-class SplitShares(Strict):
-    """Shares of the triples without a split of their own that choose a model and that evaluate it, drawn by a keyed
-    hash of the two entities in either order: all triples of two entities are in one split, so that no inverse or
-    double of a test triple is learnt from."""
+class SplitShares(HeldOut):
+    """Of the triples without a split of their own, drawn by a keyed hash of the two entities in either order: all
+    triples of two entities are in one split, so that no inverse or double of a test triple is learnt from."""
 
     validation: Share = 0.05
     test: Share = 0.1
-
-    @model_validator(mode="after")
-    def _leave_some(self) -> SplitShares:
-        if self.validation + self.test >= 1:
-            raise ValueError("validation and test leave no triple to learn from; take smaller shares")
-        return self
 
 
 class TripleGraphConfig(IntakeConfig):

@@ -11,19 +11,19 @@ from roilake.config.base import (
     ContestConfig,
     FileSource,
     Fraction,
+    HeldOut,
     IntakeConfig,
     ModelConfig,
     ModelName,
     Positive,
     Rate,
+    Share,
     Strict,
     TrainerConfig,
 )
 from roilake.metrics.slices import ALL, delta_vs_default
 from roilake.pipelines.node_labels.distribution.rules import DistributionRules
 from roilake.pipelines.node_labels.metrics import DEGREE, HOMOPHILY, OWN
-
-Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class NodeFile(FileSource):
@@ -73,18 +73,12 @@ class LabelGraphConfig(IntakeConfig):
         return self
 
 
-class LabelSplit(Strict):
-    """Shares of the nodes with a known label that choose a model and that evaluate it, drawn by a keyed hash of the
-    node's key and ``seed``: a node is in the same split on every night."""
+class LabelSplit(HeldOut):
+    """Of the nodes with a known label, drawn by a keyed hash of the node's key and ``seed``: a node is in the same
+    split on every night."""
 
     validation: Share = 0.32
     test: Share = 0.2
-
-    @model_validator(mode="after")
-    def _leave_some(self) -> LabelSplit:
-        if self.validation + self.test >= 1:
-            raise ValueError("validation and test leave no node to learn from; take smaller shares")
-        return self
 
 
 class TreeConfig(Strict):

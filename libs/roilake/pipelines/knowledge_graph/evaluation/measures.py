@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +19,10 @@ from roilake.hashing import keyed_hash
 from roilake.metrics.classification import Floats
 from roilake.metrics.intervals import NAN, Z95, Draws, Estimate, Summed
 from roilake.metrics.leakage import SHUFFLED
-from roilake.metrics.metric_rows import metric_row, metric_table
+from roilake.metrics.metric_rows import compared_rows, metric_row, metric_table
 from roilake.metrics.observed import observe_mean
 from roilake.metrics.registry import find
-from roilake.metrics.slices import ALL, LEAKAGE_CHECK, delta_vs_default
+from roilake.metrics.slices import ALL, LEAKAGE_CHECK
 from roilake.pipelines.knowledge_graph.evaluation.ranking import Ranks, Scorer, filtered_ranks
 from roilake.pipelines.knowledge_graph.metrics import ANSWER, OWN, RELATION, SOUGHT
 from roilake.pipelines.knowledge_graph.models import KnownTails, both_ways
@@ -128,17 +129,14 @@ def measure(
 ) -> pa.Table:
     """Rows of ``metrics``: of every split, model and slice each metric, the paired differences to the model that
     serves, and the leakage check. ``found`` maps a split to models' ranks."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for split, asked in queries.items():
         draws = Draws(np.arange(asked.triples), bootstrap, seed)
         for cut, chosen_Q in asked.cuts.items():
             observed = {model: observe(asked, each.ranks, chosen_Q) for model, each in found[split].items()}
             for model, own in sorted(observed.items()):
-                rows += [metric_row(model, split, cut, name, each.estimate(draws)) for name, each in own.items()]
-                if model != default_model:
-                    less = observed[default_model]
-                    more = {name: each.minus(less[name]).estimate(draws) for name, each in own.items()}
-                    rows += [metric_row(model, split, delta_vs_default(cut), *each) for each in more.items()]
+                theirs = None if model == default_model else observed[default_model]
+                rows += compared_rows(model, split, cut, own, theirs, draws)
         for model, each in sorted(found[split].items()):
             rows.append(metric_row(model, split, LEAKAGE_CHECK, SHUFFLED, shuffled(each)))
     return metric_table(rows, ds, run)

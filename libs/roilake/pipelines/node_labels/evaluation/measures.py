@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +18,10 @@ from roilake.hashing import keyed_hash
 from roilake.metrics.classification import Floats
 from roilake.metrics.intervals import Draws, Estimate, Summed
 from roilake.metrics.leakage import SHUFFLED, shuffled_auc
-from roilake.metrics.metric_rows import metric_row, metric_table
+from roilake.metrics.metric_rows import compared_rows, metric_row, metric_table
 from roilake.metrics.observed import observe_mean
 from roilake.metrics.registry import find
-from roilake.metrics.slices import LEAKAGE_CHECK, delta_vs_default
+from roilake.metrics.slices import LEAKAGE_CHECK
 from roilake.pipelines.node_labels.metrics import DEGREE, HOMOPHILY, OWN
 
 SPLITS = ("validation", "test")
@@ -85,20 +86,18 @@ def measure(
     """Rows of ``metrics``: of every split, model and slice each of the pipeline's metrics, the paired differences to
     the model that serves, and AUCs of shuffled labels. ``likely`` maps a split and a model to probabilities of the
     split's nodes [N, C]."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for split, nodes in known.items():
         draws = Draws(nodes.node_N, bootstrap, seed)
         own = likely[split]
         baseline = {cut: observe(nodes, own[default_model], chosen_N) for cut, chosen_N in nodes.cuts.items()}
         for model, likely_NC in sorted(own.items()):
             for cut, chosen_N in nodes.cuts.items():
-                theirs = baseline[cut]
-                found = theirs if model == default_model else observe(nodes, likely_NC, chosen_N)
-                rows += [metric_row(model, split, cut, name, each.estimate(draws)) for name, each in found.items()]
-                if model != default_model:
-                    more = {name: each.minus(theirs[name]).estimate(draws) for name, each in found.items()}
-                    place = delta_vs_default(cut)
-                    rows += [metric_row(model, split, place, name, each) for name, each in more.items()]
+                if model == default_model:
+                    rows += compared_rows(model, split, cut, baseline[cut], None, draws)
+                else:
+                    found = observe(nodes, likely_NC, chosen_N)
+                    rows += compared_rows(model, split, cut, found, baseline[cut], draws)
             rows.append(metric_row(model, split, LEAKAGE_CHECK, SHUFFLED, _shuffled(nodes, likely_NC, seed)))
     return metric_table(rows, ds, run)
 

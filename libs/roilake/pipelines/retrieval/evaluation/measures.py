@@ -35,11 +35,11 @@ from roilake.metrics.calibration import LogisticMap, calibration_curve, fit_logi
 from roilake.metrics.classification import Labelled, bin_of, checked_probabilities
 from roilake.metrics.intervals import Draws, Observed, Summed
 from roilake.metrics.lists import Catalogue
-from roilake.metrics.metric_rows import metric_row, metric_table
+from roilake.metrics.metric_rows import compared_rows, metric_row, metric_table
 from roilake.metrics.observed import observe_coverage, observe_mean, observe_quotient, observe_sums
 from roilake.metrics.ranking import Ranks, ranks_among_negatives
 from roilake.metrics.registry import Metric, parse
-from roilake.metrics.slices import ALL, delta_vs_default
+from roilake.metrics.slices import ALL
 from roilake.pipelines.retrieval.config import EvaluationConfig
 from roilake.pipelines.retrieval.evaluation.outcomes import Outcomes, rows_of, shuffled_rows
 from roilake.pipelines.retrieval.evaluation.slices import Mask, Positives, SliceAttributes, slice_masks
@@ -117,13 +117,8 @@ class _Split:
     def _of_slice(self, model: str, name: str, theirs: Mapping[str, Observed], draws: Draws) -> list[dict[str, object]]:
         """A model's metrics on a slice, and how much more they are than ``theirs``, the default model's."""
         if model == self.default_model:
-            return self._rows(model, name, theirs, draws)
-        own = self._observed(model, name)
-        more: dict[str, Observed] = {metric: each.minus(theirs[metric]) for metric, each in own.items()}  # type: ignore[arg-type]
-        return self._rows(model, name, own, draws) + self._rows(model, delta_vs_default(name), more, draws)
-
-    def _rows(self, model: str, name: str, found: Mapping[str, Observed], draws: Draws) -> list[dict[str, object]]:
-        return [metric_row(model, self.split, name, metric, each.estimate(draws)) for metric, each in found.items()]
+            return list(compared_rows(model, self.split, name, theirs, None, draws))
+        return list(compared_rows(model, self.split, name, self._observed(model, name), theirs, draws))
 
     def _observed(self, model: str, name: str) -> dict[str, Observed]:
         """What a model's metrics on a slice are computed from."""
