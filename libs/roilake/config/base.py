@@ -206,6 +206,8 @@ class ContestConfig(NightConfig):
 
     @model_validator(mode="after")
     def _default_is_there(self) -> Self:
+        if BEST in self.evaluated:
+            raise ValueError(f"models.{BEST}: default_model: {BEST} leaves the choice to validation; rename the model")
         if self.default_model not in (BEST, *self.evaluated):
             raise ValueError(
                 f"default_model: {self.default_model!r} is not among the models ({', '.join(self.evaluated)}); add it, "

@@ -11,12 +11,11 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from roilake.config.base import (
-    BEST,
+    ContestConfig,
     Fraction,
     IntakeConfig,
     ModelConfig,
     ModelName,
-    NightConfig,
     Positive,
     Rate,
     RowSource,
@@ -268,14 +267,13 @@ def _metric(name: str) -> Metric:
         raise ValueError(str(error)) from error
 
 
-class RetrievalConfig(NightConfig):
+class RetrievalConfig(ContestConfig):
     """All that one night needs beside its ``ds`` and its lake.
 
-    ``default_model`` serves. ``best``: the model that the validation split prefers by metric ``best_by``. It keeps its
-    place until another one is better by more than their paired interval (see ``roilake.metrics.champion``)."""
+    ``default_model: best`` is the model that the validation split prefers by metric ``best_by``. It keeps its place
+    until another one is better by more than their paired interval (see ``roilake.metrics.champion``)."""
 
     pipeline: Literal["retrieval"]
-    default_model: str = BEST
     best_by: str = "ndcg@20"
     source: SourceConfig
     windows: WindowsConfig = WindowsConfig()
@@ -307,8 +305,8 @@ class RetrievalConfig(NightConfig):
         return {"conversion": self.scoring.rank_by == "pctcvr", **labels, **facts}
 
     def check(self) -> None:
-        """Raises ConfigError for a default model that is not among the models, a model's unknown kind or option, hops
-        that lead nowhere, and what reads a table ``edges`` that the night does not write."""
+        """Raises ConfigError for a model's unknown kind or option, hops that lead nowhere, and what reads a table
+        ``edges`` that the night does not write."""
         from roilake.pipelines.retrieval.config_checks import check  # needs torch, which takes seconds to import
 
         check(self)

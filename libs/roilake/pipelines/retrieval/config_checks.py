@@ -11,15 +11,6 @@ from roilake.pipelines.retrieval.roi import Layouts
 
 def check(config: RetrievalConfig) -> None:
     """Raises ConfigError, as ``RetrievalConfig.check`` says."""
-    if not config.models:
-        raise ConfigError("models: there is none; add one")
-    if config.default_model not in (BEST, *config.models):
-        known = ", ".join(config.models)
-        raise ConfigError(
-            f"default_model: {config.default_model!r} is not among the models ({known}); add it, name one or set {BEST}"
-        )
-    if BEST in config.models:
-        raise ConfigError(f"models.{BEST}: default_model: {BEST} leaves the choice to validation; rename the model")
     for model in config.models.values():
         models.check(model.kind, dict(model.options))
     Layouts.of(config.roi)
