@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from roilake.pipelines.retrieval.graph.facts import known_pairs, principal
+from roilake.pipelines.retrieval.graph.facts import known_pairs, principal, turned
 
 FACTS = [
     ("A", "genre", "war", 1.0), ("B", "genre", "war", 0.5), ("C", "genre", "war", 1.0), ("A", "genre", "love", 1.0),
@@ -69,3 +69,17 @@ def test_principal_coordinates_keep_distances_and_fill_up_with_zeros() -> None:
     np.testing.assert_allclose(principal(plane_ID + 7, 5), found_IV, atol=1e-4)  # signs are not left to chance
     assert principal(plane_ID[:0], 3).shape == (0, 3) and not principal(plane_ID[:1], 3).any()
     assert principal(plane_ID, 20).shape == (50, 20)
+
+
+def test_coordinates_are_turned_to_those_of_the_night_before() -> None:
+    rng = np.random.default_rng(4)
+    before_IV = rng.standard_normal((40, 6)).astype(np.float32)
+    turn_VV = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    now_IV = (before_IV @ turn_VV).astype(np.float32)
+    known_IV = before_IV.copy()
+    known_IV[30:] = np.nan  # new items
+    np.testing.assert_allclose(turned(now_IV, known_IV), before_IV, atol=1e-5)
+    assert turned(now_IV, np.full_like(now_IV, np.nan)) is now_IV
+    few_IV = np.where(np.arange(40)[:, None] < 2, before_IV, np.nan)  # too few to tell all directions
+    lengths = [np.linalg.norm(each, axis=1) for each in (turned(now_IV, few_IV), now_IV)]
+    np.testing.assert_allclose(*lengths, rtol=1e-5)

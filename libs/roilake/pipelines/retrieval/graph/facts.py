@@ -4,6 +4,7 @@ Legend: I items, D width of vectors, V coordinates."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,15 +50,31 @@ class PublishedNight:
         return known_pairs(facts, items, nodes.where(F.col("node_type") == "item"), self.given.most_items)
 
     def vectors(self) -> pa.Table:
-        """(key, vector) of the items, V coordinates each."""
+        """(key, vector) of the items, V coordinates each, turned towards those of the retrieval night before: models
+        go on training from what they have learnt of these."""
         where, columns = {"ds": self.night.ds}, ("items", "vector")
         version = self.night.versions["entities"]
         rows = self.record.lake.to_arrow("entities", version, filters=where, columns=columns)
         lengths = np.array([len(items) for items in rows["items"].to_pylist()])
         keys = [key for items in rows["items"].to_pylist() for key in items]
         vector_ID = np.array(rows["vector"].to_pylist(), np.float32)[np.repeat(np.arange(len(lengths)), lengths)]
-        coordinates = principal(vector_ID, self.given.vectors)
+        coordinates = turned(principal(vector_ID, self.given.vectors), self._before(keys))
         return pa.table({"key": keys, "vector": pa.array(list(coordinates), pa.list_(pa.float32()))})
+
+    def _before(self, keys: Sequence[str]) -> NDArray[np.float32]:
+        """The vectors that these items had in the last published retrieval night [I, V]; NaN where there are none."""
+        lake, run = self.record.lake, self.record.run
+        before_IV = np.full((len(keys), self.given.vectors), np.nan, np.float32)
+        night = lake.publication(run.pipeline, before=run.ds)
+        if night is None:
+            return before_IV
+        where, columns = {"ds": night.ds, "node_type": "item"}, ("key", "vector")
+        rows = lake.to_arrow("nodes", night.versions["nodes"], filters=where, columns=columns).to_pylist()
+        had = {row["key"]: row["vector"] for row in rows if len(row["vector"] or ()) == self.given.vectors}
+        known = [number for number, key in enumerate(keys) if key in had]
+        if known:
+            before_IV[known] = [had[keys[number]] for number in known]
+        return before_IV
 
     def _read(self, table: str) -> DataFrame:
         """The night's own rows."""
@@ -127,3 +144,15 @@ def principal(vector_ID: NDArray[np.float32], coordinates: int) -> NDArray[np.fl
     scale = np.sqrt((own_IV**2).sum(1).mean())
     found_IV[:, : own_IV.shape[1]] = own_IV / (scale or 1.0)
     return found_IV
+
+
+def turned(vector_IV: NDArray[np.float32], before_IV: NDArray[np.float32]) -> NDArray[np.float32]:
+    """vector R with the orthogonal R of least |vector R - before| over the items that had a vector before; as they are
+    where none had. Distances stay.
+
+    Source: Schoenemann, "A generalized solution of the orthogonal Procrustes problem" (1966)."""
+    known_I = ~np.isnan(before_IV).any(axis=1)
+    if not known_I.any():
+        return vector_IV
+    left_VV, _, right_VV = np.linalg.svd(vector_IV[known_I].astype(np.float64).T @ before_IV[known_I])
+    return (vector_IV @ (left_VV @ right_VV)).astype(np.float32)
