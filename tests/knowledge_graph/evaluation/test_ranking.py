@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from roilake.pipelines.knowledge_graph.evaluation import hybrid, ranking
-from roilake.pipelines.knowledge_graph.evaluation.hybrid import Hybrid, choose_weight, standardised
+from roilake.pipelines.knowledge_graph.evaluation.hybrid import Hybrid, choose_weight, standardise
 from roilake.pipelines.knowledge_graph.evaluation.ranking import (
     NearBonus,
     Ranks,
@@ -126,8 +126,8 @@ def test_the_bonus_comes_before_the_filter_and_only_where_it_helps() -> None:
 
 def test_scores_are_standardised_within_a_query() -> None:
     score = torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]])
-    assert torch.allclose(standardised(score), torch.tensor([[-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]))
-    assert torch.allclose(standardised(7 * score - 3), standardised(score), atol=1e-6)
+    assert torch.allclose(standardise(score.clone()), torch.tensor([[-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]))
+    assert torch.allclose(standardise(7 * score - 3, 0.5), standardise(score) / 2, atol=1e-6)
 
 
 def test_the_weight_is_that_of_the_better_model() -> None:

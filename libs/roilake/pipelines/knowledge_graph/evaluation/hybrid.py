@@ -25,22 +25,18 @@ class Hybrid:
 
     def all_scores(self, head_q: Tensor, relation_q: Tensor) -> Tensor:
         """[q, N]."""
-        text, structure = (each.all_scores(head_q, relation_q).split(_ROWS) for each in (self._text, self._structure))
-        both = zip(text, structure, strict=True)
-        return torch.cat([mixed(standardised(one), standardised(other), self._weight) for one, other in both])
+        text_qN, structure_qN = (each.all_scores(head_q, relation_q) for each in (self._text, self._structure))
+        for text, structure in zip(text_qN.split(_ROWS), structure_qN.split(_ROWS), strict=True):
+            standardise(text, self._weight).add_(standardise(structure, 1 - self._weight))
+        return text_qN
 
 
-def standardised(score_qN: Tensor) -> Tensor:
-    """Mean 0 and deviation 1 over entities; 0 where all score the same."""
-    centred_qN = score_qN - score_qN.mean(dim=1, keepdim=True)
+def standardise(score_qN: Tensor, deviation: float = 1.0) -> Tensor:
+    """Mean 0 and this deviation over entities, in place; 0 where all score the same."""
+    score_qN -= score_qN.mean(dim=1, keepdim=True)
     # A tenth of the time of torch.std
-    deviation_q1 = torch.linalg.vector_norm(centred_qN, dim=1, keepdim=True) / max(1, score_qN.shape[1] - 1) ** 0.5
-    return centred_qN.div_(torch.where(deviation_q1 > 0, deviation_q1, 1.0))
-
-
-def mixed(text_qN: Tensor, structure_qN: Tensor, weight: float) -> Tensor:
-    """[q, N]."""
-    return torch.lerp(structure_qN, text_qN, weight)
+    had_q1 = torch.linalg.vector_norm(score_qN, dim=1, keepdim=True) / max(1, score_qN.shape[1] - 1) ** 0.5
+    return score_qN.mul_(torch.where(had_q1 > 0, deviation / had_q1, 0.0))
 
 
 def choose_weight(text: Scorer, structure: Scorer, query_Q3: Tensor, known: KnownTails, entities: int) -> float:
@@ -48,7 +44,7 @@ def choose_weight(text: Scorer, structure: Scorer, query_Q3: Tensor, known: Know
 
     def variants(part_q3: Tensor) -> Iterator[tuple[float, Tensor]]:
         head_q, relation_q, _ = part_q3.unbind(1)
-        parts = [standardised(each.all_scores(head_q, relation_q)) for each in (text, structure)]
-        return ((weight, mixed(parts[0], parts[1], weight)) for weight in WEIGHTS)
+        one, other = (standardise(each.all_scores(head_q, relation_q)) for each in (text, structure))
+        return ((weight, torch.lerp(other, one, weight)) for weight in WEIGHTS)
 
     return best_variant(variants, query_Q3, known, entities)

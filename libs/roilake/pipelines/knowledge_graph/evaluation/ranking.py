@@ -59,7 +59,7 @@ class Scorer(Protocol):
     """Gives queries the scores of all entities."""
 
     def all_scores(self, head_q: Tensor, relation_q: Tensor) -> Tensor:
-        """[q, N]; higher is better."""
+        """[q, N]; higher is better. They are made anew for who asks, who may change them."""
 
 
 class ModelScores:
