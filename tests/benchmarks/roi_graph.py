@@ -48,7 +48,7 @@ def night_config(sizes: Sizes, plan: str) -> RetrievalConfig:
                 "request_hops": [{"user_item": 10}, {"item_user": 5}],
                 "item_hops": [{"item_user": 10}, {"user_item": 5}],
             },
-            "models": {},
+            "models": {"popularity": {"kind": "popularity"}},
         }
     )
 
