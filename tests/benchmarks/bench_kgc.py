@@ -99,7 +99,7 @@ def benchmark(runs: Runs, data: KgData, models: list[str], ablations: list[str])
     for name in ablations:
         if name == "no_reranking":
             found[name] = runs.get(data, "simkgc", settings["simkgc"])[name]
-        elif (without := settings["simkgc"].with_options(**ABLATIONS[name])) != settings["simkgc"]:
+        elif (without := settings["simkgc"].with_options(**ABLATIONS[name])).checked != settings["simkgc"].checked:
             found[name] = runs.get(data, name, without)  # else it has not what is to be left out
     return {model: summed(row) for model, row in found.items()}
 

@@ -24,7 +24,7 @@ from roilake.pipelines.knowledge_graph.evaluation.ranking import (
     filtered_ranks,
     measured_by_side,
 )
-from roilake.pipelines.knowledge_graph.models import both_ways, build
+from roilake.pipelines.knowledge_graph.models import both_ways, build, check
 from roilake.pipelines.knowledge_graph.training import KgTask
 from roilake.training import Checkpoints, LocalContext, Settings, train
 from roilake.training.context import Determinism
@@ -51,6 +51,11 @@ class Setting:
     def with_options(self, **options: Any) -> Setting:
         """The same but for some options of the model."""
         return replace(self, options={**self.options, **options})
+
+    @property
+    def checked(self) -> Any:
+        """The model's options with all that they do not say."""
+        return check(self.kind, self.options)
 
     @property
     def tuned(self) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def test_settings_and_ablations_are_valid() -> None:
         for name in ABLATIONS:
             changed = settings["simkgc"].with_options(**ABLATIONS[name])
             models.check(changed.kind, changed.options)
+            assert (changed.checked == settings["simkgc"].checked) == (name in ("no_pre_batch", "no_reranking"))
 
 
 @dataclass

@@ -4,6 +4,7 @@ and ``Model(options, graph)`` with
     queries(head_Q, relation_Q)   [Q, D]
     entities(first, last)         [n, D], of the entities from ``first`` to ``last``
     scores(query_QD, entity_nD)   [Q, n], higher is better
+    asking(entity_ND)             what gives (head_Q, relation_Q) their scores [Q, N] while the weights stay as they are
     losses(batch)                 the terms of a training step
 
 A new model costs one file."""
