@@ -19,12 +19,12 @@ from tests.training.toy import train_toy
 
 def test_two_workers_are_one_worker_at_the_same_global_batch(spark: SparkSession, tmp_path: Path) -> None:
     """A retrieval model, and a toy with batch normalisation."""
-    training_data(tmp_path)  # ranks find the files in place
+    data = training_data(tmp_path)  # once: a rank would write the files anew while another one reads them
 
     def both(context: Context, folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], list[float]]:
         weights, progress = train_toy(folder / "toy", context)
         losses = [point["loss"] for point in progress.curve]
-        return train_tiny(tmp_path, folder / "tiny", context), weights, losses
+        return train_tiny(data, folder / "tiny", context), weights, losses
 
     one, toy, toy_losses = both(LocalContext(), tmp_path / "one")
     two, toy_two, toy_two_losses = launch(lambda context: both(context, tmp_path / "two"), 2, spark)

@@ -97,10 +97,10 @@ def tiny(data: TrainingData, context: Context, dropout: float = 0.0, epochs: int
 
 
 def train_tiny(
-    data_folder: Path, checkpoints: Path, context: Context, settings: Settings = SETTINGS
+    data: TrainingData, checkpoints: Path, context: Context, settings: Settings = SETTINGS
 ) -> dict[str, object]:
     """Train the tiny tower; a module-level function, for ranks import what they are sent by name."""
-    task = tiny(training_data(data_folder), context, epochs=2)
+    task = tiny(data, context, epochs=2)
     model, progress = train(task, context, Checkpoints(checkpoints, "k"), settings)
     return {
         "losses": [point["loss"] for point in progress.curve],
