@@ -41,12 +41,13 @@ env:
 night: env
 	@$(BIN)/roilake night $(if $(DS),--ds $(DS)) --conf $(CONF) --lake $(LAKE)
 
-# Two runs beside each other, a Spark session each, for two cores: one reads the two nights that it makes, and is followed
-# by the tests without Spark. What they say is told last.
+# Two runs beside each other, a Spark session each, for two cores; as long as each other. The parts of one are run one by
+# one: the two nights and what reads them, conversion, and all that needs no Spark. What they say is told last.
 test: env
 	@rest=$$(mktemp); trap 'rm -f '$$rest EXIT; run="$(BIN)/python -m pytest -q --durations=10"; \
-	{ $$run -m nights; nights=$$?; $$run -m "not spark" && exit $$nights; } > $$rest 2>&1 & others=$$!; \
-	$$run -m "spark and not nights"; failed=$$?; \
+	{ failed=0; for part in nights "spark and conversion and not nights" "not spark"; do $$run -m "$$part" || failed=1; done; \
+	exit $$failed; } > $$rest 2>&1 & others=$$!; \
+	$$run -m "spark and not conversion and not nights"; failed=$$?; \
 	wait $$others || failed=1; cat $$rest; exit $$failed
 
 doctor: env
