@@ -52,6 +52,7 @@ def run(lake: Lake, config: RetrievalConfig, ds: date) -> StepResult:
         champion = _champion(record, config, outcomes)
         attributes = _slice_attributes(record, config, outcomes, activity, champion.model)
         settings = (config.evaluation, champion.model, config.seed, ds, record.run.run_id)
+        record.progress(f"measures {len(config.models)} models on all requests and on slices")
         record.write("metrics", measure(outcomes, catalogues, attributes, *settings))
         record.details |= {"negatives": config.evaluation.negatives, "seed": config.seed, "share": share}
     return record.result

@@ -45,7 +45,7 @@ SETTINGS: dict[str, dict[str, Setting]] = {
             3e-2,
             warmup_steps=50,
         ),
-        "rotat_e": Setting("rotat_e", {"width": 512, "candidates": 4096}, 60, 1024, 15, learning_rate=3e-3),
+        "rotat_e": Setting("rotat_e", {"width": 256, "candidates": 4096}, 30, 1024, 5, learning_rate=1e-2),
         "simkgc": Setting(
             "simkgc",
             {"layers": 0, "hidden": 1024, "width": 256, "dropout": 0.2},
