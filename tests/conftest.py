@@ -21,8 +21,8 @@ DS = date(2020, 1, 10)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Tests that share the Spark session are marked, those that read its two nights, and those of conversion: `make test`
-    runs parts beside each other."""
+    """Tests that share the Spark session are marked, those that read its two nights, and those of conversion: `make
+    test` runs parts beside each other."""
     for name in {"spark", "nights"}.intersection(getattr(item, "fixturenames", ())):
         item.add_marker(name)
     if "conversion" in item.path.relative_to(Path(__file__).parent).parts:

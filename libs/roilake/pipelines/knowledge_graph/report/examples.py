@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from roilake.lake import Lake, Publication
+from roilake.pipelines.knowledge_graph.ingest.texts import words_of
 
 RELATIONS, EACH, KNOWN = 4, 4, 4
 """So many relations, new facts of each, and known facts beside one."""
@@ -18,10 +20,30 @@ _FACT = ("head", "relation", "tail")
 Examples = tuple[Mapping[str, Any], ...]
 
 
-def read_examples(lake: Lake, night: Publication) -> Examples:
-    """The surest new facts of the relations with most of them, an entity once each."""
+@dataclass(frozen=True)
+class Facts:
+    """What a page reads: the surest new facts, and each relation's name by key."""
+
+    examples: Examples
+    relations: Mapping[str, str]
+
+
+def read_facts(lake: Lake, night: Publication) -> Facts:
+    """Of a published night."""
     if "completed_edges" not in night.versions:
-        return ()
+        return Facts((), {})
+    rows = _rows(lake, night, "relations", ("key", "text")).to_pylist()
+    relations = {row["key"]: relation_name(row["key"], row["text"]) for row in rows}
+    return Facts(_examples(lake, night, relations), relations)
+
+
+def relation_name(key: str, text: str) -> str:
+    """A relation's text with its key, where that says something else."""
+    return key if words_of(key) == words_of(text) else f"{text} ({key})"
+
+
+def _examples(lake: Lake, night: Publication, relations: Mapping[str, str]) -> Examples:
+    """The surest new facts of the relations with most of them, an entity once each."""
     first = _rows(lake, night, "completed_edges", ("sought", *_FACT, "probability", "rank")).filter(
         pc.field("rank") == 1
     )
@@ -31,7 +53,8 @@ def read_examples(lake: Lake, night: Publication) -> Examples:
     chosen = [row for name in names for row in _surest(first.filter(pc.field("relation") == name))]
     beside = [_known(triples, row) for row in chosen]
     text = _texts(lake, night, {key for row in (*chosen, *beside) for key in _ends(row)})
-    return tuple(_shown(row, known["keys"], text) for row, known in zip(chosen, beside, strict=True))
+    named = [row | {"relation": relations[row["relation"]]} for row in chosen]
+    return tuple(_shown(row, known["keys"], text) for row, known in zip(named, beside, strict=True))
 
 
 def _rows(lake: Lake, night: Publication, table: str, columns: tuple[str, ...]) -> pa.Table:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from roilake.pipelines.knowledge_graph.report.examples import read_examples
+from roilake.pipelines.knowledge_graph.report.examples import read_facts
 from roilake.report import ReportData, Section, Texts, render_section
 from roilake.report.formatting import number, plural
 from roilake.report.headline import against
 
-__all__ = ["TEXTS", "knowledge_section", "read_examples", "volume"]
+__all__ = ["TEXTS", "knowledge_section", "read_facts", "volume"]
 
 SHOWN = 30
 """Relations that have a row of their own."""
@@ -39,7 +39,7 @@ def knowledge_section(data: ReportData) -> Section | None:
         "knowledge.html.j2",
         package=__package__,
         relations=list(_rows(data)),
-        examples=data.night.own,
+        examples=data.night.own.examples,
         model=data.night.default_model,
     )
 
@@ -49,7 +49,8 @@ def _rows(data: ReportData) -> Iterator[dict[str, Any]]:
     known = _details(data, "ingest_triples", "relations")
     named = _details(data, "complete_triples", "named")
     order = sorted(known, key=lambda name: (-sum(known[name].values()), name))
-    for names, label in (*(((name,), name) for name in order[:SHOWN]), (tuple(order[SHOWN:]), "other")):
+    shown = [((name,), data.night.own.relations.get(name, name)) for name in order[:SHOWN]]
+    for names, label in (*shown, (tuple(order[SHOWN:]), "other")):
         splits = {split: sum(known[name].get(split, 0) for name in names) for split in ("train", "validation", "test")}
         if names:
             yield {"relation": label, **splits, "named": sum(named.get(name, 0) for name in names)}
